@@ -1,0 +1,171 @@
+"""Split-Mix: Hong, Wang, Wang, Zhou, "Efficient Split-Mix Federated Learning for On-Demand and In-Situ
+Customization", ICLR 2022 (arXiv 2203.09747).
+
+The full network is split into narrow, independent base models. A client trains as many of them as its budget
+allows; every base model is averaged over the clients that trained it; the model of a width is the mean of the
+logits of so many base models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+from torch import Tensor
+
+from splitmix.algorithms.averaging import average_rows
+from splitmix.algorithms.base import MixGroup, Problem, ServerState, Update, Work
+from splitmix.algorithms.objectives import lane_cross_entropy
+from splitmix.errors import UserError
+from splitmix.models.network import LaneNetwork, Model, NetworkSpec, Tensors
+from splitmix.randomness import rng, torch_rng
+
+TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class SplitMix:
+    """Settings of `algorithm=splitmix`.
+
+    Attributes:
+        atom_width: width of one base model (the paper's "atom slim ratio").
+        rescale_init: initialise base models with the fan-in of the full network.
+        rescale_layer: divide layer outputs by the base model's width while training.
+        loss_temperature: tau of the loss tau * CE(logits / tau); `auto` is the width of the base model; None is 1.
+    """
+
+    name: ClassVar[str] = "splitmix"
+
+    atom_width: float = 0.125
+    rescale_init: bool = True
+    rescale_layer: bool = True
+    loss_temperature: float | str | None = None
+
+    def bind(self, model: Model, problem: Problem) -> SplitMixMethod:
+        """Check the settings against the model and the problem.
+
+        Raises:
+            UserError: a width outside (0, 1], a budget below `atom_width`, a temperature that is no temperature.
+        """
+        if not 0 < self.atom_width <= 1:
+            raise UserError(f"algorithm.atom_width={self.atom_width:g}: give a width above 0 and up to 1")
+        smallest = min(problem.budgets)
+        if int(smallest / self.atom_width + TOLERANCE) < 1:
+            raise UserError(
+                f"budget.widths has {smallest:g}, below algorithm.atom_width={self.atom_width:g}: such a client could"
+                f" not train a single base model; raise the budget or set algorithm.atom_width={smallest:g}"
+            )
+        temperature = self.loss_temperature
+        if isinstance(temperature, str) and temperature != "auto":
+            raise UserError(f"algorithm.loss_temperature={temperature}: give a number above 0, auto or null")
+        if isinstance(temperature, int | float) and not temperature > 0:
+            raise UserError(f"algorithm.loss_temperature={temperature:g}: give a number above 0, auto or null")
+        model.check(problem.input_shape, self.atom_width)
+        return SplitMixMethod(self, model, problem)
+
+
+@dataclass(frozen=True)
+class SplitMixMethod:
+    """Split-Mix bound to a model and a problem (see `splitmix.algorithms.base.Method`)."""
+
+    settings: SplitMix
+    model: Model
+    problem: Problem
+
+    @property
+    def name(self) -> str:
+        return self.settings.name
+
+    @cached_property
+    def spec(self) -> NetworkSpec:
+        """The network of one base model."""
+        return NetworkSpec(
+            model=self.model,
+            width=self.settings.atom_width,
+            input_shape=self.problem.input_shape,
+            classes=self.problem.classes,
+            rescale_init=self.settings.rescale_init,
+            rescale_layer=self.settings.rescale_layer,
+            bn=self.model.bn,
+        )
+
+    def count(self, width: float) -> int:
+        """Number of whole base models in `width`."""
+        return int(width / self.settings.atom_width + TOLERANCE)
+
+    @property
+    def base_models(self) -> int:
+        return self.count(self.problem.full_width)
+
+    @property
+    def widths(self) -> tuple[float, ...]:
+        return tuple(self.settings.atom_width * k for k in range(1, self.base_models + 1))
+
+    @property
+    def temperature(self) -> float:
+        """tau of the training loss."""
+        temperature = self.settings.loss_temperature
+        if temperature is None:
+            return 1.0
+        return self.settings.atom_width if isinstance(temperature, str) else temperature
+
+    def initial_state(self, seed: int) -> ServerState:
+        tensors = self.spec.initial_tensors(self.base_models, torch_rng(seed, "init"))
+        return ServerState(self, 0, tensors)
+
+    def plan(self, state: ServerState, participants: Sequence[int], seed: int) -> list[Work]:
+        """Every client gets the next base model of a server-wide shuffled round-robin, the rest by lot.
+
+        The round-robin is the permutation number `slot // base_models` of the seed, where `slot` counts the clients
+        served before: no hidden state, so a resumed run deals the same. (All rounds have equally many participants.)
+        """
+        return [
+            Work(client, self.spec, self.draw(state.round, state.round * len(participants) + position, client, seed))
+            for position, client in enumerate(participants)
+        ]
+
+    def draw(self, round_index: int, slot: int, client: int, seed: int) -> tuple[int, ...]:
+        """The base models that `client` trains in a round, ascending."""
+        cycle, position = divmod(slot, self.base_models)
+        first = int(rng(seed, "round-robin", cycle).permutation(self.base_models)[position])
+        others = [base for base in range(self.base_models) if base != first]
+        extra = self.count(self.problem.budgets[client]) - 1
+        drawn = rng(seed, "base models", round_index, client).choice(others, extra, replace=False) if extra else []
+        return tuple(sorted([first, *(int(base) for base in drawn)]))
+
+    def extract(self, state: ServerState, work: Work) -> Tensors:
+        return {name: value[list(work.rows)] for name, value in state.tensors.items()}
+
+    def loss(self, network: LaneNetwork, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        logits = network(images)
+        losses = lane_cross_entropy(logits, labels, masked=self.problem.masked_loss, temperature=self.temperature)
+        return losses, logits
+
+    def merge(self, state: ServerState, updates: Iterable[Update]) -> ServerState:
+        return state.after(average_rows(state.tensors, updates))
+
+    def mix_size(self, width: float) -> int:
+        """Number of base models mixed at `width`; UserError if there is no such mix."""
+        count = round(width / self.settings.atom_width)
+        if count < 1 or abs(width / self.settings.atom_width - count) > TOLERANCE:
+            raise UserError(
+                f"width {width:g} is not a multiple of algorithm.atom_width={self.settings.atom_width:g}:"
+                f" choose among {', '.join(f'{w:g}' for w in self.widths)}"
+            )
+        if count > self.base_models:
+            raise UserError(
+                f"width {width:g} is above the largest budget, {self.problem.full_width:g}: no client trained more;"
+                f" choose a width up to {self.widths[-1]:g}"
+            )
+        return count
+
+    def mix_groups(self, tensors: Tensors, widths: Sequence[float]) -> list[MixGroup]:
+        sizes = {width: self.mix_size(width) for width in widths}
+        most = max(sizes.values())
+        return [MixGroup(self.spec, {name: value[:most] for name, value in tensors.items()}, sizes)]
+
+    def upload_entries(self, budget: float) -> int:
+        entries = sum(value.numel() for value in self.spec.build(1).state_dict().values())
+        return self.count(budget) * entries

@@ -1,0 +1,163 @@
+"""The dataset minidigits: five feature-shifted domains of digits, made once from what the dependencies ship.
+
+It is not MNIST and holds none of its images, nor those of MNIST-M, USPS, SynthDigits or SVHN: it is a small stand-in
+with the same kinds of shift. Recipes and sources are in `minidigits_recipe`, `minidigits_handwritten` and
+`minidigits_rendered`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from splitmix.data.dataset import Dataset, ImageSet
+from splitmix.data.minidigits_handwritten import SIDE
+from splitmix.data.minidigits_recipe import CLASSES, DOMAINS, array_shapes, make_minidigits
+from splitmix.errors import UserError
+
+RECIPE_FILES = ("minidigits_recipe.py", "minidigits_handwritten.py", "minidigits_rendered.py")
+RENDERERS = ("scikit-learn", "pillow", "matplotlib", "numpy")
+
+Arrays = dict[str, NDArray[np.generic]]
+
+
+@dataclass(frozen=True)
+class MiniDigits:
+    """2,220 train and 500 test images per domain, ten balanced classes, uint8 RGB of 28x28 pixels.
+
+    Domains in base order:
+        handwritten: the 8x8 digits of the UCI set up-sampled smoothly, slightly turned and shifted, grey on black.
+        coarse: the same hand as coarse blocks: cropped, in black, grey and white only, not smoothed.
+        photo_blend: the same hand blended into patches of two photographs by |patch - digit|.
+        fonts: digits of the DejaVu and STIX fonts in random colours, sizes, places and turns.
+        house_numbers: the same fonts, pale, blurred and noisy, with neighbouring digits cut in at the sides.
+
+    No source digit of a test image is the source of a train image in any domain.
+
+    Attributes:
+        root: cache folder; None means `$SPLITMIX_CACHE`, else `$XDG_CACHE_HOME/splitmix`, else `~/.cache/splitmix`.
+        domain_order: how many domains of the base order move from the front to the end, 0 to 4.
+    """
+
+    root: str | None = None
+    domain_order: int = 0
+
+    name: ClassVar[str] = "minidigits"
+    input_shape: ClassVar[tuple[int, int, int]] = (3, SIDE, SIDE)
+    classes: ClassVar[tuple[str, ...]] = tuple(str(digit) for digit in range(CLASSES))
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """Domain names in the rotated order."""
+        return DOMAINS[self.domain_order :] + DOMAINS[: self.domain_order]
+
+    def check(self) -> None:
+        """Refuse values that cannot work, without making any data.
+
+        Raises:
+            UserError: `domain_order` is not a whole number from 0 to 4.
+        """
+        # type() and not isinstance(): True is an int too, and is no number of domains.
+        if type(self.domain_order) is not int or self.domain_order not in range(len(DOMAINS)):
+            raise UserError(
+                f"dataset.domain_order is {self.domain_order!r}: give a whole number from 0 to {len(DOMAINS) - 1}"
+            )
+
+    def load(self, progress: Callable[[str], None] | None = None) -> Dataset:
+        """Read the cache file, or draw the images (some seconds) and write it.
+
+        Args:
+            progress: called with one line for every step of the drawing; not called when the cache is good.
+
+        Raises:
+            UserError: `domain_order` is out of range, or the cache folder cannot be written or read.
+        """
+        self.check()
+        folder = self._cache_folder()
+        path = folder / _cache_name()
+        try:
+            arrays = _read(path, progress)
+            if arrays is None:
+                # Before the drawing, so that a folder that cannot be made costs no wait.
+                folder.mkdir(parents=True, exist_ok=True)
+                arrays = make_minidigits(progress=progress)
+                _write(path, arrays)
+        except OSError as error:
+            raise UserError(
+                f"cannot use the cache folder {folder} ({error.strerror or error}): "
+                "set dataset.root or the variable SPLITMIX_CACHE to a folder that can be written"
+            ) from error
+        train, test = (self._image_set(arrays, split) for split in ("train", "test"))
+        return Dataset(self.name, self.domains, self.classes, train, test)
+
+    def _cache_folder(self) -> Path:
+        if folder := self.root or os.environ.get("SPLITMIX_CACHE"):
+            return Path(folder).expanduser()
+        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "splitmix"
+
+    def _image_set(self, arrays: Arrays, split: str) -> ImageSet:
+        images, labels = (
+            np.roll(arrays[f"{split}_{kind}"], -self.domain_order, axis=0) for kind in ("images", "labels")
+        )
+        return ImageSet(
+            torch.from_numpy(images.reshape(-1, *self.input_shape)),
+            torch.from_numpy(labels.reshape(-1)),
+            (labels.shape[1],) * len(DOMAINS),
+        )
+
+
+def recipe_hash(sources: Iterable[str], versions: Mapping[str, str]) -> str:
+    """Twelve hex digits that change with the recipe's text or with a version of what renders it."""
+    text = "\0".join([*sources, *(f"{name}={versions[name]}" for name in sorted(versions))])
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _cache_name() -> str:
+    here = Path(__file__).parent
+    sources = [(here / file).read_text(encoding="utf-8") for file in RECIPE_FILES]
+    return f"minidigits-{recipe_hash(sources, {name: version(name) for name in RENDERERS})}.npz"
+
+
+def _read(path: Path, progress: Callable[[str], None] | None) -> Arrays | None:
+    """The arrays of a good cache file, or None if there is none or it is damaged."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    expected = array_shapes()
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            arrays = {name: file[name] for name in expected}
+        if all((arrays[name].shape, arrays[name].dtype) == expected[name] for name in expected):
+            return arrays
+    # Damaged bytes make numpy and zipfile raise almost anything, and it all means the same. Failures to read the
+    # disk are not among them: the bytes are in memory.
+    except Exception:
+        pass
+    if progress:
+        progress(f"minidigits: {path} is damaged and is made again")
+    return None
+
+
+def _write(path: Path, arrays: Arrays) -> None:
+    """Write atomically, so that a reader, or a second process that writes, never meets half a file."""
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,71 @@
+"""The digit CNN of the paper (three 5x5 convolutions, three linear layers), written over lanes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from splitmix.errors import UserError
+from splitmix.models.layers import LaneBatchNorm, LaneConv2d, LaneLinear, unfold_lanes
+from splitmix.models.network import LaneNetwork, NetworkSpec, check_bn
+
+CHANNELS = (64, 64, 128)
+HIDDEN = (2048, 512)
+
+
+@dataclass(frozen=True)
+class DigitCNN:
+    """Settings of `model=digit_cnn`.
+
+    Li et al., "FedBN", ICLR 2021, as used by Hong et al., ICLR 2022, for the Digits benchmark: 64, 64 and 128
+    channels, then 2048 and 512 hidden units, at width 1.
+
+    Attributes:
+        bn: `batch` (statistics of the batch at hand, at test too) or `tracked` (running statistics).
+    """
+
+    bn: str = "batch"
+
+    def check(self, input_shape: tuple[int, int, int], width: float) -> None:
+        """Raise UserError for an unknown BN mode, images under 4x4 pixels, or a width that leaves a layer empty."""
+        check_bn(self.bn)
+        if min(input_shape[1:]) < 4:
+            raise UserError(f"model=digit_cnn needs images of at least 4x4 pixels, the dataset has {input_shape[1:]}")
+        if int(width * min(CHANNELS)) < 1:
+            raise UserError(f"model=digit_cnn has no channel left at width {width:g}: use at least {1 / min(CHANNELS)}")
+
+    def build(self, lanes: int, spec: NetworkSpec) -> LaneNetwork:
+        return DigitCNNNetwork(lanes, spec)
+
+
+class DigitCNNNetwork(LaneNetwork):
+    """[conv, BN, ReLU] x 3 with 2x2 max-pooling after the first two, [linear, BN, ReLU] x 2, linear."""
+
+    def __init__(self, lanes: int, spec: NetworkSpec):
+        super().__init__(lanes)
+        channels, height, width = spec.input_shape
+        c1, c2, c3 = (spec.units(full) for full in CHANNELS)
+        h1, h2 = (spec.units(full) for full in HIDDEN)
+        scale, init = spec.layer_scale, spec.init_scale
+        self.conv1 = LaneConv2d(lanes, channels, c1, 5, padding=2, rescale=scale)
+        self.bn1 = LaneBatchNorm(lanes, c1, spec.tracked)
+        self.conv2 = LaneConv2d(lanes, c1, c2, 5, padding=2, rescale=scale, init_width=init)
+        self.bn2 = LaneBatchNorm(lanes, c2, spec.tracked)
+        self.conv3 = LaneConv2d(lanes, c2, c3, 5, padding=2, rescale=scale, init_width=init)
+        self.bn3 = LaneBatchNorm(lanes, c3, spec.tracked)
+        self.fc1 = LaneLinear(lanes, c3 * (height // 4) * (width // 4), h1, rescale=scale, init_width=init)
+        self.bn4 = LaneBatchNorm(lanes, h1, spec.tracked)
+        self.fc2 = LaneLinear(lanes, h1, h2, rescale=scale, init_width=init)
+        self.bn5 = LaneBatchNorm(lanes, h2, spec.tracked)
+        self.fc3 = LaneLinear(lanes, h2, spec.classes, init_width=init)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # ReLU and max-pooling commute; pooling first leaves a quarter of the elements to rectify.
+        x = F.max_pool2d(self.bn1(self.conv1(x)), 2).relu_()
+        x = F.max_pool2d(self.bn2(self.conv2(x)), 2).relu_()
+        x = self.bn3(self.conv3(x)).relu_().flatten(1)
+        x = self.bn4(self.fc1(x)).relu_()
+        x = self.bn5(self.fc2(x)).relu_()
+        return unfold_lanes(self.fc3(x), self.lanes)

@@ -1,0 +1,170 @@
+"""Layers over lanes: one module holds the same layer of many independent models.
+
+A lane is one model. Every parameter carries a leading lane dimension. Activations are *folded*: the lanes stand
+side by side in the feature dimension, `[n, lanes * features, ...]`, so that a convolution over all lanes is one
+grouped convolution, batch normalisation over all lanes is one ordinary batch normalisation, and pooling and
+activations need no change. With one lane each layer is the ordinary PyTorch layer.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+BN_EPS = 1e-5
+BN_MOMENTUM = 0.1
+
+
+class LaneLayer(nn.Module):
+    """What convolution and linear layers share: weights per lane, initialisation, and the training-time rescale.
+
+    Args:
+        weight_shape: shape of one lane's weight; its first dimension is the number of outputs.
+        lanes: number of independent models.
+        bias: whether there is a bias per output.
+        rescale: in training mode the output is divided by this number (METHOD: `rescale_layer` sets it to the
+            width of the network; 1 switches it off).
+        init_width: the initialisation bound is computed with `fan_in / init_width` (`rescale_init` of the paper
+            sets it to the width of the network: the fan-in of the full network; 1 is PyTorch's default).
+    """
+
+    def __init__(
+        self, weight_shape: tuple[int, ...], lanes: int, bias: bool = True, rescale: float = 1.0, init_width: float = 1.0
+    ):
+        super().__init__()
+        self.lanes = lanes
+        self.rescale = rescale
+        self.init_width = init_width
+        self.weight = nn.Parameter(torch.zeros(lanes, *weight_shape))
+        self.bias = nn.Parameter(torch.zeros(lanes, weight_shape[0])) if bias else None
+
+    def reset_parameters(self, generator: torch.Generator) -> None:
+        """Kaiming-uniform with a = sqrt(5), i.e. uniform within 1 / sqrt(fan-in), for weight and bias alike."""
+        fan_in = math.prod(self.weight.shape[2:]) / self.init_width
+        bound = 1 / math.sqrt(fan_in)
+        with torch.no_grad():
+            self.weight.uniform_(-bound, bound, generator=generator)
+            if self.bias is not None:
+                self.bias.uniform_(-bound, bound, generator=generator)
+
+    def scaled(self) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias as the forward pass uses them.
+
+        Dividing them divides the layer's output, for the price of the parameters instead of the activations.
+        """
+        if not self.training or self.rescale == 1.0:
+            return self.weight, self.bias
+        return self.weight / self.rescale, None if self.bias is None else self.bias / self.rescale
+
+
+class LaneConv2d(LaneLayer):
+    """2-d convolution per lane. Weight `[lanes, out, in, k, k]`, bias `[lanes, out]`.
+
+    Input `[n, lanes * in, h, w]`, or `[n, in, h, w]` when all lanes look at the same input (then one dense
+    convolution computes them all). Output `[n, lanes * out, h', w']`.
+    """
+
+    def __init__(
+        self,
+        lanes: int,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        padding: int = 0,
+        bias: bool = True,
+        rescale: float = 1.0,
+        init_width: float = 1.0,
+    ):
+        super().__init__((out_channels, in_channels, kernel_size, kernel_size), lanes, bias, rescale, init_width)
+        self.stride = stride
+        self.padding = padding
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, bias = self.scaled()
+        return F.conv2d(
+            x,
+            weight.flatten(0, 1),
+            None if bias is None else bias.flatten(),
+            stride=self.stride,
+            padding=self.padding,
+            groups=x.shape[1] // weight.shape[2],
+        )
+
+
+class LaneLinear(LaneLayer):
+    """Linear layer per lane. Weight `[lanes, out, in]`, bias `[lanes, out]`.
+
+    Input `[n, lanes * in]`, output `[n, lanes * out]`.
+    """
+
+    def __init__(
+        self, lanes: int, in_features: int, out_features: int, rescale: float = 1.0, init_width: float = 1.0
+    ):
+        super().__init__((out_features, in_features), lanes, True, rescale, init_width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, bias = self.scaled()
+        assert bias is not None  # linear layers always have one: see the constructor
+        x = unfold_lanes(x, self.lanes)
+        return fold_lanes(torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2)))
+
+
+class LaneBatchNorm(nn.Module):
+    """Batch normalisation per lane and channel. Weight and bias `[lanes, channels]`.
+
+    Args:
+        lanes, channels: number of models, channels of each.
+        tracked: keep running statistics and use them in eval mode. Without, the statistics are those of the batch
+            at hand in eval mode too (BN mode `batch`).
+
+    Attributes:
+        cumulative: while true, running statistics are plain averages over the batches seen since
+            `reset_statistics`, instead of exponential ones (re-estimation after training, BN mode `post`).
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
+    def __init__(self, lanes: int, channels: int, tracked: bool = False):
+        super().__init__()
+        self.tracked = tracked
+        self.cumulative = False
+        self.weight = nn.Parameter(torch.ones(lanes, channels))
+        self.bias = nn.Parameter(torch.zeros(lanes, channels))
+        if tracked:
+            self.register_buffer("running_mean", torch.zeros(lanes, channels))
+            self.register_buffer("running_var", torch.ones(lanes, channels))
+            self.register_buffer("num_batches_tracked", torch.zeros(lanes, dtype=torch.int64))
+
+    def reset_statistics(self) -> None:
+        """Forget the running statistics."""
+        self.running_mean.zero_()
+        self.running_var.fill_(1)
+        self.num_batches_tracked.zero_()
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, bias = self.weight.flatten(), self.bias.flatten()
+        if not self.tracked:
+            return F.batch_norm(x, None, None, weight, bias, True, 0.0, BN_EPS)
+        momentum = BN_MOMENTUM
+        if self.training:
+            self.num_batches_tracked += 1
+            if self.cumulative:
+                momentum = 1 / int(self.num_batches_tracked[0])
+        mean, var = self.running_mean.flatten(), self.running_var.flatten()
+        return F.batch_norm(x, mean, var, weight, bias, self.training, momentum, BN_EPS)
+
+
+def unfold_lanes(x: Tensor, lanes: int) -> Tensor:
+    """`[n, lanes * features]` to `[lanes, n, features]`, without a copy."""
+    return x.unflatten(1, (lanes, -1)).transpose(0, 1)
+
+
+def fold_lanes(x: Tensor) -> Tensor:
+    """`[lanes, n, ...]` to `[n, lanes * ...]`: lanes side by side in the feature dimension."""
+    return x.transpose(0, 1).flatten(1, 2)
