@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -49,3 +50,13 @@ class Dataset:
         """Channels, height and width of one image."""
         channels, height, width = self.train.images.shape[1:]
         return channels, height, width
+
+
+def to_float(images: Tensor) -> Tensor:
+    """uint8 images to float in [0, 1] (float ones stay as they are).
+
+    No mean or deviation is taken out, since attacks clip to [0, 1]. Channels last: the faster layout for lanes.
+    """
+    if images.dtype == torch.uint8:
+        images = images.float().div_(255)
+    return images.contiguous(memory_format=torch.channels_last)

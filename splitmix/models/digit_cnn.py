@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -25,6 +26,8 @@ class DigitCNN:
     Attributes:
         bn: `batch` (statistics of the batch at hand, at test too) or `tracked` (running statistics).
     """
+
+    name: ClassVar[str] = "digit_cnn"
 
     bn: str = "batch"
 

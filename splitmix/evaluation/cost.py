@@ -1,0 +1,56 @@
+"""What a customised model costs: multiply-accumulates and parameters, counted by thop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import thop
+import torch
+from torch import Tensor, nn
+
+from splitmix.algorithms.base import Method, ServerState
+from splitmix.evaluation.customize import customize
+from splitmix.models.layers import LaneBatchNorm, LaneConv2d, LaneLinear
+
+
+def _count_conv(module: LaneConv2d, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    # Each output value of a lane sees one lane's inputs: weight entries of one output, biases left out.
+    module.total_ops += output[0].numel() * module.weight[0, 0].numel()
+
+
+def _count_linear(module: LaneLinear, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    module.total_ops += module.weight.numel()
+
+
+def _count_batch_norm(module: LaneBatchNorm, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    # thop's rule: 2 per element, doubled for the affine part.
+    module.total_ops += 4 * output[0].numel()
+
+
+COUNTERS: dict[type[nn.Module], Any] = {
+    LaneConv2d: _count_conv,
+    LaneLinear: _count_linear,
+    LaneBatchNorm: _count_batch_norm,
+}
+
+
+def cost(state: ServerState, width: float) -> tuple[float, int]:
+    """MACs per image and number of parameters of the customised model of a width.
+
+    Counted as in the paper's Table 1: convolutions and linear layers without biases, 4 operations per element of
+    batch normalisation, activations and max-pooling free. (The paper prints the MACs ten times too small.)
+    """
+    model = customize(state, width)
+    channels, height, breadth = state.method.mix_groups(state.tensors, [width])[0].spec.input_shape
+    # Two images, since batch statistics of one do not exist; every rule above counts a single one.
+    macs, parameters = thop.profile(
+        model, inputs=(torch.zeros(2, channels, height, breadth),), custom_ops=COUNTERS, verbose=False
+    )
+    return float(macs), int(parameters)
+
+
+def costs(method: Method, widths: Sequence[float]) -> dict[float, tuple[float, int]]:
+    """`cost` by width; needs no trained weights."""
+    state = method.initial_state(0)
+    return {width: cost(state, width) for width in widths}

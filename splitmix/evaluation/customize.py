@@ -1,0 +1,86 @@
+"""In-situ customisation: from the server's state to an ordinary module of the asked width."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from splitmix.algorithms.base import ServerState
+from splitmix.errors import UserError
+from splitmix.evaluation.accuracy import group_network
+from splitmix.evaluation.statistics import estimate_statistics
+from splitmix.models.network import LaneNetwork
+
+CALIBRATION_BATCH = 128
+
+
+class CustomizedModel(nn.Module):
+    """The mean of the logits of some base models, as one grouped network.
+
+    Args:
+        network: the base models.
+    """
+
+    def __init__(self, network: LaneNetwork):
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Float images `[n, channels, h, w]` in [0, 1] to logits `[n, classes]`.
+
+        Raises:
+            UserError: a batch of one for a model whose batch normalisation takes its statistics from the batch.
+        """
+        if len(images) == 1 and any(not norm.tracked for norm in self.network.batch_norms()):
+            raise UserError(
+                "a batch of one image: this model takes batch-normalisation statistics from the batch at hand;"
+                " pass several images, or customize(..., calibration=images) to fix the statistics"
+            )
+        logits: Tensor = self.network(images)
+        return logits.mean(0)
+
+
+def customize(
+    state: ServerState,
+    width: float,
+    adv_lambda: float = 0.0,
+    *,
+    client: int | None = None,
+    calibration: Tensor | None = None,
+) -> CustomizedModel:
+    """The customised model of a width, without retraining.
+
+    Args:
+        state: a trained server state.
+        width: a width that the method can give.
+        adv_lambda: weight of the adversarial batch normalisation; other than 0 needs dual batch normalisation.
+        client: a client's own batch normalisation; needs local batch normalisation.
+        calibration: uint8 or float [0, 1] images `[n, channels, h, w]`, n >= 2. They fix the batch-normalisation
+            statistics (averages over batches of up to 128 images), so that a prediction no longer depends on its
+            batch and a batch of one works.
+
+    Returns:
+        A module in eval mode: float images `[n, channels, h, w]` in [0, 1] to logits `[n, classes]`.
+
+    Raises:
+        UserError: a width that the method cannot give, `adv_lambda` or `client` for a model that has neither, fewer
+            than two calibration images or of another shape.
+    """
+    if not 0 <= adv_lambda <= 1:
+        raise UserError(f"adv_lambda={adv_lambda:g}: give a value from 0 to 1")
+    if adv_lambda:
+        raise UserError(f"adv_lambda={adv_lambda:g}: trained without dual batch normalisation, only 0 works")
+    if client is not None:
+        raise UserError(f"client={client}: trained without local batch normalisation, all clients share one model")
+    [group] = state.method.mix_groups(state.tensors, [width])
+    network = group_network(group, tracked=calibration is not None)
+    if calibration is not None:
+        if calibration.dim() != 4 or tuple(calibration.shape[1:]) != group.spec.input_shape or len(calibration) < 2:
+            raise UserError(
+                f"calibration of shape {list(calibration.shape)}: give at least two images of shape"
+                f" {list(group.spec.input_shape)}"
+            )
+        images = calibration.float() / 255 if calibration.dtype == torch.uint8 else calibration
+        chunks = images.tensor_split(-(-len(images) // CALIBRATION_BATCH))
+        estimate_statistics(network, chunks)
+    return CustomizedModel(network).eval()

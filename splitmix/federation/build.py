@@ -1,0 +1,63 @@
+"""From a bound configuration to a federation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from splitmix.algorithms.base import Problem
+from splitmix.config import RunConfig
+from splitmix.federation.engine import EngineSettings
+from splitmix.federation.federation import Federation
+
+
+def check_config(config: RunConfig) -> None:
+    """Let every component check itself and the others, before any data is read.
+
+    Raises:
+        UserError: the first mistake found.
+    """
+    config.dataset.check()
+    config.budget.check()
+    config.optimizer.check()
+    config.schedule.check()
+    config.engine.check()
+    budgets = config.budget.assign(config.clients_per_domain, len(config.dataset.domains), config.seed)
+    problem = Problem(config.dataset.input_shape, len(config.dataset.classes), budgets)
+    method = config.algorithm.bind(config.model, problem)
+    method.mix_groups({}, config.test.widths or method.widths)
+
+
+def build_federation(
+    config: RunConfig,
+    *,
+    engine: EngineSettings | None = None,
+    loggers: list[Any] | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Federation:
+    """Check the configuration, load its dataset and build the federation.
+
+    Args:
+        engine: use these engine settings instead of the configured ones.
+        say: told what takes a while (making a dataset).
+    """
+    check_config(config)
+    return Federation(
+        config.dataset.load(say),
+        config.algorithm,
+        config.model,
+        partition=config.partition,
+        budget=config.budget,
+        optimizer=config.optimizer,
+        schedule=config.schedule,
+        engine=engine or config.engine,
+        loggers=loggers or [],
+        seed=config.seed,
+        rounds=config.rounds,
+        local_epochs=config.local_epochs,
+        batch_size=config.batch_size,
+        clients_per_domain=config.clients_per_domain,
+        clients_per_round=config.clients_per_round,
+        train_fraction=config.train_fraction,
+        val_fraction=config.val_fraction,
+    )

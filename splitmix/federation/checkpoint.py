@@ -1,0 +1,99 @@
+"""Checkpoints: a server state on disk, written beside and renamed, loaded weights-only."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+
+from splitmix.algorithms.base import Method, ServerState
+from splitmix.errors import UserError
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A saved server.
+
+    Attributes:
+        state: the server after `state.round` rounds.
+        best_round: 0-based round of the best validation accuracy so far; -1 before the first validation.
+        best_value: that accuracy, in [0, 1].
+        wall_s: seconds spent on the run so far.
+    """
+
+    state: ServerState
+    best_round: int
+    best_value: float
+    wall_s: float
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
+    """Write a file beside `path`, then rename it: a reader, or a crash, sees the old file or the new one.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written; the old file stays.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(beside, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        reason = error.strerror or str(error)
+        raise UserError(f"cannot write {path}: {reason}; make room or choose another folder with hydra.run.dir") from error
+    except RuntimeError as error:
+        # torch.save reports a failing write as a RuntimeError of its zip writer.
+        beside.unlink(missing_ok=True)
+        raise UserError(f"cannot write {path}: {str(error).splitlines()[0]}; is the disk full?") from error
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Save atomically; UserError if the disk is full (the last good file stays)."""
+    content = {
+        "schema": SCHEMA,
+        "round": checkpoint.state.round,
+        "tensors": checkpoint.state.tensors,
+        "best_round": checkpoint.best_round,
+        "best_value": checkpoint.best_value,
+        "wall_s": checkpoint.wall_s,
+    }
+    write_atomically(path, lambda file: torch.save(content, file))
+
+
+def load_checkpoint(path: Path, method: Method) -> Checkpoint:
+    """Load a checkpoint of this method, executing nothing from the file.
+
+    Raises:
+        UserError: missing, truncated or no checkpoint, or tensors that do not fit the method.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: this run has no such checkpoint") from None
+    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path} is truncated or not a checkpoint ({type(error).__name__}): use another") from error
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        raise UserError(f"{path} is not a checkpoint of splitmix (schema {SCHEMA}): use another")
+    expected = method.initial_state(0).tensors
+    tensors = content["tensors"]
+    problems = [f"{name} is missing" for name in expected.keys() - tensors.keys()]
+    problems += [f"{name} is unknown" for name in tensors.keys() - expected.keys()]
+    problems += [
+        f"{name} has shape {list(tensors[name].shape)} instead of {list(value.shape)}"
+        for name, value in expected.items()
+        if name in tensors and tensors[name].shape != value.shape
+    ]
+    if problems:
+        raise UserError(f"{path} does not fit the run's config: {'; '.join(sorted(problems))}")
+    state = ServerState(method, content["round"], {name: tensors[name] for name in expected})
+    return Checkpoint(state, content["best_round"], content["best_value"], content["wall_s"])

@@ -1,0 +1,87 @@
+"""The client's side of a round as a LightningModule: lanes in training, with width and lambda switches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor
+
+from splitmix.algorithms.base import Method
+from splitmix.errors import UserError
+from splitmix.federation.optimizers import SGD, Adam
+from splitmix.models.network import LaneNetwork
+
+
+class ClientModule(LightningModule):
+    """Wraps a network over lanes.
+
+    `training_step` is the client objective of the method; `forward` is the customised model, the mean of the logits
+    of the first lanes. A stock `Trainer` and the federation loop both drive it.
+
+    Args:
+        method: gives the objective and the meaning of a width.
+        network: the lanes.
+        optimizer: settings of the local optimizer.
+        lr: learning rate; None takes the optimizer's own.
+    """
+
+    def __init__(self, method: Method, network: LaneNetwork, optimizer: SGD | Adam, lr: float | None = None):
+        super().__init__()
+        self.method = method
+        self.network = network
+        self.optimizer_settings = optimizer
+        self.lr = optimizer.lr if lr is None else lr
+        self.mixed = network.lanes
+
+    def set_width(self, width: float) -> None:
+        """Mix so many lanes in `forward`. Raises UserError if the method or this module cannot give the width."""
+        [group] = self.method.mix_groups({}, [width])
+        if group.sizes[width] > self.network.lanes:
+            raise UserError(f"width {width:g} needs {group.sizes[width]} base models, this client holds {self.mixed}")
+        self.mixed = group.sizes[width]
+
+    def set_adv_lambda(self, adv_lambda: float) -> None:
+        """Lean on the adversarial batch normalisation by `adv_lambda` in [0, 1].
+
+        Raises:
+            UserError: out of range, or other than 0 for a network without dual batch normalisation.
+        """
+        if not 0 <= adv_lambda <= 1:
+            raise UserError(f"adv_lambda={adv_lambda:g}: give a value from 0 to 1")
+        if adv_lambda:
+            raise UserError(f"adv_lambda={adv_lambda:g}: this network has no dual batch normalisation, only 0 works")
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Float images `[n, channels, h, w]` in [0, 1] to logits `[n, classes]`."""
+        logits: Tensor = self.network(images)[: self.mixed]
+        return logits.mean(0)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int = 0) -> dict[str, Tensor]:
+        """One batch of every lane.
+
+        Args:
+            batch: float images (shared `[n, c, h, w]`, or `[n, lanes * c, h, w]`) and int64 labels (`[n]` shared, or
+                `[lanes, n]`).
+
+        Returns:
+            `loss`: scalar, the sum over lanes, so that no lane's gradient depends on another; `losses` `[lanes]`;
+            `correct`: int64 `[lanes]`.
+        """
+        images, labels = batch
+        if labels.dim() == 1:
+            labels = labels.expand(self.network.lanes, -1)
+        losses, logits = self.method.loss(self.network, images, labels)
+        correct = (logits.detach().argmax(-1) == labels).sum(-1)
+        return {"loss": losses.sum(), "losses": losses.detach(), "correct": correct}
+
+    def configure_optimizers(self) -> Any:
+        return self.optimizer_settings.build(self.network.parameters(), self.lr)
+
+
+def reset_optimizer(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Make an optimizer as good as new: no momentum, this learning rate."""
+    optimizer.state.clear()
+    for group in optimizer.param_groups:
+        group["lr"] = lr

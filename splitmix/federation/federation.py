@@ -1,0 +1,198 @@
+"""A federation in memory: clients, server state, rounds. No files, no printing; the library's front door."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from time import perf_counter
+from typing import Any
+
+from torch import Tensor
+
+from splitmix.algorithms.base import Algorithm, Method, Problem, ServerState, Update
+from splitmix.algorithms.splitmix import SplitMix
+from splitmix.data.dataset import Dataset, ImageSet, to_float
+from splitmix.data.partition import ClientData, Uniform
+from splitmix.errors import UserError
+from splitmix.evaluation.accuracy import Accuracy, evaluate
+from splitmix.evaluation.statistics import POST_PASSES, estimate_statistics
+from splitmix.federation.budgets import Groups
+from splitmix.federation.engine import Engine, EngineSettings, Trained
+from splitmix.federation.optimizers import SGD, Adam
+from splitmix.federation.sampling import eval_batches, participants, train_batches
+from splitmix.federation.schedules import Cosine, Schedule
+from splitmix.models.digit_cnn import DigitCNN
+from splitmix.models.network import LaneNetwork, Model, Tensors
+from splitmix.randomness import rng
+
+FLOAT32_BYTES = 4
+
+
+@dataclass(frozen=True)
+class RoundMetrics:
+    """What a round measured.
+
+    Attributes:
+        round: 0-based number of the round.
+        lr: learning rate of the round.
+        loss, accuracy: training mean over the participants, each over its samples and lanes.
+        bytes_down, bytes_up: training payload of the round, all participants together.
+        seconds: by phase: `train`, `merge`.
+    """
+
+    round: int
+    lr: float
+    loss: float
+    accuracy: float
+    bytes_down: int
+    bytes_up: int
+    seconds: dict[str, float]
+
+
+class Federation:
+    """Clients of a dataset and the rounds they go through.
+
+    Args:
+        dataset: the images, domain by domain.
+        algorithm, model, partition, budget, optimizer, schedule, engine: components, as in the config groups.
+        seed: decides initial weights, partition, participants, batches and draws.
+        rounds: length of the learning-rate schedule.
+        local_epochs: passes of a client over its images per round.
+        batch_size: images per training (and validation) batch, at least 2.
+        clients_per_domain: clients that each domain is cut into.
+        clients_per_round: participants per round; None means all.
+        train_fraction: share of the train set that is used.
+        val_fraction: share of a client's train images kept for validation.
+
+    Raises:
+        UserError: components that do not fit each other, or too few images.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        algorithm: Algorithm | None = None,
+        model: Model | None = None,
+        *,
+        partition: Uniform | None = None,
+        budget: Groups | None = None,
+        optimizer: SGD | Adam | None = None,
+        schedule: Schedule | None = None,
+        engine: EngineSettings | None = None,
+        loggers: Sequence[Any] = (),
+        seed: int = 1,
+        rounds: int = 30,
+        local_epochs: int = 1,
+        batch_size: int = 32,
+        clients_per_domain: int = 10,
+        clients_per_round: int | None = None,
+        train_fraction: float = 1.0,
+        val_fraction: float = 0.5,
+    ):
+        partition, budget = partition or Uniform(), budget or Groups()
+        self.optimizer, self.schedule = optimizer or SGD(), schedule or Cosine()
+        self.optimizer.check()
+        self.schedule.check()
+        self.dataset = dataset
+        self.seed, self.rounds = seed, rounds
+        self.local_epochs, self.batch_size, self.clients_per_round = local_epochs, batch_size, clients_per_round
+        self.budgets = budget.assign(clients_per_domain, len(dataset.domains), seed)
+        if clients_per_round is not None and not 1 <= clients_per_round <= len(self.budgets):
+            raise UserError(
+                f"clients_per_round={clients_per_round}: the federation has {len(self.budgets)} clients; give 1 to"
+                f" {len(self.budgets)}, or null for all"
+            )
+        self.problem = Problem(dataset.input_shape, len(dataset.classes), self.budgets, partition.masked_loss)
+        self.method: Method = (algorithm or SplitMix()).bind(model or DigitCNN(), self.problem)
+        self.clients: tuple[ClientData, ...] = partition.split(
+            dataset, clients_per_domain, train_fraction, val_fraction, seed
+        )
+        engine = engine or EngineSettings()
+        self.fabric = engine.fabric(loggers)
+        self.engine = Engine(self.fabric, self.method, self.optimizer, dataset.train, engine.lanes)
+
+    def initial_state(self) -> ServerState:
+        """The server before the first round."""
+        return self.method.initial_state(self.seed)
+
+    def run_round(self, state: ServerState) -> tuple[ServerState, RoundMetrics]:
+        """Broadcast, train, aggregate: one round.
+
+        Raises:
+            UserError: a client's loss is not a number (round, client and base model are named).
+        """
+        number = state.round
+        chosen = participants(self.seed, number, len(self.clients), self.clients_per_round)
+        works = self.method.plan(state, chosen, self.seed)
+        batches = [self.batches(work.client, number) for work in works]
+        weights = [float(len(self.clients[work.client].train)) for work in works]
+        lr = self.optimizer.lr * self.schedule.factor(number, self.rounds)
+        measured: list[Trained] = []
+
+        def updates() -> Iterator[Update]:
+            for trained in self.engine.train(state, works, batches, weights, lr):
+                self.refuse_nan(number, trained)
+                measured.append(replace(trained, update=replace(trained.update, tensors={})))
+                yield trained.update
+
+        start = perf_counter()
+        state = self.method.merge(state, updates())
+        payload = FLOAT32_BYTES * sum(self.method.upload_entries(self.budgets[client]) for client in chosen)
+        return state, RoundMetrics(
+            round=number,
+            lr=lr,
+            loss=sum(float(trained.losses.mean()) for trained in measured) / len(measured),
+            accuracy=sum(trained.correct / trained.samples for trained in measured) / len(measured),
+            bytes_down=payload,
+            bytes_up=payload,
+            seconds={"train": perf_counter() - start},
+        )
+
+    def batches(self, client: int, round_index: int) -> list[Tensor]:
+        """The batches that a client trains on in a round."""
+        generator = rng(self.seed, "batches", round_index, client)
+        return train_batches(self.clients[client].train, self.batch_size, self.local_epochs, generator)
+
+    def refuse_nan(self, round_index: int, trained: Trained) -> None:
+        for row, loss in zip(trained.update.work.rows, trained.losses.tolist(), strict=True):
+            if not math.isfinite(loss):
+                raise UserError(
+                    f"the loss became {loss} in round {round_index}, client {self.clients[trained.update.work.client].id},"
+                    f" base model {row}: lower optimizer.lr={self.optimizer.lr:g}; the last good checkpoint stays"
+                )
+
+    def validate(self, tensors: Tensors, widths: Sequence[float]) -> Accuracy:
+        """Validation accuracy of every client, in batches of the training batch size."""
+        batches = [eval_batches(client.val, self.batch_size) for client in self.clients]
+        images = ImageSet(self.engine.images, self.engine.labels, self.dataset.train.counts)
+        return evaluate(self.method, tensors, widths, images, batches)
+
+    def test(
+        self,
+        tensors: Tensors,
+        widths: Sequence[float],
+        *,
+        batch_size: int = 128,
+        post: bool = False,
+        max_images: int | None = None,
+    ) -> Accuracy:
+        """Test accuracy of every client.
+
+        Args:
+            post: re-estimate batch-normalisation statistics on each client's training images first (20 passes).
+            max_images: use so many test images in all, equally many of every client.
+        """
+        share = None if max_images is None else max(2, max_images // len(self.clients))
+        batches = [eval_batches(client.test[:share], batch_size) for client in self.clients]
+        test = self.dataset.test
+        images = ImageSet(self.fabric.to_device(test.images), self.fabric.to_device(test.labels), test.counts)
+        calibrate = self.post_statistics if post else None
+        return evaluate(self.method, tensors, widths, images, batches, calibrate=calibrate, tracked=post)
+
+    def post_statistics(self, network: LaneNetwork, client: int) -> None:
+        """Estimate a network's statistics from a client's training batches, over 20 reshuffled passes."""
+        generator = rng(self.seed, "post", client)
+        batches = train_batches(self.clients[client].train, self.batch_size, POST_PASSES, generator)
+        estimate_statistics(network, (to_float(self.engine.images[rows]) for rows in batches))
+

@@ -1,0 +1,65 @@
+"""Local optimizers: what a client steps with. Each client starts each round with a fresh one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from splitmix.errors import UserError
+
+
+@dataclass(frozen=True)
+class SGD:
+    """Settings of `optimizer=sgd`. Weight decay acts on all parameters, batch normalisation and biases included.
+
+    Attributes:
+        lr: learning rate before the schedule.
+        momentum: in [0, 1).
+        weight_decay: L2 penalty, at least 0.
+    """
+
+    name: ClassVar[str] = "sgd"
+
+    lr: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+
+    def check(self) -> None:
+        """Raise UserError for a value out of range."""
+        _check_lr(self.lr)
+        if not 0 <= self.momentum < 1:
+            raise UserError(f"optimizer.momentum={self.momentum:g}: give a value from 0 up to, but not, 1")
+        if self.weight_decay < 0:
+            raise UserError(f"optimizer.weight_decay={self.weight_decay:g}: give 0 or more")
+
+    def build(self, parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Optimizer:
+        return torch.optim.SGD(parameters, lr, momentum=self.momentum, weight_decay=self.weight_decay)
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Settings of `optimizer=adam`: no weight decay.
+
+    Attributes:
+        lr: learning rate before the schedule.
+    """
+
+    name: ClassVar[str] = "adam"
+
+    lr: float = 0.001
+
+    def check(self) -> None:
+        """Raise UserError for a value out of range."""
+        _check_lr(self.lr)
+
+    def build(self, parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Optimizer:
+        return torch.optim.Adam(parameters, lr)
+
+
+def _check_lr(lr: float) -> None:
+    if not lr > 0:
+        raise UserError(f"optimizer.lr={lr:g}: give a learning rate above 0")

@@ -1,0 +1,53 @@
+"""Test records: the accuracy of customised models of a checkpoint, as results.json stores it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import perf_counter
+from typing import Any
+
+from splitmix.algorithms.base import ServerState
+from splitmix.config import TestSettings
+from splitmix.federation.federation import Federation
+
+
+def records_of(
+    federation: Federation,
+    state: ServerState,
+    test: TestSettings,
+    widths: Sequence[float],
+    checkpoint: str,
+    command: str,
+) -> list[dict[str, Any]]:
+    """Test every width on every client's test images, one record per width.
+
+    Args:
+        checkpoint: `best` or `last`, for the record.
+        command: the command that asked for it, for the record.
+    """
+    start = perf_counter()
+    tensors = state.tensors
+    if test.sort_base_models:
+        order = federation.validate(tensors, state.method.widths).order()
+        tensors = {name: value[order] for name, value in tensors.items()}
+    accuracy = federation.test(
+        tensors, widths, batch_size=test.batch_size, post=test.bn == "post", max_images=test.max_images
+    )
+    seconds = (perf_counter() - start) / len(widths)
+    return [
+        {
+            "checkpoint": checkpoint,
+            "sort_base_models": test.sort_base_models,
+            "bn": test.bn,
+            "width": width,
+            "adv_lambda": 0.0,
+            "attack": {"name": "none"},
+            "n_images": accuracy.n_images,
+            "accuracy": mean,
+            "per_client": accuracy.per_client[:, column].tolist(),
+            "command": command,
+            "seconds": seconds,
+        }
+        for column, (width, mean) in enumerate(accuracy.mean().items())
+    ]
+

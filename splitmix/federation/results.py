@@ -1,0 +1,97 @@
+"""results.json of a run folder: what was run, on which clients, with which accuracies."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from splitmix.errors import UserError
+from splitmix.federation.checkpoint import write_atomically
+from splitmix.federation.federation import FLOAT32_BYTES, Federation
+
+SCHEMA = 1
+PACKAGES = ("splitmix", "torch", "torchvision", "pytorch-lightning", "hydra-core", "omegaconf", "numpy", "thop")
+
+
+def describe_run(federation: Federation, identity: dict[str, Any]) -> dict[str, Any]:
+    """The part of results.json that is known before the first round.
+
+    Args:
+        identity: algorithm, dataset, model, seed, rounds, config_hash, started.
+    """
+    payload = {budget: FLOAT32_BYTES * federation.method.upload_entries(budget) for budget in set(federation.budgets)}
+    clients = [
+        {
+            "id": client.id,
+            "domain": client.domain,
+            "budget": budget,
+            "n_train": len(client.train),
+            "n_val": len(client.val),
+            "n_test": len(client.test),
+            "bytes_down": payload[budget],
+            "bytes_up": payload[budget],
+        }
+        for client, budget in zip(federation.clients, federation.budgets, strict=True)
+    ]
+    return {
+        "schema": SCHEMA,
+        **identity,
+        "git": git_commit(),
+        "versions": versions(),
+        "wall_s": 0.0,
+        "best_round": None,
+        "status": "running",
+        "clients": clients,
+        "widths": {},
+        "tests": [],
+    }
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """Read results.json; UserError if it is missing, truncated or of another schema."""
+    try:
+        results = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}): is this a run folder?") from error
+    if not isinstance(results, dict) or results.get("schema") != SCHEMA:
+        raise UserError(f"{path} is not a results file of schema {SCHEMA}: use the version of splitmix that wrote it")
+    return results
+
+
+def write_results(path: Path, results: dict[str, Any]) -> None:
+    """Write results.json atomically."""
+    write_atomically(path, lambda file: file.write((json.dumps(results, indent=1) + "\n").encode()))
+
+
+def add_tests(results: dict[str, Any], records: list[dict[str, Any]]) -> None:
+    """Add test records, replacing those of the same question."""
+    keys = ("checkpoint", "sort_base_models", "bn", "width", "adv_lambda", "attack", "n_images")
+    asked = [[record[key] for key in keys] for record in records]
+    kept = [record for record in results["tests"] if [record[key] for key in keys] not in asked]
+    results["tests"] = kept + records
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a number can depend on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def git_commit() -> str | None:
+    """The commit of the checkout that splitmix runs from; None outside one."""
+    try:
+        answer = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+        )
+    except OSError:
+        return None
+    return answer.stdout.strip() or None

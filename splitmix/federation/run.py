@@ -1,0 +1,178 @@
+"""A training run in a folder: rounds with progress, logs, checkpoints, resume, and the final test."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timezone
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from splitmix.config import RunConfig, config_hash
+from splitmix.errors import UserError
+from splitmix.evaluation.accuracy import Accuracy
+from splitmix.evaluation.cost import costs
+from splitmix.federation.build import build_federation
+from splitmix.federation.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, write_atomically
+from splitmix.federation.federation import FLOAT32_BYTES, Federation, RoundMetrics
+from splitmix.federation.records import records_of
+from splitmix.federation.results import add_tests, describe_run, read_results, write_results
+from splitmix.reporting.csv_logger import read_metrics
+from splitmix.reporting.figures import convergence_figure
+from splitmix.reporting.progress import Progress
+from splitmix.reporting.tables import WidthRow, print_table, width_table
+
+log = logging.getLogger("splitmix")
+
+
+def run_training(config: RunConfig, folder: Path, resolved: dict[str, Any], resume: bool = False) -> None:
+    """Train a federation in `folder`, or go on with the one that stopped there; prints a table at the end.
+
+    The folder then holds config.yaml, metrics.csv, checkpoints/{last,best}.ckpt, results.json and figures/.
+
+    Raises:
+        UserError: a mistake in the configuration, an unwritable folder, a full disk, a loss that is not a number.
+        KeyboardInterrupt: Ctrl-C; the last finished round is saved.
+    """
+    started = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    run = Run(config, folder, resolved, started, resume)
+    if run.results["status"] == "finished":
+        log.info(f"{folder} is finished: nothing to resume")
+        return
+    try:
+        run.rounds()
+        run.finish()
+    except KeyboardInterrupt:
+        run.mark("interrupted")
+        log.info(f"interrupted after {run.last.state.round} rounds; go on with: splitmix train resume={folder}")
+        raise
+    except UserError:
+        run.mark("failed")
+        raise
+
+
+class Run:
+    """The state of one run: federation, folder, last checkpoint."""
+
+    def __init__(self, config: RunConfig, folder: Path, resolved: dict[str, Any], started: str, resume: bool):
+        self.config = config
+        self.folder = folder
+        try:
+            (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"hydra.run.dir={folder}: cannot write there ({error.strerror}); choose another folder"
+            ) from error
+        self.logger = config.logger.build(folder)
+        self.federation: Federation = build_federation(config, loggers=[self.logger], say=log.info)
+        method = self.federation.method
+        self.widths = tuple(config.test.widths or method.widths)
+        self.validated = tuple(sorted({*self.widths, method.widths[-1]}))
+        if resume:
+            self.last = load_checkpoint(folder / "checkpoints" / "last.ckpt", method)
+            self.results = read_results(folder / "results.json")
+            self.logger.truncate(self.last.state.round)
+        else:
+            self.last = Checkpoint(self.federation.initial_state(), -1, -1.0, 0.0)
+            text = OmegaConf.to_yaml(OmegaConf.create(resolved))
+            write_atomically(folder / "config.yaml", lambda file: file.write(text.encode()))
+            identity = {
+                "algorithm": method.name,
+                "dataset": self.federation.dataset.name,
+                "model": config.model.name,
+                "seed": config.seed,
+                "rounds": config.rounds,
+                "config_hash": config_hash(resolved),
+                "started": started,
+            }
+            self.results = describe_run(self.federation, identity)
+            self.save("last", self.last)
+            self.mark("running")
+
+    def rounds(self) -> None:
+        """Every round that is left."""
+        with Progress(self.config.rounds, self.last.state.round) as progress:
+            while self.last.state.round < self.config.rounds:
+                start = perf_counter()
+                accuracy, metrics = self.one_round()
+                full = accuracy.mean()[self.validated[-1]] if accuracy else None
+                progress.update(metrics.round, metrics.loss, full, perf_counter() - start)
+
+    def one_round(self) -> tuple[Accuracy | None, RoundMetrics]:
+        """Train, validate, log, save."""
+        start = perf_counter()
+        state, metrics = self.federation.run_round(self.last.state)
+        validating = state.round % self.config.validate_every == 0 or state.round == self.config.rounds
+        begin = perf_counter()
+        accuracy = self.federation.validate(state.tensors, self.validated) if validating else None
+        evaluated = perf_counter()
+        best_round, best_value = self.last.best_round, self.last.best_value
+        value = accuracy.mean()[self.validated[-1]] if accuracy else -1.0
+        improved = value > best_value
+        if improved:
+            best_round, best_value = metrics.round, value
+        self.last = Checkpoint(state, best_round, best_value, self.last.wall_s + evaluated - start)
+        seconds = {**metrics.seconds, "validate": evaluated - begin}
+        # The log line goes first: a kill between the two only repeats the round, and resume drops the extra line.
+        self.federation.fabric.log_dict(self.row(metrics, accuracy, seconds), step=metrics.round)
+        if improved:
+            self.save("best", self.last)
+        self.save("last", self.last)
+        return accuracy, metrics
+
+    def row(self, metrics: RoundMetrics, accuracy: Accuracy | None, seconds: dict[str, float]) -> dict[str, float]:
+        """One line of metrics.csv."""
+        row = {"train_loss": metrics.loss, "train_accuracy": metrics.accuracy, "lr": metrics.lr}
+        row |= {"bytes_down": metrics.bytes_down, "bytes_up": metrics.bytes_up}
+        row |= {f"seconds/{phase}": value for phase, value in seconds.items()}
+        if accuracy:
+            row |= {f"val_sa/{width}": value for width, value in accuracy.mean().items()}
+            full = accuracy.per_client[:, -1].tolist()
+            row |= {
+                f"val_sa_client/{client.id}": sa for client, sa in zip(self.federation.clients, full, strict=True)
+            }
+        return row
+
+    def save(self, name: str, checkpoint: Checkpoint) -> None:
+        save_checkpoint(self.folder / "checkpoints" / f"{name}.ckpt", checkpoint)
+
+    def mark(self, status: str) -> None:
+        """Write results.json with this status."""
+        self.results |= {"status": status, "wall_s": self.last.wall_s}
+        self.results["best_round"] = None if self.last.best_round < 0 else self.last.best_round
+        write_results(self.folder / "results.json", self.results)
+
+    def finish(self) -> None:
+        """Test the best checkpoint, draw the figure, print the table."""
+        method = self.federation.method
+        best = load_checkpoint(self.folder / "checkpoints" / "best.ckpt", method)
+        price = costs(method, self.widths)
+        records = records_of(self.federation, best.state, self.config.test, self.widths, "best", "splitmix train")
+        add_tests(self.results, records)
+        plain = self.federation.test(best.state.tensors, self.widths, batch_size=self.config.test.batch_size)
+        self.results["widths"] = {
+            str(width): {"sa": sa, "macs": price[width][0], "params": price[width][1]}
+            for width, sa in plain.mean().items()
+        }
+        self.mark("finished")
+        history = [row for row in read_metrics(self.folder / "metrics.csv") if f"val_sa/{self.widths[0]}" in row]
+        (self.folder / "figures").mkdir(exist_ok=True)
+        figure = self.folder / "figures" / "convergence.png"
+        curves = {width: [row[f"val_sa/{width}"] for row in history] for width in self.widths}
+        convergence_figure(figure, [int(row["round"]) for row in history], curves)
+        at_best = next(row for row in history if row["round"] == best.best_round)
+        rows = [
+            WidthRow(
+                width,
+                at_best[f"val_sa/{width}"],
+                sa,
+                *price[width],
+                FLOAT32_BYTES * method.upload_entries(width),
+            )
+            for width, sa in plain.mean().items()
+        ]
+        print_table(width_table(rows))
+        log.info(f"run folder: {self.folder}   (best round {best.best_round}, figure: {figure.name})")
+        log.info(f"next: splitmix test run={self.folder} test.widths=0.25")

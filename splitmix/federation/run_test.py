@@ -1,0 +1,51 @@
+"""Testing a finished run in its folder: customised models of a checkpoint, recorded in results.json."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from splitmix.config import RunConfig, TestSettings
+from splitmix.errors import UserError
+from splitmix.evaluation.cost import cost
+from splitmix.federation.build import build_federation
+from splitmix.federation.checkpoint import load_checkpoint
+from splitmix.federation.engine import EngineSettings
+from splitmix.federation.records import records_of
+from splitmix.federation.results import add_tests, read_results, write_results
+from splitmix.reporting.tables import TestRow, accuracy_table, print_table
+
+log = logging.getLogger("splitmix")
+
+
+def run_test(
+    config: RunConfig, folder: Path, checkpoint: str, test: TestSettings, engine: EngineSettings, command: str
+) -> None:
+    """Evaluate a run's checkpoint at the asked widths; print a table; store the records.
+
+    Raises:
+        UserError: a missing or damaged checkpoint, a width that the run cannot give.
+    """
+    path = folder / "checkpoints" / f"{checkpoint}.ckpt"
+    if not path.is_file():
+        raise UserError(f"checkpoint={checkpoint}: {path} does not exist; train further or choose checkpoint=last")
+    results = read_results(folder / "results.json")
+    federation = build_federation(config, engine=engine, say=log.info)
+    state = load_checkpoint(path, federation.method).state
+    widths = tuple(test.widths or federation.method.widths)
+    federation.method.mix_groups(state.tensors, widths)
+    records = records_of(federation, state, test, widths, checkpoint, command)
+    add_tests(results, records)
+    write_results(folder / "results.json", results)
+    rows = [
+        TestRow(
+            record["width"],
+            record["accuracy"],
+            min(record["per_client"]),
+            max(record["per_client"]),
+            *cost(state, record["width"]),
+        )
+        for record in records
+    ]
+    print_table(accuracy_table(rows))
+    log.info(f"{checkpoint} checkpoint of {folder} after {state.round} rounds; recorded in {folder / 'results.json'}")

@@ -1,0 +1,40 @@
+"""Who takes part in a round and in which batches a client sees its images: functions of (seed, round, client)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from splitmix.randomness import rng
+
+
+def participants(seed: int, round_index: int, clients: int, per_round: int | None) -> list[int]:
+    """Clients of a round: uniform without replacement; all of them in order with full participation."""
+    if per_round is None or per_round == clients:
+        return list(range(clients))
+    return sorted(rng(seed, "participants", round_index).choice(clients, per_round, replace=False).tolist())
+
+
+def train_batches(rows: Tensor, batch_size: int, epochs: int, generator: np.random.Generator) -> list[Tensor]:
+    """The batches of a client's round: `epochs` passes, reshuffled at each, the last partial batch kept.
+
+    A last batch of one image is dropped: batch normalisation has no variance to divide by after a linear layer.
+
+    Args:
+        rows: int64 `[n]`, the client's training rows.
+    """
+    batches: list[Tensor] = []
+    for _ in range(epochs):
+        shuffled = rows[torch.from_numpy(generator.permutation(len(rows)))]
+        batches += [batch for batch in shuffled.split(batch_size) if len(batch) > 1]
+    return batches
+
+
+def eval_batches(rows: Tensor, batch_size: int) -> list[Tensor]:
+    """`rows` in order, in batches of `batch_size`; a lone last image joins the batch before it, for the same reason."""
+    batches = list(rows.split(batch_size))
+    if len(batches) > 1 and len(batches[-1]) == 1:
+        last = batches.pop()
+        batches[-1] = torch.cat([batches[-1], last])
+    return batches
