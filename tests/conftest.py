@@ -1,0 +1,40 @@
+"""Small federations that many tests share: random images, quick to train on."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from splitmix.data.dataset import Dataset, ImageSet
+from splitmix.federation.federation import Federation
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+def image_set(counts: tuple[int, ...], seed: int) -> ImageSet:
+    generator = np.random.default_rng(seed)
+    n = sum(counts)
+    images = torch.from_numpy(generator.integers(0, 256, (n, 3, 8, 8), dtype=np.uint8))
+    return ImageSet(images, torch.from_numpy(generator.integers(0, 10, n)), counts)
+
+
+@pytest.fixture
+def dataset() -> Dataset:
+    """Two domains of 3x8x8 noise, 96 and 90 train images, 20 and 24 test images."""
+    classes = tuple(str(c) for c in range(10))
+    return Dataset("noise", ("a", "b"), classes, image_set((96, 90), 0), image_set((20, 24), 1))
+
+
+@pytest.fixture
+def federation(dataset: Dataset) -> Callable[..., Federation]:
+    """Makes a federation of 2 x 2 clients on the noise, with overrides."""
+
+    def make(*components: object, **settings: object) -> Federation:
+        return Federation(dataset, *components, **{"clients_per_domain": 2, "batch_size": 8, "rounds": 3, **settings})
+
+    return make

@@ -1,0 +1,77 @@
+"""Lane layers against the ordinary PyTorch layers."""
+
+import pytest
+import torch
+from torch import nn
+
+from splitmix.models.digit_cnn import DigitCNN
+from splitmix.models.layers import LaneBatchNorm, LaneConv2d, LaneLinear
+from splitmix.models.network import NetworkSpec
+
+LANES = 3
+
+
+def per_lane(x):
+    """[n, lanes * features, ...] to a list of [n, features, ...]."""
+    return x.chunk(LANES, dim=1)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_convolution_is_one_convolution_per_lane(shared):
+    layer = LaneConv2d(LANES, 4, 6, 3, stride=2, padding=1)
+    layer.reset_parameters(torch.Generator().manual_seed(0))
+    x = torch.randn(5, 4 if shared else 4 * LANES, 9, 9)
+    out = per_lane(layer(x))
+    for lane in range(LANES):
+        mine = x if shared else per_lane(x)[lane]
+        expected = nn.functional.conv2d(mine, layer.weight[lane], layer.bias[lane], stride=2, padding=1)
+        torch.testing.assert_close(out[lane], expected)
+
+
+def test_linear_is_one_linear_per_lane():
+    layer = LaneLinear(LANES, 7, 4)
+    layer.reset_parameters(torch.Generator().manual_seed(0))
+    x = torch.randn(5, 7 * LANES)
+    for lane, out in enumerate(per_lane(layer(x))):
+        expected = nn.functional.linear(per_lane(x)[lane], layer.weight[lane], layer.bias[lane])
+        torch.testing.assert_close(out, expected)
+
+
+def test_tracked_batch_norm_is_one_batch_norm_per_lane():
+    layer = LaneBatchNorm(LANES, 4, tracked=True)
+    ordinary = [nn.BatchNorm2d(4) for _ in range(LANES)]
+    for _ in range(3):
+        x = torch.randn(5, 4 * LANES, 3, 3)
+        out = per_lane(layer(x))
+        for lane, norm in enumerate(ordinary):
+            torch.testing.assert_close(out[lane], norm(per_lane(x)[lane]))
+    layer.eval()
+    x = torch.randn(5, 4 * LANES, 3, 3)
+    for lane, norm in enumerate(ordinary):
+        torch.testing.assert_close(layer(x).chunk(LANES, 1)[lane], norm.eval()(per_lane(x)[lane]))
+        assert layer.num_batches_tracked[lane] == norm.num_batches_tracked
+
+
+def test_rescale_divides_the_output_in_training_only():
+    layer = LaneConv2d(1, 3, 4, 3, rescale=0.25)
+    layer.reset_parameters(torch.Generator().manual_seed(0))
+    x = torch.randn(2, 3, 6, 6)
+    trained = layer(x)
+    torch.testing.assert_close(trained, layer.eval()(x) / 0.25)
+
+
+@pytest.mark.parametrize("rescale_init", [True, False])
+def test_initial_bounds_use_the_fan_in_of_the_full_network_if_asked(rescale_init):
+    spec = NetworkSpec(DigitCNN(), 0.125, (3, 28, 28), 10, rescale_init=rescale_init)
+    tensors = spec.initial_tensors(8, torch.Generator().manual_seed(0))
+    full = 0.125 if rescale_init else 1.0
+    # Bounds are 1/sqrt(fan-in); uniform draws come within a few percent of them. The input layer never changes.
+    for name, fan_in in {"conv1": 75, "conv2": 8 * 25 / full, "fc1": 784 / full, "fc3": 64 / full}.items():
+        assert tensors[f"{name}.weight"].abs().max() == pytest.approx(fan_in**-0.5, rel=0.02)
+        assert tensors[f"{name}.weight"].abs().max() <= fan_in**-0.5
+
+
+def test_batch_norm_without_statistics_depends_on_the_batch_in_eval_mode():
+    layer = LaneBatchNorm(1, 4).eval()
+    x = torch.randn(6, 4)
+    assert not torch.allclose(layer(x)[:3], layer(x[:3]))
