@@ -1,0 +1,30 @@
+"""The command `splitmix <verb> key=value …`: finds the verb and runs it."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+from splitmix.binding import nearest
+
+VERBS = {
+    "train": "train a federation, then test it at every width",
+    "test": "test customised models of a finished run, without retraining",
+    "list": "print what there is to choose: datasets, algorithms, models, …",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a verb; returns the exit code (2 for a mistake of the user's)."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print("Split-Mix federated learning\n\nusage: splitmix <verb> key=value …\n")
+        print("\n".join(f"  {verb:<6} {what}" for verb, what in VERBS.items()))
+        print("\nsplitmix <verb> --help explains its groups and keys.")
+        return 0
+    verb, *rest = arguments
+    if verb not in VERBS:
+        print(f"splitmix: unknown verb {verb}{nearest(verb, VERBS)}; verbs: {', '.join(VERBS)}", file=sys.stderr)
+        return 2
+    code: int = import_module(f"splitmix.commands.{verb}").main(rest)
+    return code

@@ -22,10 +22,10 @@ def check_config(config: RunConfig) -> None:
     config.optimizer.check()
     config.schedule.check()
     config.engine.check()
-    budgets = config.budget.assign(config.clients_per_domain, len(config.dataset.domains), config.seed)
+    budgets = config.budget.assign(config.scalars.clients_per_domain, len(config.dataset.domains), config.scalars.seed)
     problem = Problem(config.dataset.input_shape, len(config.dataset.classes), budgets)
     method = config.algorithm.bind(config.model, problem)
-    method.mix_groups({}, config.test.widths or method.widths)
+    method.mix_groups({}, config.test.widths_or(method.widths))
 
 
 def build_federation(
@@ -52,12 +52,12 @@ def build_federation(
         schedule=config.schedule,
         engine=engine or config.engine,
         loggers=loggers or [],
-        seed=config.seed,
-        rounds=config.rounds,
-        local_epochs=config.local_epochs,
-        batch_size=config.batch_size,
-        clients_per_domain=config.clients_per_domain,
-        clients_per_round=config.clients_per_round,
-        train_fraction=config.train_fraction,
-        val_fraction=config.val_fraction,
+        seed=config.scalars.seed,
+        rounds=config.scalars.rounds,
+        local_epochs=config.scalars.local_epochs,
+        batch_size=config.scalars.batch_size,
+        clients_per_domain=config.scalars.clients_per_domain,
+        clients_per_round=config.scalars.clients_per_round,
+        train_fraction=config.scalars.train_fraction,
+        val_fraction=config.scalars.val_fraction,
     )

@@ -24,7 +24,7 @@ class SGD:
 
     name: ClassVar[str] = "sgd"
 
-    lr: float = 0.01
+    lr: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 5e-4
 

@@ -68,7 +68,7 @@ class Run:
         self.logger = config.logger.build(folder)
         self.federation: Federation = build_federation(config, loggers=[self.logger], say=log.info)
         method = self.federation.method
-        self.widths = tuple(config.test.widths or method.widths)
+        self.widths = config.test.widths_or(method.widths)
         self.validated = tuple(sorted({*self.widths, method.widths[-1]}))
         if resume:
             self.last = load_checkpoint(folder / "checkpoints" / "last.ckpt", method)
@@ -82,8 +82,8 @@ class Run:
                 "algorithm": method.name,
                 "dataset": self.federation.dataset.name,
                 "model": config.model.name,
-                "seed": config.seed,
-                "rounds": config.rounds,
+                "seed": config.scalars.seed,
+                "rounds": config.scalars.rounds,
                 "config_hash": config_hash(resolved),
                 "started": started,
             }
@@ -93,18 +93,18 @@ class Run:
 
     def rounds(self) -> None:
         """Every round that is left."""
-        with Progress(self.config.rounds, self.last.state.round) as progress:
-            while self.last.state.round < self.config.rounds:
+        with Progress(self.config.scalars.rounds, self.last.state.round) as progress:
+            while self.last.state.round < self.config.scalars.rounds:
                 start = perf_counter()
                 accuracy, metrics = self.one_round()
                 full = accuracy.mean()[self.validated[-1]] if accuracy else None
-                progress.update(metrics.round, metrics.loss, full, perf_counter() - start)
+                progress.update(metrics.loss, full, perf_counter() - start)
 
     def one_round(self) -> tuple[Accuracy | None, RoundMetrics]:
         """Train, validate, log, save."""
         start = perf_counter()
         state, metrics = self.federation.run_round(self.last.state)
-        validating = state.round % self.config.validate_every == 0 or state.round == self.config.rounds
+        validating = state.round % self.config.scalars.validate_every == 0 or state.round == self.config.scalars.rounds
         begin = perf_counter()
         accuracy = self.federation.validate(state.tensors, self.validated) if validating else None
         evaluated = perf_counter()

@@ -32,7 +32,7 @@ def run_test(
     results = read_results(folder / "results.json")
     federation = build_federation(config, engine=engine, say=log.info)
     state = load_checkpoint(path, federation.method).state
-    widths = tuple(test.widths or federation.method.widths)
+    widths = test.widths_or(federation.method.widths)
     federation.method.mix_groups(state.tensors, widths)
     records = records_of(federation, state, test, widths, checkpoint, command)
     add_tests(results, records)

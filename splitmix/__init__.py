@@ -1,0 +1,67 @@
+"""Split-Mix federated learning: one federation, trained once, customised to any width in situ.
+
+The names below are the library's front door; they are imported when first used, so that the command line starts fast.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from splitmix.algorithms.base import ServerState
+    from splitmix.algorithms.splitmix import SplitMix
+    from splitmix.data.minidigits import MiniDigits
+    from splitmix.data.partition import Uniform
+    from splitmix.errors import UserError
+    from splitmix.evaluation.customize import customize
+    from splitmix.federation.budgets import Groups
+    from splitmix.federation.engine import EngineSettings
+    from splitmix.federation.federation import Federation
+    from splitmix.federation.optimizers import SGD, Adam
+    from splitmix.federation.schedules import Constant, Cosine, MultiStep
+    from splitmix.models.digit_cnn import DigitCNN
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "SGD": "federation.optimizers",
+    "Adam": "federation.optimizers",
+    "Constant": "federation.schedules",
+    "Cosine": "federation.schedules",
+    "DigitCNN": "models.digit_cnn",
+    "EngineSettings": "federation.engine",
+    "Federation": "federation.federation",
+    "Groups": "federation.budgets",
+    "MiniDigits": "data.minidigits",
+    "MultiStep": "federation.schedules",
+    "ServerState": "algorithms.base",
+    "SplitMix": "algorithms.splitmix",
+    "Uniform": "data.partition",
+    "UserError": "errors",
+    "customize": "evaluation.customize",
+}
+
+__all__ = [
+    "SGD",
+    "Adam",
+    "Constant",
+    "Cosine",
+    "DigitCNN",
+    "EngineSettings",
+    "Federation",
+    "Groups",
+    "MiniDigits",
+    "MultiStep",
+    "ServerState",
+    "SplitMix",
+    "Uniform",
+    "UserError",
+    "customize",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'splitmix' has no attribute {name!r}")
+    return getattr(import_module(f"splitmix.{_HOMES[name]}"), name)

@@ -1,0 +1,63 @@
+"""Finding run folders."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from splitmix.errors import UserError
+
+OUTPUTS = Path("outputs")
+
+
+def find_run(key: str, value: str) -> Path:
+    """The run folder that `key=value` means: a folder, or `latest`, the newest one that holds a checkpoint.
+
+    Raises:
+        UserError: no such folder, or not one of a run.
+    """
+    if value == "latest":
+        runs = runs_by_age()
+        if not runs:
+            raise UserError(f"{key}=latest: no run with a checkpoint under {OUTPUTS.resolve()}; splitmix train makes one")
+        return runs[-1]
+    folder = Path(value)
+    for needed in ("config.yaml", "results.json", "checkpoints/last.ckpt"):
+        if not (folder / needed).is_file():
+            raise UserError(f"{key}={value}: not a run folder, {folder / needed} is missing; give a folder or latest")
+    return folder
+
+
+def runs_by_age() -> list[Path]:
+    """Run folders under outputs/, the newest last."""
+    checkpoints = sorted(OUTPUTS.glob("**/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
+    return [path.parents[1] for path in checkpoints if (path.parents[1] / "config.yaml").is_file()]
+
+
+def unfinished_run(config_hash: str) -> Path | None:
+    """The newest unfinished run of this config, if any."""
+    for folder in reversed(runs_by_age()):
+        try:
+            results = json.loads((folder / "results.json").read_text())
+        except (OSError, ValueError):
+            continue
+        if results.get("config_hash") == config_hash and results.get("status") != "finished":
+            return folder
+    return None
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The resolved config of a run; UserError if it cannot be read."""
+    path = folder / "config.yaml"
+    try:
+        values = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    except (OSError, YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path} is no config of a run")
+    return {str(key): value for key, value in values.items()}

@@ -1,0 +1,75 @@
+"""`--help` of a verb, made from the comments in conf/: groups, options, keys."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from splitmix.config import conf_dir
+
+KEY = re.compile(r"^(?P<indent> *)(?P<key>[a-z_]+):\s*(?P<value>.*?)\s+# (?P<what>.*)$")
+
+
+def composed(verb: str, overrides: list[str]) -> DictConfig:
+    """The config of a verb, without running anything."""
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return compose(verb, overrides)
+
+
+def header(path: Path) -> str:
+    """What an option is: the first comment of its file."""
+    lines = (line for line in path.read_text().splitlines() if line.startswith("# ") and "@package" not in line)
+    return next(lines, "#").removeprefix("# ")
+
+
+def groups() -> dict[str, list[Path]]:
+    """Option files by group."""
+    folders = sorted(folder for folder in conf_dir().iterdir() if folder.is_dir())
+    return {folder.name: sorted(folder.glob("*.yaml")) for folder in folders}
+
+
+def documented(path: Path) -> Iterator[tuple[str, str]]:
+    """Keys of a file with their comments."""
+    for line in path.read_text().splitlines():
+        if found := KEY.match(line):
+            yield found["key"], found["what"]
+
+
+def option_names() -> list[str]:
+    """Every key and group, for suggestions."""
+    names = [key for verb in sorted(conf_dir().glob("*.yaml")) for key, _ in documented(verb)]
+    for group, files in groups().items():
+        names += [group, *(f"{group}.{key}" for file in files for key, _ in documented(file))]
+    return names
+
+
+def print_help(verb: str, overrides: list[str]) -> None:
+    """Purpose, usage, groups with options, keys with values and meaning; values are those of these overrides."""
+    config = composed(verb, overrides)
+    print(header(conf_dir() / f"{verb}.yaml"))
+    print(f"\nusage: splitmix {verb} [group=option …] [key=value …]")
+    print("       splitmix train -m key=a,b   sweeps; --cfg job --resolve shows the config; --hydra-help: Hydra's own")
+    used = {group: files for group, files in groups().items() if group in config or (verb == "train" and files)}
+    print("\nkeys:")
+    for key, what in documented(conf_dir() / f"{verb}.yaml"):
+        _print_key(key, config.get(key), what)
+    for group, files in used.items():
+        print(f"\n{group}:")
+        for file in files:
+            print(f"  {group}={file.stem:<12} {header(file)}")
+        shown = config.get(group)
+        target = None if shown is None else shown.get("_target_")
+        for file in files:
+            if shown is not None and OmegaConf.load(file).get("_target_") == target:
+                for key, what in documented(file):
+                    _print_key(f"{group}.{key}", shown.get(key), what)
+
+
+def _print_key(key: str, value: Any, what: str) -> None:
+    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    print(f"    {key + '=' + text:<34} {what}")

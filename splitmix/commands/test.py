@@ -1,0 +1,39 @@
+"""`splitmix test`: customised models of a finished run, at any width, without retraining."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+
+from omegaconf import DictConfig
+
+from splitmix.binding import bind, nearest
+from splitmix.commands.application import run_application
+from splitmix.commands.folders import find_run, read_config
+from splitmix.config import load_run_config, resolve
+from splitmix.errors import UserError
+
+KEYS = ("run", "checkpoint", "engine", "test")
+
+
+def main(argv: list[str]) -> int:
+    """Run the verb; returns the exit code."""
+    return run_application("test", argv, test)
+
+
+def test(cfg: DictConfig) -> None:
+    """Test the run that the config names."""
+    values = resolve(cfg)
+    for key in values:
+        if key not in KEYS:
+            raise UserError(f"unknown key {key}{nearest(key, KEYS)}; known: {', '.join(KEYS)}")
+    if values["checkpoint"] not in ("best", "last"):
+        raise UserError(f"checkpoint={values['checkpoint']}: choose best or last")
+    settings, engine = bind(values["test"], "test"), bind(values["engine"], "engine")
+    settings.check()
+    folder = find_run("run", str(values["run"]))
+    config = load_run_config(read_config(folder))
+    from splitmix.federation.run_test import run_test
+
+    command = shlex.join(["splitmix", "test", *sys.argv[1:]])
+    run_test(config, folder, values["checkpoint"], settings, engine, command)

@@ -1,0 +1,80 @@
+"""`splitmix train`: compose, validate, train; or go on with a run that stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from splitmix.commands.application import log, log_to_file, overrides_of, run_application
+from splitmix.commands.folders import find_run, read_config, unfinished_run
+from splitmix.commands.help import composed
+from splitmix.config import config_hash, load_run_config, resolve
+from splitmix.errors import UserError
+
+FREE = ("engine", "logger")
+"""Groups that may change beside `resume`: they cannot change the numbers."""
+
+
+def main(argv: list[str]) -> int:
+    """Run the verb; returns the exit code."""
+    return run_application("train", argv, train, before=resume)
+
+
+def train(cfg: DictConfig) -> None:
+    """Train the composed config in Hydra's run folder."""
+    resolved = resolve(cfg)
+    config = load_run_config(resolved)
+    from splitmix.federation.build import check_config
+    from splitmix.federation.run import run_training
+
+    check_config(config)
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    log_to_file(folder / "train.log")
+    run_training(config, folder, resolved)
+
+
+def resume(argv: list[str]) -> bool:
+    """Go on with a run if the command line says so, without Hydra making a folder.
+
+    Raises:
+        UserError: nothing to resume, or an override that would change the numbers.
+    """
+    overrides = overrides_of(argv)
+    asked = overrides.get("resume", "null")
+    if asked in ("null", ""):
+        # A mistake must be found before Hydra makes the run folder.
+        if not any(word.startswith("-") for word in argv):
+            from splitmix.federation.build import check_config
+
+            check_config(load_run_config(resolve(composed("train", argv))))
+        return False
+    if any(word in ("-m", "--multirun") for word in argv):
+        raise UserError(f"resume={asked}: cannot go with a multirun; resume one run at a time")
+    if asked == "auto":
+        words = [word for word in argv if not word.startswith("-")]
+        folder = unfinished_run(config_hash(resolve(composed("train", words))))
+        if folder is None:
+            return False
+    else:
+        folder = find_run("resume", asked)
+        for key in overrides:
+            if key != "resume" and key.split(".")[0] not in FREE:
+                raise UserError(
+                    f"{key}={overrides[key]}: a resumed run keeps its own config; beside resume only engine and logger"
+                    " may change"
+                )
+    resolved = read_config(folder)
+    free = [f"{key}={value}" for key, value in overrides.items() if key.split(".")[0] in FREE]
+    if free:
+        fresh = resolve(composed("train", free))
+        changed = {key.split(".")[0] for key in (word.partition("=")[0] for word in free)}
+        resolved |= {key: fresh[key] for key in changed}
+    config = load_run_config(resolved)
+    from splitmix.federation.run import run_training
+
+    log_to_file(folder / "train.log")
+    log.info(f"resuming {folder}")
+    run_training(config, folder, resolved, resume=True)
+    return True

@@ -1,0 +1,155 @@
+"""The top-level configuration: its schema, its checks, its hash, and where conf/ lies."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from omegaconf import DictConfig, OmegaConf
+
+import splitmix
+from splitmix.binding import bind, bind_fields, nearest
+from splitmix.errors import UserError
+
+COMPONENTS = (
+    "dataset", "partition", "budget", "algorithm", "model", "optimizer", "schedule", "engine", "logger", "test"
+)  # fmt: skip
+NOT_HASHED = ("name", "engine", "logger", "resume", "hydra", "test")
+
+
+@dataclass(frozen=True)
+class Scalars:
+    """The top-level keys of `conf/train.yaml` that are plain values; see there."""
+
+    name: str
+    seed: int
+    rounds: int
+    local_epochs: int
+    batch_size: int
+    clients_per_domain: int
+    clients_per_round: int | None
+    train_fraction: float
+    val_fraction: float
+    validate_every: int
+    resume: str | None = None
+
+    def check(self) -> None:
+        """Raise UserError for a value out of range."""
+        at_least = {"seed": 0, "rounds": 1, "local_epochs": 1, "batch_size": 2}
+        at_least |= {"clients_per_domain": 1, "clients_per_round": 1, "validate_every": 1}
+        for key, low in at_least.items():
+            value = getattr(self, key)
+            if value is not None and value < low:
+                raise UserError(f"{key}={value}: give at least {low}")
+        if not 0 < self.train_fraction <= 1:
+            raise UserError(f"train_fraction={self.train_fraction:g}: give a share above 0 and up to 1")
+        if not 0 < self.val_fraction < 1:
+            raise UserError(f"val_fraction={self.val_fraction:g}: give a share between 0 and 1 (it picks the best round)")
+
+
+@dataclass(frozen=True)
+class TestSettings:
+    """Settings of the config group `test`.
+
+    Attributes:
+        widths: widths to test; `auto` is every width that the method can give.
+        adv_lambdas: `auto` or 0: no trained model has dual batch normalisation yet.
+        bn: `trained`, or `post`: statistics re-estimated on each client's training images.
+        batch_size: images per batch, at least 2.
+        sort_base_models: mix base models from the best to the worst validation accuracy.
+        max_images: test images used, all clients together; None means all.
+    """
+
+    __test__: ClassVar[bool] = False  # the name is not a test's
+
+    widths: tuple[float, ...] | str = "auto"
+    adv_lambdas: tuple[float, ...] | str = "auto"
+    bn: str = "trained"
+    batch_size: int = 128
+    sort_base_models: bool = False
+    max_images: int | None = None
+
+    def check(self) -> None:
+        """Raise UserError for a value out of range."""
+        for key in ("widths", "adv_lambdas"):
+            value = getattr(self, key)
+            if isinstance(value, str) and value != "auto":
+                raise UserError(f"test.{key}={value}: give a number, a list of numbers, or auto")
+            if value == ():
+                raise UserError(f"test.{key}=[]: give at least one number, or auto")
+        if self.adv_lambdas != "auto" and any(self.adv_lambdas):
+            raise UserError(
+                f"test.adv_lambdas={list(self.adv_lambdas)}: the run was trained without dual batch normalisation;"
+                " only 0 is possible"
+            )
+        if self.bn not in ("trained", "post"):
+            raise UserError(f"test.bn={self.bn}: choose trained or post")
+        if self.batch_size < 2:
+            raise UserError(f"test.batch_size={self.batch_size}: give at least 2")
+        if self.max_images is not None and self.max_images < 1:
+            raise UserError(f"test.max_images={self.max_images}: give at least 1, or null for all")
+
+    def widths_or(self, auto: tuple[float, ...]) -> tuple[float, ...]:
+        """The widths to test, each once, `auto` standing for the given ones."""
+        return auto if isinstance(self.widths, str) else tuple(dict.fromkeys(self.widths))
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A bound configuration: plain values and components, each checked for names and types."""
+
+    scalars: Scalars
+    dataset: Any
+    partition: Any
+    budget: Any
+    algorithm: Any
+    model: Any
+    optimizer: Any
+    schedule: Any
+    engine: Any
+    logger: Any
+    test: TestSettings
+
+
+def load_run_config(cfg: Mapping[str, Any]) -> RunConfig:
+    """Bind a resolved training configuration.
+
+    Raises:
+        UserError: an unknown key, a wrong type, a value out of range.
+    """
+    scalars = {key: value for key, value in cfg.items() if key not in COMPONENTS}
+    known = [*Scalars.__dataclass_fields__, *COMPONENTS]
+    for key in scalars:
+        if key not in known:
+            raise UserError(f"unknown key {key}{nearest(str(key), known)}")
+    for key in known:
+        if key not in cfg and key != "resume":
+            raise UserError(f"the configuration lacks the key {key}: is it a config of splitmix train?")
+    bound = Scalars(**bind_fields(Scalars, scalars, ""))
+    bound.check()
+    config = RunConfig(bound, **{key: bind(cfg[key], key) for key in COMPONENTS})
+    config.test.check()
+    return config
+
+
+def resolve(cfg: DictConfig) -> dict[str, Any]:
+    """A composed config as plain values."""
+    values = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    return {str(key): value for key, value in dict(values).items() if key != "hydra"}  # type: ignore[call-overload]
+
+
+def config_hash(resolved: Mapping[str, Any]) -> str:
+    """12 hex digits of everything that decides a run's numbers (not name, engine, logger, resume, test)."""
+    kept = {key: value for key, value in resolved.items() if key not in NOT_HASHED}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def conf_dir() -> Path:
+    """The checkout's conf/ if there is one, else the copy that the wheel carries."""
+    package = Path(splitmix.__file__).resolve().parent
+    beside = package.parent / "conf"
+    return beside if (beside / "train.yaml").is_file() else package / "conf"

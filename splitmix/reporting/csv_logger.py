@@ -1,0 +1,87 @@
+"""metrics.csv: one row per round, written through Fabric's logger interface."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from lightning_fabric.loggers import Logger
+
+STEP = "round"
+
+
+@dataclass(frozen=True)
+class CSV:
+    """Settings of `logger=csv`: none."""
+
+    name: ClassVar[str] = "csv"
+
+    def build(self, folder: Path) -> CSVLogger:
+        """The logger of a run folder."""
+        return CSVLogger(folder / "metrics.csv")
+
+
+class CSVLogger(Logger):
+    """Appends rows to a CSV file; a row with a new column rewrites the file with the wider header.
+
+    Args:
+        path: the file; rows that it already holds are kept.
+    """
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.path = path
+        self.columns = list(_rows(path)[0]) if path.is_file() and _rows(path) else []
+
+    @property
+    def name(self) -> str:
+        return "csv"
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Nothing: the run folder holds its config."""
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Append one row."""
+        row = {STEP: str(step), **{name: str(value) for name, value in metrics.items()}}
+        new = [column for column in row if column not in self.columns]
+        if new:
+            rows = _rows(self.path) if self.path.is_file() else []
+            self.columns += new
+            self._replace([*rows, row])
+            return
+        with open(self.path, "a", newline="") as file:
+            csv.DictWriter(file, self.columns, lineterminator="\n").writerow(row)
+
+    def truncate(self, step: int) -> None:
+        """Drop rows from round `step` on, and a last line that was cut short: a resumed run writes them anew."""
+        if self.path.is_file():
+            self._replace([row for row in _rows(self.path) if int(row[STEP]) < step])
+
+    def _replace(self, rows: list[dict[str, str]]) -> None:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self.columns, lineterminator="\n")
+        if self.columns:
+            writer.writeheader()
+            writer.writerows(rows)
+        beside = self.path.with_name(f".{self.path.name}.tmp")
+        beside.write_text(text.getvalue())
+        os.replace(beside, self.path)
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    """Complete rows: a kill while writing leaves a last line without its end."""
+    text = path.read_text()
+    return list(csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1])))
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """Rows of a metrics file as numbers; empty cells are left out."""
+    return [{name: float(value) for name, value in row.items() if value} for row in _rows(path)]

@@ -1,0 +1,68 @@
+"""Progress over rounds: a rich bar on a terminal, plain lines in a log."""
+
+from __future__ import annotations
+
+import sys
+from datetime import timedelta
+from time import perf_counter
+from types import TracebackType
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+
+class Progress:
+    """Shows how far a run is; a context manager.
+
+    Args:
+        total: number of rounds.
+        done: rounds already done (a resumed run).
+        stream: where to write; standard output by default.
+    """
+
+    def __init__(self, total: int, done: int = 0, stream: TextIO | None = None):
+        self.total, self.done = total, done
+        self.stream = stream or sys.stdout
+        self.first, self.start = done, perf_counter()
+        self.bar: Bar | None = None
+
+    def __enter__(self) -> Progress:
+        if self.stream.isatty():
+            self.bar = Bar(
+                TextColumn("round"),
+                MofNCompleteColumn(),
+                BarColumn(),
+                TextColumn("{task.description}"),
+                TimeElapsedColumn(),
+                TextColumn("ETA"),
+                TimeRemainingColumn(),
+                console=Console(file=self.stream),
+            )
+            self.task = self.bar.add_task("", total=self.total, completed=self.done)
+            self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+    def update(self, loss: float, accuracy: float | None, seconds: float) -> None:
+        """One more round is done.
+
+        Args:
+            loss: mean training loss.
+            accuracy: validation accuracy of the full width in [0, 1], if it was measured.
+            seconds: how long the round took.
+        """
+        self.done += 1
+        told = f"loss {loss:.3f}" + ("" if accuracy is None else f"  val SA {100 * accuracy:.1f} %")
+        if self.bar is not None:
+            self.bar.update(self.task, completed=self.done, description=told)
+            return
+        left = (perf_counter() - self.start) / (self.done - self.first) * (self.total - self.done)
+        eta = timedelta(seconds=round(left))
+        print(f"round {self.done}/{self.total}  {told}  {seconds:.1f} s  ETA {eta}", file=self.stream, flush=True)

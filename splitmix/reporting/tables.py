@@ -1,0 +1,88 @@
+"""The tables that commands print."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TextIO
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+
+@dataclass(frozen=True)
+class WidthRow:
+    """One width after training: accuracies in [0, 1], MACs per image, bytes per client and round each way."""
+
+    width: float
+    val_sa: float
+    test_sa: float
+    macs: float
+    params: int
+    bytes_per_round: int
+
+
+@dataclass(frozen=True)
+class TestRow:
+    """One tested width: mean, worst and best accuracy over clients, in [0, 1]."""
+
+    __test__ = False
+
+    width: float
+    sa: float
+    worst: float
+    best: float
+    macs: float
+    params: int
+
+
+def width_table(rows: Sequence[WidthRow]) -> Table:
+    """Accuracy and cost by width at the end of training."""
+    table = _table("SA: standard accuracy, mean over clients. Bytes: one client of that budget, each way.")
+    for name in ("width", "validation SA", "test SA", "MACs/image", "parameters", "bytes/round"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(
+            f"×{row.width:g}",
+            percent(row.val_sa),
+            percent(row.test_sa),
+            quantity(row.macs),
+            quantity(row.params),
+            quantity(row.bytes_per_round) + "B",
+        )
+    return table
+
+
+def accuracy_table(rows: Sequence[TestRow]) -> Table:
+    """Accuracy of the customised models by width."""
+    table = _table("SA: standard accuracy on the clients' test images.")
+    for name in ("width", "test SA (mean)", "worst client", "best client", "MACs/image", "parameters"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        accuracies = (percent(value) for value in (row.sa, row.worst, row.best))
+        table.add_row(f"×{row.width:g}", *accuracies, quantity(row.macs), quantity(row.params))
+    return table
+
+
+def print_table(table: Table, stream: TextIO | None = None) -> None:
+    """Print to standard output, or `stream`, at most 100 columns wide."""
+    console = Console(file=stream)
+    console.print(table, width=min(100, console.width))
+
+
+def percent(share: float) -> str:
+    """A share in [0, 1] as a percentage."""
+    return f"{100 * share:.1f} %"
+
+
+def quantity(number: float) -> str:
+    """A count with three digits and a decimal prefix."""
+    for factor, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= factor:
+            return f"{number / factor:.3g} {prefix}"
+    return f"{number:g} "
+
+
+def _table(caption: str) -> Table:
+    return Table(box=box.SIMPLE_HEAD, caption=caption, caption_justify="left")
