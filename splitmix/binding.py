@@ -31,7 +31,7 @@ def bind(node: Any, key: str) -> Any:
         UserError: no such class, an unknown key, a value of the wrong type.
     """
     if not isinstance(node, Mapping) or "_target_" not in node:
-        raise UserError(f"{key}: an option of this group must name its class with _target_; choose one: {key}=<option>")
+        raise UserError(f"{key}: an option of this group must name its class with _target_; choose {key}=<option>")
     target = str(node["_target_"])
     module, _, name = target.rpartition(".")
     try:
@@ -74,9 +74,9 @@ def convert(value: Any, hint: Any, key: str) -> Any:
     elif typing.get_origin(hint) is tuple:
         items = value if isinstance(value, list | tuple) else [value]
         return tuple(convert(item, typing.get_args(hint)[0], key) for item in items)
-    elif hint is bool and isinstance(value, bool):
-        return value
-    elif hint is int and isinstance(value, int) and not isinstance(value, bool):
+    elif (hint is bool and isinstance(value, bool)) or (
+        hint is int and isinstance(value, int) and not isinstance(value, bool)
+    ):
         return value
     elif hint is float and isinstance(value, int | float | str) and not isinstance(value, bool):
         try:

@@ -48,7 +48,9 @@ class Scalars:
         if not 0 < self.train_fraction <= 1:
             raise UserError(f"train_fraction={self.train_fraction:g}: give a share above 0 and up to 1")
         if not 0 < self.val_fraction < 1:
-            raise UserError(f"val_fraction={self.val_fraction:g}: give a share between 0 and 1 (it picks the best round)")
+            raise UserError(
+                f"val_fraction={self.val_fraction:g}: give a share between 0 and 1 (it picks the best round)"
+            )
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,9 @@ def load_run_config(cfg: Mapping[str, Any]) -> RunConfig:
 def resolve(cfg: DictConfig) -> dict[str, Any]:
     """A composed config as plain values."""
     values = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    return {str(key): value for key, value in dict(values).items() if key != "hydra"}  # type: ignore[call-overload]
+    if not isinstance(values, dict):
+        raise UserError("the configuration is a list, not a mapping")
+    return {str(key): value for key, value in values.items() if key != "hydra"}
 
 
 def config_hash(resolved: Mapping[str, Any]) -> str:

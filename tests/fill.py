@@ -1,4 +1,4 @@
-"""The closed-form inputs of the vector files: frozen NumPy RandomState streams, each seeded by the CRC-32 of its name."""
+"""The closed-form inputs of the vector files: frozen NumPy RandomState streams, each seeded by its name."""
 
 from __future__ import annotations
 

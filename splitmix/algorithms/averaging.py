@@ -33,7 +33,9 @@ def average_rows(server: Tensors, updates: Iterable[Update]) -> Tensors:
     trained = weights > 0
     merged = {
         name: torch.where(
-            _like(trained, total), total / _like(weights.clamp(min=torch.finfo(torch.float32).tiny), total), server[name]
+            _like(trained, total),
+            total / _like(weights.clamp(min=torch.finfo(torch.float32).tiny), total),
+            server[name],
         )
         for name, total in sums.items()
     }

@@ -132,8 +132,8 @@ class SplitMixMethod:
         first = int(rng(seed, "round-robin", cycle).permutation(self.base_models)[position])
         others = [base for base in range(self.base_models) if base != first]
         extra = self.count(self.problem.budgets[client]) - 1
-        drawn = rng(seed, "base models", round_index, client).choice(others, extra, replace=False) if extra else []
-        return tuple(sorted([first, *(int(base) for base in drawn)]))
+        drawn = rng(seed, "base models", round_index, client).choice(others, extra, replace=False) if extra else None
+        return tuple(sorted([first, *([] if drawn is None else drawn.tolist())]))
 
     def extract(self, state: ServerState, work: Work) -> Tensors:
         return {name: value[list(work.rows)] for name, value in state.tensors.items()}

@@ -98,8 +98,10 @@ def in_hydra(error: OSError) -> bool:
 def log_to_console() -> None:
     """Messages to standard output, anew (a stream may have been replaced since)."""
     log.handlers.clear()
-    log.addHandler(logging.StreamHandler(sys.stdout))
-    log.setLevel(logging.INFO)
+    console = logging.StreamHandler(sys.stdout)
+    console.setLevel(logging.INFO)
+    log.addHandler(console)
+    log.setLevel(logging.DEBUG)
     log.propagate = False
     for noisy in ("lightning_fabric", "lightning.fabric", "pytorch_lightning"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
@@ -107,7 +109,10 @@ def log_to_console() -> None:
 
 def log_to_file(path: Path) -> None:
     """The same messages to a file beside them."""
-    handler = logging.FileHandler(path)
+    try:
+        handler = logging.FileHandler(path)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}; choose another hydra.run.dir") from error
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     log.addHandler(handler)
 

@@ -24,7 +24,9 @@ def find_run(key: str, value: str) -> Path:
     if value == "latest":
         runs = runs_by_age()
         if not runs:
-            raise UserError(f"{key}=latest: no run with a checkpoint under {OUTPUTS.resolve()}; splitmix train makes one")
+            raise UserError(
+                f"{key}=latest: no run with a checkpoint under {OUTPUTS.resolve()}; splitmix train makes one"
+            )
         return runs[-1]
     folder = Path(value)
     for needed in ("config.yaml", "results.json", "checkpoints/last.ckpt"):

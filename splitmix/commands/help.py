@@ -65,9 +65,14 @@ def print_help(verb: str, overrides: list[str]) -> None:
         shown = config.get(group)
         target = None if shown is None else shown.get("_target_")
         for file in files:
-            if shown is not None and OmegaConf.load(file).get("_target_") == target:
+            if shown is not None and _target(file) == target:
                 for key, what in documented(file):
                     _print_key(f"{group}.{key}", shown.get(key), what)
+
+
+def _target(file: Path) -> Any:
+    node = OmegaConf.load(file)
+    return node.get("_target_") if isinstance(node, DictConfig) else None
 
 
 def _print_key(key: str, value: Any, what: str) -> None:

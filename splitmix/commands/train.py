@@ -26,10 +26,8 @@ def train(cfg: DictConfig) -> None:
     """Train the composed config in Hydra's run folder."""
     resolved = resolve(cfg)
     config = load_run_config(resolved)
-    from splitmix.federation.build import check_config
     from splitmix.federation.run import run_training
 
-    check_config(config)
     folder = Path(HydraConfig.get().runtime.output_dir)
     log_to_file(folder / "train.log")
     run_training(config, folder, resolved)
@@ -46,9 +44,10 @@ def resume(argv: list[str]) -> bool:
     if asked in ("null", ""):
         # A mistake must be found before Hydra makes the run folder.
         if not any(word.startswith("-") for word in argv):
-            from splitmix.federation.build import check_config
+            config = load_run_config(resolve(composed("train", argv)))
+            from splitmix.federation.build import prepare
 
-            check_config(load_run_config(resolve(composed("train", argv))))
+            prepare(config, log.info)
         return False
     if any(word in ("-m", "--multirun") for word in argv):
         raise UserError(f"resume={asked}: cannot go with a multirun; resume one run at a time")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
@@ -81,8 +82,8 @@ class Uniform:
                 train, val = rows[: len(rows) - n_val], rows[len(rows) - n_val :]
                 if len(train) < 2 or len(val) < 2:
                     raise UserError(
-                        f"val_fraction={val_fraction:g} leaves client {number}-{index} {len(train)} train and {len(val)}"
-                        " validation images: give each at least 2"
+                        f"val_fraction={val_fraction:g} leaves client {number}-{index} {len(train)} train and"
+                        f" {len(val)} validation images: give each at least 2"
                     )
                 clients.append(ClientData(f"{number}-{index}", domain, train, val, test))
         return tuple(clients)
@@ -99,4 +100,4 @@ def even_counts(total: int, parts: int, generator: np.random.Generator) -> list[
 def contiguous(start: int, counts: Sequence[int]) -> list[Tensor]:
     """Consecutive index ranges of these lengths, the first from `start`."""
     bounds = np.cumsum([start, *counts]).tolist()
-    return [torch.arange(low, high) for low, high in zip(bounds[:-1], bounds[1:], strict=True)]
+    return [torch.arange(low, high) for low, high in pairwise(bounds)]

@@ -14,18 +14,23 @@ from splitmix.evaluation.customize import customize
 from splitmix.models.layers import LaneBatchNorm, LaneConv2d, LaneLinear
 
 
+def _add(module: nn.Module, operations: int) -> None:
+    # thop keeps its counts in buffers that it adds to the layers for the time of the count.
+    module.get_buffer("total_ops").add_(operations)
+
+
 def _count_conv(module: LaneConv2d, inputs: tuple[Tensor, ...], output: Tensor) -> None:
     # Each output value of a lane sees one lane's inputs: weight entries of one output, biases left out.
-    module.total_ops += output[0].numel() * module.weight[0, 0].numel()
+    _add(module, output[0].numel() * module.weight[0, 0].numel())
 
 
 def _count_linear(module: LaneLinear, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-    module.total_ops += module.weight.numel()
+    _add(module, module.weight.numel())
 
 
 def _count_batch_norm(module: LaneBatchNorm, inputs: tuple[Tensor, ...], output: Tensor) -> None:
     # thop's rule: 2 per element, doubled for the affine part.
-    module.total_ops += 4 * output[0].numel()
+    _add(module, 4 * output[0].numel())
 
 
 COUNTERS: dict[type[nn.Module], Any] = {

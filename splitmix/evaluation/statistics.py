@@ -44,4 +44,3 @@ def estimate_statistics(network: LaneNetwork, batches: Iterable[Tensor]) -> None
     for norm in network.batch_norms():
         norm.cumulative = False
     network.eval()
-

@@ -50,7 +50,9 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
     except OSError as error:
         beside.unlink(missing_ok=True)
         reason = error.strerror or str(error)
-        raise UserError(f"cannot write {path}: {reason}; make room or choose another folder with hydra.run.dir") from error
+        raise UserError(
+            f"cannot write {path}: {reason}; make room or choose another folder with hydra.run.dir"
+        ) from error
     except RuntimeError as error:
         # torch.save reports a failing write as a RuntimeError of its zip writer.
         beside.unlink(missing_ok=True)

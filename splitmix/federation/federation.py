@@ -82,7 +82,7 @@ class Federation:
         engine: EngineSettings | None = None,
         loggers: Sequence[Any] = (),
         seed: int = 1,
-        rounds: int = 30,
+        rounds: int = 25,
         local_epochs: int = 1,
         batch_size: int = 32,
         clients_per_domain: int = 10,
@@ -157,9 +157,10 @@ class Federation:
     def refuse_nan(self, round_index: int, trained: Trained) -> None:
         for row, loss in zip(trained.update.work.rows, trained.losses.tolist(), strict=True):
             if not math.isfinite(loss):
+                client = self.clients[trained.update.work.client].id
                 raise UserError(
-                    f"the loss became {loss} in round {round_index}, client {self.clients[trained.update.work.client].id},"
-                    f" base model {row}: lower optimizer.lr={self.optimizer.lr:g}; the last good checkpoint stays"
+                    f"the loss became {loss} in round {round_index}, client {client}, base model {row}:"
+                    f" lower optimizer.lr={self.optimizer.lr:g}; the last good checkpoint stays"
                 )
 
     def validate(self, tensors: Tensors, widths: Sequence[float]) -> Accuracy:
@@ -195,4 +196,3 @@ class Federation:
         generator = rng(self.seed, "post", client)
         batches = train_batches(self.clients[client].train, self.batch_size, POST_PASSES, generator)
         estimate_statistics(network, (to_float(self.engine.images[rows]) for rows in batches))
-

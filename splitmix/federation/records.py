@@ -50,4 +50,3 @@ def records_of(
         }
         for column, (width, mean) in enumerate(accuracy.mean().items())
     ]
-

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from time import perf_counter
@@ -10,7 +11,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from splitmix.config import RunConfig, config_hash
+from splitmix.config import RunConfig, TestSettings, config_hash
 from splitmix.errors import UserError
 from splitmix.evaluation.accuracy import Accuracy
 from splitmix.evaluation.cost import costs
@@ -37,10 +38,10 @@ def run_training(config: RunConfig, folder: Path, resolved: dict[str, Any], resu
         KeyboardInterrupt: Ctrl-C; the last finished round is saved.
     """
     started = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    run = Run(config, folder, resolved, started, resume)
-    if run.results["status"] == "finished":
+    if resume and read_results(folder / "results.json")["status"] == "finished":
         log.info(f"{folder} is finished: nothing to resume")
         return
+    run = Run(config, folder, resolved, started, resume)
     try:
         run.rounds()
         run.finish()
@@ -49,7 +50,9 @@ def run_training(config: RunConfig, folder: Path, resolved: dict[str, Any], resu
         log.info(f"interrupted after {run.last.state.round} rounds; go on with: splitmix train resume={folder}")
         raise
     except UserError:
-        run.mark("failed")
+        # A full disk fails here too: the first cause is what the user must hear.
+        with suppress(UserError):
+            run.mark("failed")
         raise
 
 
@@ -67,6 +70,10 @@ class Run:
             ) from error
         self.logger = config.logger.build(folder)
         self.federation: Federation = build_federation(config, loggers=[self.logger], say=log.info)
+        batch_size = self.federation.batch_size
+        lone = [client.id for client in self.federation.clients if len(client.train) % batch_size == 1]
+        if lone:
+            log.info(f"one image per pass is dropped at clients {', '.join(lone)}: a batch of one has no variance")
         method = self.federation.method
         self.widths = config.test.widths_or(method.widths)
         self.validated = tuple(sorted({*self.widths, method.widths[-1]}))
@@ -98,7 +105,10 @@ class Run:
                 start = perf_counter()
                 accuracy, metrics = self.one_round()
                 full = accuracy.mean()[self.validated[-1]] if accuracy else None
-                progress.update(metrics.loss, full, perf_counter() - start)
+                seconds = perf_counter() - start
+                progress.update(metrics.loss, full, seconds)
+                told = "" if full is None else f", validation SA {full:.4f}"
+                log.debug(f"round {metrics.round}: loss {metrics.loss:.4f}{told}, {seconds:.1f} s")
 
     def one_round(self) -> tuple[Accuracy | None, RoundMetrics]:
         """Train, validate, log, save."""
@@ -130,9 +140,7 @@ class Run:
         if accuracy:
             row |= {f"val_sa/{width}": value for width, value in accuracy.mean().items()}
             full = accuracy.per_client[:, -1].tolist()
-            row |= {
-                f"val_sa_client/{client.id}": sa for client, sa in zip(self.federation.clients, full, strict=True)
-            }
+            row |= {f"val_sa_client/{client.id}": sa for client, sa in zip(self.federation.clients, full, strict=True)}
         return row
 
     def save(self, name: str, checkpoint: Checkpoint) -> None:
@@ -151,10 +159,12 @@ class Run:
         price = costs(method, self.widths)
         records = records_of(self.federation, best.state, self.config.test, self.widths, "best", "splitmix train")
         add_tests(self.results, records)
-        plain = self.federation.test(best.state.tensors, self.widths, batch_size=self.config.test.batch_size)
+        # The summary is of the plain test; other test settings only add records.
+        accuracy = {record["width"]: record["accuracy"] for record in records}
+        if self.config.test != TestSettings(widths=self.config.test.widths):
+            accuracy = self.federation.test(best.state.tensors, self.widths).mean()
         self.results["widths"] = {
-            str(width): {"sa": sa, "macs": price[width][0], "params": price[width][1]}
-            for width, sa in plain.mean().items()
+            str(width): {"sa": sa, "macs": price[width][0], "params": price[width][1]} for width, sa in accuracy.items()
         }
         self.mark("finished")
         history = [row for row in read_metrics(self.folder / "metrics.csv") if f"val_sa/{self.widths[0]}" in row]
@@ -171,7 +181,7 @@ class Run:
                 *price[width],
                 FLOAT32_BYTES * method.upload_entries(width),
             )
-            for width, sa in plain.mean().items()
+            for width, sa in accuracy.items()
         ]
         print_table(width_table(rows))
         log.info(f"run folder: {self.folder}   (best round {best.best_round}, figure: {figure.name})")

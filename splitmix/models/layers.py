@@ -32,7 +32,12 @@ class LaneLayer(nn.Module):
     """
 
     def __init__(
-        self, weight_shape: tuple[int, ...], lanes: int, bias: bool = True, rescale: float = 1.0, init_width: float = 1.0
+        self,
+        weight_shape: tuple[int, ...],
+        lanes: int,
+        bias: bool = True,
+        rescale: float = 1.0,
+        init_width: float = 1.0,
     ):
         super().__init__()
         self.lanes = lanes
@@ -101,9 +106,7 @@ class LaneLinear(LaneLayer):
     Input `[n, lanes * in]`, output `[n, lanes * out]`.
     """
 
-    def __init__(
-        self, lanes: int, in_features: int, out_features: int, rescale: float = 1.0, init_width: float = 1.0
-    ):
+    def __init__(self, lanes: int, in_features: int, out_features: int, rescale: float = 1.0, init_width: float = 1.0):
         super().__init__((out_features, in_features), lanes, True, rescale, init_width)
 
     def forward(self, x: Tensor) -> Tensor:

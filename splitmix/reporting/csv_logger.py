@@ -11,6 +11,8 @@ from typing import Any, ClassVar
 
 from lightning_fabric.loggers import Logger
 
+from splitmix.errors import UserError
+
 STEP = "round"
 
 
@@ -57,8 +59,11 @@ class CSVLogger(Logger):
             self.columns += new
             self._replace([*rows, row])
             return
-        with open(self.path, "a", newline="") as file:
-            csv.DictWriter(file, self.columns, lineterminator="\n").writerow(row)
+        try:
+            with open(self.path, "a", newline="") as file:
+                csv.DictWriter(file, self.columns, lineterminator="\n").writerow(row)
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
 
     def truncate(self, step: int) -> None:
         """Drop rows from round `step` on, and a last line that was cut short: a resumed run writes them anew."""
@@ -72,8 +77,16 @@ class CSVLogger(Logger):
             writer.writeheader()
             writer.writerows(rows)
         beside = self.path.with_name(f".{self.path.name}.tmp")
-        beside.write_text(text.getvalue())
-        os.replace(beside, self.path)
+        try:
+            beside.write_text(text.getvalue())
+            os.replace(beside, self.path)
+        except OSError as error:
+            beside.unlink(missing_ok=True)
+            raise _unwritable(self.path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> UserError:
+    return UserError(f"cannot write {path}: {error.strerror}; make room, then go on with splitmix train resume=latest")
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

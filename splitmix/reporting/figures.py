@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
 from matplotlib.figure import Figure
 
 
-def convergence_figure(path: Path, rounds: Sequence[int], accuracy: dict[float, Sequence[float]]) -> None:
+def convergence_figure(path: Path, rounds: Sequence[int], accuracy: Mapping[float, Sequence[float]]) -> None:
     """Validation accuracy against rounds, one line per width, saved atomically as PNG.
 
     Args:

@@ -14,6 +14,7 @@ from splitmix.algorithms.base import Problem, Update, Work
 from splitmix.algorithms.splitmix import SplitMix
 from splitmix.errors import UserError
 from splitmix.federation.budgets import Groups
+from splitmix.federation.optimizers import SGD
 from splitmix.models.digit_cnn import DigitCNN
 
 SHAPE = (3, 8, 8)
@@ -69,7 +70,7 @@ def test_batch_counters_come_from_the_last_client_and_are_zero_where_nobody_trai
 
 def test_one_full_width_base_model_is_plain_federated_averaging(federation):
     """Against FedAvg written out with an ordinary network, SGD and a loop."""
-    fed = federation(SplitMix(atom_width=1.0), budget=Groups("1"))
+    fed = federation(SplitMix(atom_width=1.0), budget=Groups("1"), optimizer=SGD(lr=0.01))
     state = fed.initial_state()
     plain = Plain()
     plain.load_state_dict({name: value[0] for name, value in state.tensors.items()})
@@ -97,9 +98,7 @@ class Plain(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.conv1, self.conv2, self.conv3 = (
-            nn.Conv2d(i, o, 5, padding=2) for i, o in [(3, 64), (64, 64), (64, 128)]
-        )
+        self.conv1, self.conv2, self.conv3 = (nn.Conv2d(i, o, 5, padding=2) for i, o in [(3, 64), (64, 64), (64, 128)])
         self.bn1, self.bn2, self.bn3 = (nn.BatchNorm2d(c, track_running_stats=False) for c in (64, 64, 128))
         self.fc1, self.fc2, self.fc3 = nn.Linear(512, 2048), nn.Linear(2048, 512), nn.Linear(512, 10)
         self.bn4, self.bn5 = (nn.BatchNorm1d(c, track_running_stats=False) for c in (2048, 512))

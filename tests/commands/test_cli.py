@@ -1,0 +1,158 @@
+"""The command line: a whole run, tests of it, resume after a kill, and one-line mistakes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from splitmix.commands import main
+
+SMALL = ["debug=quick", "budget.widths=8-4"]
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """A folder with one finished run."""
+    folder = tmp_path_factory.mktemp("work")
+    here = Path.cwd()
+    os.chdir(folder)
+    try:
+        assert main(["train", *SMALL, "name=first"]) == 0
+    finally:
+        os.chdir(here)
+    return folder
+
+
+@pytest.fixture
+def inside(workplace, monkeypatch):
+    monkeypatch.chdir(workplace)
+    return workplace
+
+
+def the_run(folder, name="first"):
+    [run] = (folder / "outputs" / name).iterdir()
+    return run
+
+
+def test_a_run_folder_is_complete(inside):
+    run = the_run(inside)
+    for name in ("config.yaml", "metrics.csv", "checkpoints/last.ckpt", "checkpoints/best.ckpt", "train.log"):
+        assert (run / name).is_file(), name
+    assert (run / ".hydra" / "overrides.yaml").is_file() and (run / "figures" / "convergence.png").is_file()
+    results = json.loads((run / "results.json").read_text())
+    assert results["status"] == "finished" and results["schema"] == 1 and set(results["widths"]) == {"0.125", "0.25"}
+    assert [client["budget"] for client in results["clients"]] == [0.125] * 5 + [0.25] * 5
+    entry_bytes = 4 * 224194
+    assert {client["bytes_up"] for client in results["clients"]} == {entry_bytes, 2 * entry_bytes}
+
+
+def test_testing_adds_records_and_replaces_its_own(inside, capsys):
+    run = the_run(inside)
+    before = sorted(inside.rglob("*"))
+    for _ in range(2):
+        assert main(["test", f"run={run}", "test.widths=0.25", "test.bn=post", "test.sort_base_models=true"]) == 0
+    assert "×0.25" in capsys.readouterr().out
+    records = json.loads((run / "results.json").read_text())["tests"]
+    posts = [record for record in records if record["bn"] == "post"]
+    assert len(posts) == 1 and posts[0]["n_images"] == 2500 and len(posts[0]["per_client"]) == 10
+    assert posts[0]["accuracy"] == pytest.approx(sum(posts[0]["per_client"]) / 10)
+    assert sorted(inside.rglob("*")) == before
+
+
+def test_a_finished_run_resumes_to_success(inside):
+    assert main(["train", "resume=latest"]) == 0
+
+
+def test_a_killed_run_resumes_to_the_numbers_of_a_straight_one(tmp_path):
+    command = [sys.executable, "-m", "splitmix", "train", *SMALL, "rounds=6", "engine.threads=1"]
+    straight = subprocess.run([*command, "name=straight"], cwd=tmp_path, capture_output=True, text=True)
+    assert straight.returncode == 0, straight.stderr
+    killed = subprocess.Popen([*command, "name=killed"], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    for line in killed.stdout:
+        if line.startswith("round 2/"):
+            killed.send_signal(signal.SIGKILL)
+            break
+    killed.wait()
+    time.sleep(0.1)
+    resume = [sys.executable, "-m", "splitmix", "train", f"resume={the_run(tmp_path, 'killed')}"]
+    resumed = subprocess.run(resume, cwd=tmp_path, capture_output=True, text=True)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "round 6/6" in resumed.stdout and "round 1/6" not in resumed.stdout
+    one, two = the_run(tmp_path, "straight"), the_run(tmp_path, "killed")
+    a, b = (torch.load(run / "checkpoints/last.ckpt", weights_only=True) for run in (one, two))
+    assert all(torch.equal(a["tensors"][name], b["tensors"][name]) for name in a["tensors"])
+    ra, rb = (json.loads((run / "results.json").read_text()) for run in (one, two))
+    assert ra["widths"] == rb["widths"] and ra["best_round"] == rb["best_round"]
+    assert len((two / "metrics.csv").read_text().splitlines()) == 7
+
+
+MISTAKES = {
+    "trian": "did you mean train",
+    "train rouns=3": "unknown key rouns (did you mean rounds?)",
+    "train algorithm=splitmx": "algorithm=splitmx: no such option (did you mean splitmix?)",
+    "train algorithm.atom_with=0.5": "did you mean algorithm.atom_width",
+    "train +rouns=3": "unknown key rouns (did you mean rounds?)",
+    "train +algorithm.foo=1": "unknown key algorithm.foo",
+    "train rounds=many": "rounds=many: expected a whole number",
+    "train rounds=0": "rounds=0: give at least 1",
+    "train batch_size=-1": "batch_size=-1",
+    "train val_fraction=1": "val_fraction=1",
+    "train optimizer.lr=0": "optimizer.lr=0",
+    "train optimizer.lr=nan": "optimizer.lr=nan",
+    "train clients_per_round=51": "clients_per_round=51",
+    "train clients_per_domain=300": "clients_per_domain=300",
+    "train algorithm.atom_width=0.5": "below algorithm.atom_width=0.5",
+    "train test.widths=0.3": "width 0.3 is not a multiple",
+    "train budget.widths=4-2 test.widths=1": "above the largest budget",
+    "train model.bn=local": "model.bn=local",
+    "train test.adv_lambdas=0.5": "dual batch normalisation",
+    "train resume=nowhere": "resume=nowhere: not a run folder",
+    "train resume=latest": "resume=latest: no run",
+    "train hydra.run.dir=/proc/version/out": "/proc/version",
+    "test run=nowhere": "run=nowhere: not a run folder",
+    "test run=latest": "run=latest: no run",
+    "test checkpoint=worst": "checkpoint=worst",
+    "test test.bn=magic": "test.bn=magic",
+}
+
+
+@pytest.mark.parametrize(("command", "told"), MISTAKES.items(), ids=MISTAKES)
+def test_a_mistake_is_one_line_and_exit_2(command, told, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    assert main(command.split()) == 2
+    error = capfd.readouterr().err
+    assert told in error
+    assert len(error.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_resumed_run_keeps_its_numbers(inside, capfd):
+    assert main(["train", f"resume={the_run(inside)}", "rounds=9"]) == 2
+    assert "a resumed run keeps its own config" in capfd.readouterr().err
+    assert main(["train", f"resume={the_run(inside)}", "engine.threads=1"]) == 0
+
+
+def test_a_width_above_the_budget_of_the_run_is_refused(inside, capfd):
+    assert main(["test", f"run={the_run(inside)}", "test.widths=0.5"]) == 2
+    assert "above the largest budget" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["train", "test"])
+def test_help_lists_keys_with_the_values_of_the_overrides(verb, capsys):
+    overrides = ["rounds=7"] if verb == "train" else ["checkpoint=last"]
+    assert main([verb, *overrides, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert overrides[0] in text and "test.widths=auto" in text and "engine.threads=0" in text
+
+
+def test_verbs_and_options_are_listed(capsys):
+    assert main([]) == 0 and main(["list"]) == 0
+    text = capsys.readouterr().out
+    for word in ("train", "minidigits", "digit_cnn", "multi_step"):
+        assert word in text

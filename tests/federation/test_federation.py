@@ -1,0 +1,118 @@
+"""Rounds: engine paths agree, randomness is a function of the seed, resuming changes nothing, NaN is named."""
+
+import pytest
+import torch
+from pytorch_lightning import Trainer
+from torch.utils.data import DataLoader
+
+from splitmix.algorithms.splitmix import SplitMix
+from splitmix.data.dataset import to_float
+from splitmix.errors import UserError
+from splitmix.federation.budgets import Groups
+from splitmix.federation.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from splitmix.federation.client import ClientModule
+from splitmix.federation.engine import EngineSettings
+from splitmix.federation.optimizers import SGD, Adam
+from splitmix.models.digit_cnn import DigitCNN
+
+
+def rounds(fed, count, state=None):
+    state = state or fed.initial_state()
+    for _ in range(count):
+        state, _ = fed.run_round(state)
+    return state
+
+
+@pytest.mark.parametrize("bn", ["batch", "tracked"])
+@pytest.mark.parametrize("temperature", [None, "auto"])
+def test_lanes_together_equal_one_lane_at_a_time(federation, bn, temperature):
+    states = []
+    for lanes in (1, 3, 8):
+        engine = EngineSettings(lanes=lanes, threads=1)
+        fed = federation(SplitMix(loss_temperature=temperature), DigitCNN(bn=bn), engine=engine)
+        states.append(rounds(fed, 1))
+    for other in states[1:]:
+        for name, value in states[0].tensors.items():
+            torch.testing.assert_close(other.tensors[name], value, rtol=1e-4, atol=1e-4)
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(federation):
+    one, two, other = (rounds(federation(seed=seed), 2).tensors for seed in (1, 1, 2))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert not torch.equal(one["fc3.weight"], other["fc3.weight"])
+
+
+def test_interrupted_and_resumed_equals_straight_through(federation, tmp_path):
+    straight = rounds(federation(clients_per_round=2), 3)
+    first = federation(clients_per_round=2)
+    save_checkpoint(tmp_path / "last.ckpt", Checkpoint(rounds(first, 1), 0, 0.5, 1.0))
+    second = federation(clients_per_round=2)
+    loaded = load_checkpoint(tmp_path / "last.ckpt", second.method)
+    assert (loaded.best_round, loaded.best_value, loaded.state.round) == (0, 0.5, 1)
+    resumed = rounds(second, 2, loaded.state)
+    assert all(torch.equal(resumed.tensors[name], value) for name, value in straight.tensors.items())
+
+
+def test_a_loss_that_is_not_a_number_names_round_client_and_base_model(federation):
+    fed = federation()
+    state = fed.initial_state()
+    state.tensors["fc3.bias"][5] = float("nan")
+    with pytest.raises(UserError, match=r"round 0, client \d-\d, base model 5"):
+        rounds(fed, 1, state)
+
+
+def test_adam_trains_too(federation):
+    fed = federation(optimizer=Adam(lr=0.01))
+    before = fed.initial_state().tensors["fc3.weight"]
+    assert not torch.equal(rounds(fed, 1).tensors["fc3.weight"], before)
+
+
+def test_bytes_count_what_participants_carry(federation):
+    fed = federation(clients_per_round=2)
+    _, metrics = fed.run_round(fed.initial_state())
+    entries = sum(value[0].numel() for value in fed.initial_state().tensors.values())
+    assert metrics.bytes_up % (4 * entries) == 0
+    assert metrics.bytes_up >= 2 * 4 * entries
+
+
+@pytest.mark.parametrize("per_round", [0, 5])
+def test_more_participants_than_clients_are_refused(federation, per_round):
+    with pytest.raises(UserError, match=f"clients_per_round={per_round}: the federation has 4 clients"):
+        federation(clients_per_round=per_round)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_stock_trainer_trains_a_client_like_the_federation_does(federation, tmp_path):
+    """Both step through the same batches of one client, from the same weights."""
+    fed = federation(SplitMix(atom_width=1.0), budget=Groups("1"), clients_per_domain=1)
+    state = fed.initial_state()
+    work = fed.method.plan(state, [0], 1)[0]
+    batches = fed.batches(0, 0)
+    [trained] = fed.engine.train(state, [work], [batches], [1.0], 0.1)
+    network = work.spec.build(1)
+    network.load_lanes(state.tensors)
+    module = ClientModule(fed.method, network, SGD(lr=0.1))
+    pairs = [(to_float(fed.dataset.train.images[rows]), fed.dataset.train.labels[rows]) for rows in batches]
+    trainer = Trainer(
+        max_epochs=1, accelerator="cpu", devices=1, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, default_root_dir=tmp_path,
+    )  # fmt: skip
+    trainer.fit(module, DataLoader(pairs, batch_size=None))
+    for name, value in network.lane_tensors().items():
+        torch.testing.assert_close(value, trained.update.tensors[name], rtol=1e-4, atol=1e-5)
+
+
+def test_switches_of_the_client_module(federation):
+    fed = federation()
+    network = fed.method.spec.build(8)
+    network.load_lanes(fed.initial_state().tensors)
+    module = ClientModule(fed.method, network, SGD()).eval()
+    images = torch.rand(4, 3, 8, 8)
+    module.set_width(0.25)
+    torch.testing.assert_close(module(images), network(images)[:2].mean(0))
+    module.set_adv_lambda(0.0)
+    for wrong in (0.5, 2.0):
+        with pytest.raises(UserError, match="adv_lambda"):
+            module.set_adv_lambda(wrong)
+    with pytest.raises(UserError, match="multiple"):
+        module.set_width(0.3)

@@ -1,0 +1,50 @@
+"""Every file under conf/: composed, bound, commented, and equal to the defaults of its component."""
+
+import dataclasses
+import re
+
+import pytest
+from omegaconf import OmegaConf
+
+from splitmix.binding import bind
+from splitmix.commands.help import composed, groups, header
+from splitmix.config import conf_dir, config_hash, load_run_config, resolve
+from splitmix.federation.build import check_config
+
+FILES = sorted(path for path in conf_dir().rglob("*.yaml"))
+OPTIONS = [(group, path) for group, files in groups().items() for path in files]
+
+
+def test_all_files_are_seen():
+    assert len(FILES) == 17 and len(OPTIONS) == len(FILES) - 3
+
+
+@pytest.mark.parametrize(("group", "path"), OPTIONS, ids=[f"{group}={path.stem}" for group, path in OPTIONS])
+def test_every_option_composes_and_binds(group, path):
+    check_config(load_run_config(resolve(composed("train", [f"{group}={path.stem}"]))))
+
+
+@pytest.mark.parametrize(("group", "path"), OPTIONS, ids=[f"{group}={path.stem}" for group, path in OPTIONS])
+def test_values_are_the_defaults_of_the_component(group, path):
+    node = OmegaConf.to_container(OmegaConf.load(path))
+    if "_target_" in node:
+        component = bind(node, group)
+        assert component == type(component)()
+        assert {field.name for field in dataclasses.fields(component)} == node.keys() - {"_target_"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=[str(path.relative_to(conf_dir())) for path in FILES])
+def test_every_file_and_key_is_explained(path):
+    assert len(header(path)) > 10
+    lines = path.read_text().split("\nhydra:")[0].splitlines()
+    start = next((i for i, line in enumerate(lines) if line.startswith("  - override")), 0)
+    keys = [line for line in lines[start:] if re.match(r" *[a-z]\w*: \S", line)]
+    assert all("  # " in line or " # " in line for line in keys)
+
+
+def test_the_hash_ignores_what_cannot_change_the_numbers():
+    base, same, other = (
+        config_hash(resolve(composed("train", words)))
+        for words in ([], ["name=x", "engine.threads=1", "test.widths=1"], ["optimizer.lr=0.2"])
+    )
+    assert base == same != other
