@@ -36,11 +36,15 @@ def bind(node: Any, key: str) -> Any:
     module, _, name = target.rpartition(".")
     try:
         component = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise UserError(f"{key}._target_={target}: cannot be imported ({error})") from error
     if not (isinstance(component, type) and dataclasses.is_dataclass(component)):
         raise UserError(f"{key}._target_={target}: must be a dataclass of settings")
-    return component(**bind_fields(component, {k: v for k, v in node.items() if k != "_target_"}, f"{key}."))
+    values = bind_fields(component, {k: v for k, v in node.items() if k != "_target_"}, f"{key}.")
+    try:
+        return component(**values)
+    except TypeError as error:
+        raise UserError(f"{key}._target_={target}: a key is missing ({error})") from error
 
 
 def bind_fields(component: type, values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
@@ -81,7 +85,7 @@ def convert(value: Any, hint: Any, key: str) -> Any:
     elif hint is float and isinstance(value, int | float | str) and not isinstance(value, bool):
         try:
             number = float(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             number = math.nan
         if math.isfinite(number):
             return number

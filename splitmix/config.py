@@ -39,6 +39,8 @@ class Scalars:
 
     def check(self) -> None:
         """Raise UserError for a value out of range."""
+        if not self.name or self.name.startswith("/") or ".." in self.name.split("/"):
+            raise UserError(f"name={self.name}: it names the folder of the run under outputs/; give a plain name")
         at_least = {"seed": 0, "rounds": 1, "local_epochs": 1, "batch_size": 2}
         at_least |= {"clients_per_domain": 1, "clients_per_round": 1, "validate_every": 1}
         for key, low in at_least.items():
@@ -148,8 +150,17 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
 
 def config_hash(resolved: Mapping[str, Any]) -> str:
     """12 hex digits of everything that decides a run's numbers (not name, engine, logger, resume, test)."""
-    kept = {key: value for key, value in resolved.items() if key not in NOT_HASHED}
+    kept = {key: _canonical(value) for key, value in resolved.items() if key not in NOT_HASHED}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _canonical(value: Any) -> Any:
+    # train_fraction=1 and the file's 1.0 are the same run.
+    if isinstance(value, Mapping):
+        return {key: _canonical(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_canonical(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def conf_dir() -> Path:

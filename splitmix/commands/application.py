@@ -8,15 +8,18 @@ import re
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr
+from functools import wraps
 from io import TextIOBase
 from pathlib import Path
 from typing import Any, TextIO
 
 import hydra
+from hydra._internal.utils import get_args
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from splitmix.binding import nearest
 from splitmix.commands.help import option_names, print_help
@@ -42,24 +45,41 @@ def run_application(
     # Hydra would otherwise catch exceptions, print its own message, and exit.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     log_to_console()
+    of_task: list[OSError] = []
+
+    @wraps(task)
+    def run(cfg: DictConfig) -> None:
+        try:
+            task(cfg)
+        except OSError as error:
+            of_task.append(error)
+            raise
+
     try:
         if "--help" in argv or "-h" in argv:
-            print_help(verb, [word for word in argv if not word.startswith("-")])
+            arguments = get_args(argv)
+            print_help(verb, arguments.overrides, arguments.config_dir)
         elif before is None or not before(argv):
-            main = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)(task)
+            main = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)(run)
             with redirect_stderr(WithoutErrorLine(sys.stderr)):
                 main()
-    except (UserError, HydraException, OmegaConfBaseException) as error:
+    except (UserError, HydraException, OmegaConfBaseException, YAMLError) as error:
         print(f"splitmix {verb}: {one_line(error)}", file=sys.stderr)
         return 2
     except OSError as error:
         # Hydra makes the run folder itself.
-        if error.filename is None or not in_hydra(error):
+        if error.filename is None or error in of_task or not in_hydra(error):
             raise
         print(
             f"splitmix {verb}: cannot write {error.filename} ({error.strerror}); choose another hydra.run.dir",
             file=sys.stderr,
         )
+        return 2
+    except ValueError as error:
+        # What Hydra raises for group=null.
+        if not str(error).startswith("Config group override"):
+            raise
+        print(f"splitmix {verb}: a group cannot be null; choose one of its options", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -81,6 +101,9 @@ class WithoutErrorLine(TextIOBase):
 
     def flush(self) -> None:
         self.stream.flush()
+
+    def fileno(self) -> int:
+        return self.stream.fileno()
 
     def isatty(self) -> bool:
         return self.stream.isatty()
@@ -108,7 +131,10 @@ def log_to_console() -> None:
 
 
 def log_to_file(path: Path) -> None:
-    """The same messages to a file beside them."""
+    """The same messages to a file beside them, and to no file of an earlier job of a sweep."""
+    for old in [handler for handler in log.handlers if isinstance(handler, logging.FileHandler)]:
+        log.removeHandler(old)
+        old.close()
     try:
         handler = logging.FileHandler(path)
     except OSError as error:
@@ -127,7 +153,8 @@ def one_line(error: Exception) -> str:
         return f"unknown key {found[1]}{nearest(found[1], keys)}; splitmix <verb> --help lists the keys"
     if found := re.search(r"[Cc]ould not find '([^']+)/([^'/]+)'", text):
         group, option = found[1], found[2]
-        options = sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
+        # Hydra's own list, which knows a user's options too.
+        options = sorted(getattr(error, "options", None) or [])
         return f"{group}={option}: no such option{nearest(option, options)}; choose among {', '.join(options)}"
     if found := re.search(r"Could not override '?([\w/.]+)'?\.? ?No match", text):
         return f"unknown key {found[1]}{nearest(found[1], keys)}; splitmix <verb> --help lists the keys"

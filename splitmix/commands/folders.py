@@ -38,7 +38,8 @@ def find_run(key: str, value: str) -> Path:
 def runs_by_age() -> list[Path]:
     """Run folders under outputs/, the newest last."""
     checkpoints = sorted(OUTPUTS.glob("**/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
-    return [path.parents[1] for path in checkpoints if (path.parents[1] / "config.yaml").is_file()]
+    folders = [path.parents[1] for path in checkpoints]
+    return [folder for folder in folders if all((folder / name).is_file() for name in ("config.yaml", "results.json"))]
 
 
 def unfinished_run(config_hash: str) -> Path | None:

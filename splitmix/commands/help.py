@@ -11,12 +11,23 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from splitmix.config import conf_dir
+from splitmix.errors import UserError
 
 KEY = re.compile(r"^(?P<indent> *)(?P<key>[a-z_]+):\s*(?P<value>.*?)\s+# (?P<what>.*)$")
 
 
-def composed(verb: str, overrides: list[str]) -> DictConfig:
-    """The config of a verb, without running anything."""
+def composed(verb: str, overrides: list[str], config_dir: str | None = None) -> DictConfig:
+    """The config of a verb, without running anything; `config_dir` holds a user's own options.
+
+    Raises:
+        UserError: no such folder.
+    """
+    if config_dir is not None:
+        # Hydra's application resolves --config-dir itself; compose has only the search path.
+        if not Path(config_dir).is_dir():
+            raise UserError(f"--config-dir {config_dir}: no such folder")
+        quoted = Path(config_dir).resolve().as_uri().replace("'", "\\'")
+        overrides = [f"hydra.searchpath=['{quoted}']", *overrides]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return compose(verb, overrides)
 
@@ -48,9 +59,9 @@ def option_names() -> list[str]:
     return names
 
 
-def print_help(verb: str, overrides: list[str]) -> None:
+def print_help(verb: str, overrides: list[str], config_dir: str | None = None) -> None:
     """Purpose, usage, groups with options, keys with values and meaning; values are those of these overrides."""
-    config = composed(verb, overrides)
+    config = composed(verb, overrides, config_dir)
     print(header(conf_dir() / f"{verb}.yaml"))
     print(f"\nusage: splitmix {verb} [group=option …] [key=value …]")
     print("       splitmix train -m key=a,b   sweeps; --cfg job --resolve shows the config; --hydra-help: Hydra's own")

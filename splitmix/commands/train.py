@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+from hydra._internal.utils import get_args
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
@@ -39,25 +41,31 @@ def resume(argv: list[str]) -> bool:
     Raises:
         UserError: nothing to resume, or an override that would change the numbers.
     """
-    overrides = overrides_of(argv)
+    arguments = get_args(argv)
+    if arguments.cfg or arguments.info or arguments.hydra_help or arguments.shell_completion:
+        return False
+    words, config_dir = arguments.overrides, arguments.config_dir
+    overrides = overrides_of(words)
     asked = overrides.get("resume", "null")
     if asked in ("null", ""):
         # A mistake must be found before Hydra makes the run folder.
-        if not any(word.startswith("-") for word in argv):
-            config = load_run_config(resolve(composed("train", argv)))
+        if not (arguments.multirun or arguments.config_name or arguments.config_path):
+            config = load_run_config(resolve(composed("train", words, config_dir)))
             from splitmix.federation.build import prepare
 
             prepare(config, log.info)
         return False
-    if any(word in ("-m", "--multirun") for word in argv):
+    if arguments.multirun:
         raise UserError(f"resume={asked}: cannot go with a multirun; resume one run at a time")
     if asked == "auto":
-        words = [word for word in argv if not word.startswith("-")]
-        folder = unfinished_run(config_hash(resolve(composed("train", words))))
+        folder = unfinished_run(config_hash(resolve(composed("train", words, config_dir))))
         if folder is None:
             return False
     else:
         folder = find_run("resume", asked)
+        for word in words:
+            if "=" not in word:
+                raise UserError(f"{word}: beside resume only engine.<key>=<value> and logger.<key>=<value> may change")
         for key in overrides:
             if key != "resume" and key.split(".")[0] not in FREE:
                 raise UserError(
@@ -67,9 +75,7 @@ def resume(argv: list[str]) -> bool:
     resolved = read_config(folder)
     free = [f"{key}={value}" for key, value in overrides.items() if key.split(".")[0] in FREE]
     if free:
-        fresh = resolve(composed("train", free))
-        changed = {key.split(".")[0] for key in (word.partition("=")[0] for word in free)}
-        resolved |= {key: fresh[key] for key in changed}
+        resolved = changed(resolved, free, resolve(composed("train", free, config_dir)))
     config = load_run_config(resolved)
     from splitmix.federation.run import run_training
 
@@ -77,3 +83,15 @@ def resume(argv: list[str]) -> bool:
     log.info(f"resuming {folder}")
     run_training(config, folder, resolved, resume=True)
     return True
+
+
+def changed(resolved: dict[str, Any], free: list[str], fresh: dict[str, Any]) -> dict[str, Any]:
+    """The run's own config with these overrides: a group gives way whole, a key alone leaves its neighbours."""
+    values = {**resolved, **{group: dict(resolved[group]) for group in FREE}}
+    for word in sorted(free, key=lambda word: "." in word.partition("=")[0]):
+        group, _, key = word.partition("=")[0].partition(".")
+        if key:
+            values[group][key] = fresh[group][key]
+        else:
+            values[group] = dict(fresh[group])
+    return values

@@ -54,9 +54,11 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
             f"cannot write {path}: {reason}; make room or choose another folder with hydra.run.dir"
         ) from error
     except RuntimeError as error:
-        # torch.save reports a failing write as a RuntimeError of its zip writer.
+        # torch.save reports a failing write as an internal error of its zip writer.
         beside.unlink(missing_ok=True)
-        raise UserError(f"cannot write {path}: {str(error).splitlines()[0]}; is the disk full?") from error
+        raise UserError(
+            f"cannot write {path}: is the disk full? Make room, then go on with resume={path.parent.parent}"
+        ) from error
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:

@@ -37,7 +37,7 @@ class CSVLogger(Logger):
     def __init__(self, path: Path):
         super().__init__()
         self.path = path
-        self.columns = list(_rows(path)[0]) if path.is_file() and _rows(path) else []
+        self.columns = _header(path) if path.is_file() else []
 
     @property
     def name(self) -> str:
@@ -51,7 +51,15 @@ class CSVLogger(Logger):
         """Nothing: the run folder holds its config."""
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Append one row."""
+        """Append one row; a column without a value stays empty.
+
+        Args:
+            metrics: value by column.
+            step: the round, 0-based.
+
+        Raises:
+            UserError: the file cannot be written.
+        """
         row = {STEP: str(step), **{name: str(value) for name, value in metrics.items()}}
         new = [column for column in row if column not in self.columns]
         if new:
@@ -66,7 +74,11 @@ class CSVLogger(Logger):
             raise _unwritable(self.path, error) from error
 
     def truncate(self, step: int) -> None:
-        """Drop rows from round `step` on, and a last line that was cut short: a resumed run writes them anew."""
+        """Drop rows from round `step` on, and a last line that was cut short: a resumed run writes them anew.
+
+        Raises:
+            UserError: the file cannot be written.
+        """
         if self.path.is_file():
             self._replace([row for row in _rows(self.path) if int(row[STEP]) < step])
 
@@ -90,9 +102,17 @@ def _unwritable(path: Path, error: OSError) -> UserError:
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    """Complete rows: a kill while writing leaves a last line without its end."""
+    return list(csv.DictReader(_complete_lines(path)))
+
+
+def _header(path: Path) -> list[str]:
+    return next(csv.reader(_complete_lines(path)), [])
+
+
+def _complete_lines(path: Path) -> io.StringIO:
+    """The file without a last line that has no end: a kill while writing leaves one."""
     text = path.read_text()
-    return list(csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1])))
+    return io.StringIO(text[: text.rfind("\n") + 1])
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:

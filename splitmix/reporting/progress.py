@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from datetime import timedelta
 from time import perf_counter
 from types import TracebackType
 from typing import TextIO
@@ -39,6 +38,8 @@ class Progress:
                 TextColumn("ETA"),
                 TimeRemainingColumn(),
                 console=Console(file=self.stream),
+                # rich forgets steps older than this; with its 30 s, slow rounds would never get an ETA.
+                speed_estimate_period=float("inf"),
             )
             self.task = self.bar.add_task("", total=self.total, completed=self.done)
             self.bar.start()
@@ -64,5 +65,18 @@ class Progress:
             self.bar.update(self.task, completed=self.done, description=told)
             return
         left = (perf_counter() - self.start) / (self.done - self.first) * (self.total - self.done)
-        eta = timedelta(seconds=round(left))
-        print(f"round {self.done}/{self.total}  {told}  {seconds:.1f} s  ETA {eta}", file=self.stream, flush=True)
+        self.message(f"round {self.done}/{self.total}  {told}  {seconds:.1f} s  ETA {clock(left)}")
+
+    def message(self, text: str) -> None:
+        """Write one line, above the bar if there is one."""
+        if self.bar is not None:
+            self.bar.console.print(text, markup=False, highlight=False)
+        else:
+            print(text, file=self.stream, flush=True)
+
+
+def clock(seconds: float) -> str:
+    """A duration as m:ss, or h:mm:ss from one hour on."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

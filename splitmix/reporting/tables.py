@@ -10,17 +10,22 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+UNKNOWN = "\u2013"
+
 
 @dataclass(frozen=True)
 class WidthRow:
-    """One width after training: accuracies in [0, 1], MACs per image, bytes per client and round each way."""
+    """One width after training: accuracies in [0, 1], MACs per image, bytes per client and round each way.
+
+    None is an unknown value.
+    """
 
     width: float
-    val_sa: float
-    test_sa: float
-    macs: float
-    params: int
-    bytes_per_round: int
+    val_sa: float | None
+    test_sa: float | None
+    macs: float | None
+    params: int | None
+    bytes_per_round: int | None
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ def width_table(rows: Sequence[WidthRow]) -> Table:
             percent(row.test_sa),
             quantity(row.macs),
             quantity(row.params),
-            quantity(row.bytes_per_round) + "B",
+            quantity(row.bytes_per_round, "B"),
         )
     return table
 
@@ -66,22 +71,29 @@ def accuracy_table(rows: Sequence[TestRow]) -> Table:
 
 
 def print_table(table: Table, stream: TextIO | None = None) -> None:
-    """Print to standard output, or `stream`, at most 100 columns wide."""
+    """Print to standard output, or `stream`, at most 100 columns wide (on a terminal: at most its width)."""
     console = Console(file=stream)
-    console.print(table, width=min(100, console.width))
+    if console.is_terminal:
+        console.width = min(100, console.width)
+    else:
+        console.width = 100
+    console.print(table)
 
 
-def percent(share: float) -> str:
+def percent(share: float | None) -> str:
     """A share in [0, 1] as a percentage."""
-    return f"{100 * share:.1f} %"
+    return UNKNOWN if share is None else f"{100 * share:.1f} %"
 
 
-def quantity(number: float) -> str:
-    """A count with three digits and a decimal prefix."""
-    for factor, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= factor:
-            return f"{number / factor:.3g} {prefix}"
-    return f"{number:g} "
+def quantity(number: float | None, unit: str = "") -> str:
+    """A count with three digits, a decimal prefix and its unit."""
+    if number is None:
+        return UNKNOWN
+    for factor, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        # Three digits would round 999.5 k to 1000 k: that is 1 M.
+        if number >= 0.9995 * factor:
+            return f"{number / factor:.3g} {prefix}{unit}"
+    return f"{number:.3g} {unit}"
 
 
 def _table(caption: str) -> Table:

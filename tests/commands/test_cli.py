@@ -12,6 +12,9 @@ import pytest
 import torch
 
 from splitmix.commands import main
+from splitmix.commands.application import log, log_to_file, run_application
+from splitmix.commands.folders import read_config
+from splitmix.commands.train import changed
 
 SMALL = ["debug=quick", "budget.widths=8-4"]
 
@@ -97,6 +100,10 @@ MISTAKES = {
     "train rouns=3": "unknown key rouns (did you mean rounds?)",
     "train algorithm=splitmx": "algorithm=splitmx: no such option (did you mean splitmix?)",
     "train algorithm.atom_with=0.5": "did you mean algorithm.atom_width",
+    "train debug=quik": "debug=quik: no such option (did you mean quick?)",
+    "train name=../x": "name=../x",
+    "train budget=null": "a group cannot be null",
+    "train --config-dir nowhere": "--config-dir nowhere: no such folder",
     "train +rouns=3": "unknown key rouns (did you mean rounds?)",
     "train +algorithm.foo=1": "unknown key algorithm.foo",
     "train rounds=many": "rounds=many: expected a whole number",
@@ -156,3 +163,46 @@ def test_verbs_and_options_are_listed(capsys):
     text = capsys.readouterr().out
     for word in ("train", "minidigits", "digit_cnn", "multi_step"):
         assert word in text
+
+
+def test_a_mistake_beside_config_dir_leaves_no_folder_and_knows_the_users_options(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine" / "budget").mkdir(parents=True)
+    option = tmp_path / "mine" / "budget" / "tiny.yaml"
+    option.write_text("# Mine.\n_target_: splitmix.federation.budgets.Groups\nwidths: '8-4'\n")
+    assert main(["train", "--config-dir", "mine", "budget=tiny", "rounds=0"]) == 2
+    assert main(["train", "--config-dir", "mine", "budget=tinny"]) == 2
+    assert main(["train", "--config-dir", "mine", "budget=tiny", "--help"]) == 0
+    said = capfd.readouterr()
+    assert "did you mean tiny?" in said.err and "budget.widths=8-4" in said.out
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_one_engine_key_beside_resume_leaves_its_neighbours(inside):
+    resolved = read_config(the_run(inside))
+    resolved["engine"]["precision"] = "64-true"
+    fresh = {"engine": {**resolved["engine"], "precision": "32-true", "threads": 3}, "logger": resolved["logger"]}
+    engine = changed(resolved, ["engine.threads=3"], fresh)["engine"]
+    assert (engine["precision"], engine["threads"]) == ("64-true", 3)
+    assert changed(resolved, ["engine=default"], fresh)["engine"] == fresh["engine"]
+
+
+def test_showing_the_config_beside_resume_does_not_train(inside, capsys):
+    before = sorted(inside.rglob("*"))
+    assert main(["train", "resume=latest", "--cfg", "job"]) == 0
+    assert "resume: latest" in capsys.readouterr().out and sorted(inside.rglob("*")) == before
+
+
+def test_jobs_of_a_sweep_keep_their_logs_apart(tmp_path):
+    for job in ("0", "1"):
+        log_to_file(tmp_path / f"{job}.log")
+        log.warning("job %s", job)
+    assert "job 1" not in (tmp_path / "0.log").read_text() and "job 1" in (tmp_path / "1.log").read_text()
+
+
+def test_a_failure_to_read_inside_the_task_is_no_mistake_of_the_users():
+    def task(cfg):
+        raise FileNotFoundError(2, "No such file or directory", "data.bin")
+
+    with pytest.raises(FileNotFoundError):
+        run_application("list", [], task)

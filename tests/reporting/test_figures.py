@@ -1,0 +1,61 @@
+"""The convergence figure: what is drawn, and that it replaces the file whole."""
+
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from splitmix.errors import UserError
+from splitmix.reporting.figures import convergence_figure
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The axes of the figures that are saved."""
+    axes = []
+    save = Figure.savefig
+
+    def spy(figure, *args, **kwargs):
+        axes.append(figure.axes[0])
+        save(figure, *args, **kwargs)
+
+    monkeypatch.setattr(Figure, "savefig", spy)
+    return axes
+
+
+def test_one_line_per_width_in_percent_widest_first_in_the_legend(tmp_path, drawn):
+    convergence_figure(tmp_path / "c.png", [0, 1, 2], {1.0: [0.2, 0.3, 0.4], 0.125: [0.1, 0.2, 0.3]})
+    [axes] = drawn
+    lines = {line.get_label(): line for line in axes.lines}
+    assert list(lines["×0.125"].get_xdata()) == [1, 2, 3]
+    assert list(lines["×1"].get_ydata()) == pytest.approx([20, 30, 40])
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["×1", "×0.125"]
+    assert Image.open(tmp_path / "c.png").size == (900, 600)
+    assert [path.name for path in tmp_path.iterdir()] == ["c.png"]
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 4, 30])
+def test_rounds_are_whole_numbers(tmp_path, drawn, rounds):
+    convergence_figure(tmp_path / "c.png", range(rounds), {1.0: [0.5] * rounds})
+    assert all(tick == int(tick) for tick in drawn[0].get_xticks())
+
+
+@pytest.mark.parametrize("widths", [1, 2, 8])
+def test_every_colour_is_distinct_and_visible_on_white(tmp_path, drawn, widths):
+    convergence_figure(tmp_path / "c.png", [0], {(i + 1) / 8: [0.5] for i in range(widths)})
+    colours = [line.get_color()[:3] for line in drawn[0].lines]
+    assert len(set(colours)) == widths
+    assert all(0.2126 * r + 0.7152 * g + 0.0722 * b < 0.75 for r, g, b in colours)
+    assert all(line.get_marker() == "o" for line in drawn[0].lines)
+
+
+def test_a_failed_save_keeps_the_old_figure_and_leaves_nothing_beside(tmp_path, monkeypatch):
+    (tmp_path / "c.png").write_bytes(b"old")
+
+    def full(figure, path, **kwargs):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Figure, "savefig", full)
+    with pytest.raises(UserError, match="No space left"):
+        convergence_figure(tmp_path / "c.png", [0], {1.0: [0.5]})
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("c.png", b"old")]

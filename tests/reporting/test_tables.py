@@ -1,0 +1,42 @@
+"""Tables: units, unknown values, one line per width in a log of 100 columns."""
+
+import io
+
+import pytest
+
+from splitmix.reporting.tables import TestRow, WidthRow, accuracy_table, print_table, quantity, width_table
+
+
+def printed(table):
+    stream = io.StringIO()
+    print_table(table, stream)
+    return stream.getvalue()
+
+
+def test_one_plain_line_per_width_with_units():
+    text = printed(width_table([WidthRow(0.125, 0.5, 0.456, 1194304, 224194, 896776), WidthRow(1, 1, 1, 9, 9, 9)]))
+    [narrow] = [line.split() for line in text.splitlines() if "×0.125" in line]
+    assert narrow == ["×0.125", "50.0", "%", "45.6", "%", "1.19", "M", "224", "k", "897", "kB"]
+    assert "mean over clients" in text and "\x1b" not in text
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_unknown_values_are_dashes():
+    text = printed(width_table([WidthRow(0.5, None, None, None, None, None)]))
+    [line] = [line.split() for line in text.splitlines() if "×0.5" in line]
+    assert line == ["×0.5", *["\u2013"] * 5]
+
+
+def test_accuracies_of_tested_widths_keep_their_columns():
+    text = printed(accuracy_table([TestRow(0.25, 0.5, 0.25, 0.75, 1e6, 1000)]))
+    [header] = [line for line in text.splitlines() if "width" in line]
+    assert header.index("mean") < header.index("worst") < header.index("best")
+    [line] = [line.split() for line in text.splitlines() if "×0.25" in line]
+    assert line == ["×0.25", "50.0", "%", "25.0", "%", "75.0", "%", "1", "M", "1", "k"]
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(0, "0 B"), (999, "999 B"), (999_499, "999 kB"), (999_600, "1 MB"), (2.5e12, "2.5 TB")]
+)
+def test_quantities_have_three_digits_and_no_exponent(number, text):
+    assert quantity(number, "B") == text
