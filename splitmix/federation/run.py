@@ -166,12 +166,13 @@ class Run:
         self.results["widths"] = {
             str(width): {"sa": sa, "macs": price[width][0], "params": price[width][1]} for width, sa in accuracy.items()
         }
-        self.mark("finished")
         history = [row for row in read_metrics(self.folder / "metrics.csv") if f"val_sa/{self.widths[0]}" in row]
         (self.folder / "figures").mkdir(exist_ok=True)
         figure = self.folder / "figures" / "convergence.png"
         curves = {width: [row[f"val_sa/{width}"] for row in history] for width in self.widths}
         convergence_figure(figure, [int(row["round"]) for row in history], curves)
+        # Last, so that a kill before this line draws the figure on resume.
+        self.mark("finished")
         at_best = next(row for row in history if row["round"] == best.best_round)
         rows = [
             WidthRow(
