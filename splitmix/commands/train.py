@@ -51,9 +51,9 @@ def resume(argv: list[str]) -> bool:
         # A mistake must be found before Hydra makes the run folder.
         if not (arguments.multirun or arguments.config_name or arguments.config_path):
             config = load_run_config(resolve(composed("train", words, config_dir)))
-            from splitmix.federation.build import prepare
+            from splitmix.federation.build import build_federation
 
-            prepare(config, log.info)
+            build_federation(config, say=log.info)
         return False
     if arguments.multirun:
         raise UserError(f"resume={asked}: cannot go with a multirun; resume one run at a time")

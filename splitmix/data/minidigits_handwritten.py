@@ -24,7 +24,7 @@ SIDE = 28
 def load_source_digits() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """All source digits: images uint8 `[1797, 8, 8]` (ink bright, 0 to 255) and labels int64 `[1797]`."""
     # scikit-learn takes seconds to import and a cached dataset never needs it.
-    from sklearn.datasets import load_digits  # type: ignore[import-untyped,unused-ignore]
+    from sklearn.datasets import load_digits
 
     digits = load_digits()
     return np.rint(digits.images * (255 / 16)).astype(np.uint8), digits.target.astype(np.int64)

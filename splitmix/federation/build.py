@@ -28,15 +28,6 @@ def check_config(config: RunConfig) -> None:
     method.mix_groups({}, config.test.widths_or(method.widths))
 
 
-def prepare(config: RunConfig, say: Callable[[str], None] | None = None) -> None:
-    """Find every mistake that can be found before a run folder exists: settings, data, partition.
-
-    Raises:
-        UserError: the first mistake found.
-    """
-    build_federation(config, say=say)
-
-
 def build_federation(
     config: RunConfig,
     *,

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import pickle
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
 
 import torch
 
 from splitmix.algorithms.base import Method, ServerState
 from splitmix.errors import UserError
+from splitmix.files import write_atomically
 
 SCHEMA = 1
 
@@ -32,33 +30,6 @@ class Checkpoint:
     best_round: int
     best_value: float
     wall_s: float
-
-
-def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    """Write a file beside `path`, then rename it: a reader, or a crash, sees the old file or the new one.
-
-    Raises:
-        UserError: the disk is full or the folder cannot be written; the old file stays.
-    """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(beside, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        reason = error.strerror or str(error)
-        raise UserError(
-            f"cannot write {path}: {reason}; make room or choose another folder with hydra.run.dir"
-        ) from error
-    except RuntimeError as error:
-        # torch.save reports a failing write as an internal error of its zip writer.
-        beside.unlink(missing_ok=True)
-        raise UserError(
-            f"cannot write {path}: is the disk full? Make room, then go on with resume={path.parent.parent}"
-        ) from error
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:

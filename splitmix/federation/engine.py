@@ -19,7 +19,7 @@ from splitmix.federation.optimizers import SGD, Adam
 from splitmix.models.network import NetworkSpec, Tensors
 
 ACCELERATORS = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "64-true")
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class EngineSettings:
 
     Attributes:
         accelerator: auto, cpu, cuda or mps.
-        precision: as Lightning names it: 32-true, bf16-mixed, 16-mixed or 64-true.
+        precision: as Lightning names it: 32-true, bf16-mixed or 16-mixed.
         threads: CPU threads of PyTorch; 0 means all cores.
         lanes: base models of one client that are trained together; 1 trains one lane at a time.
     """

@@ -38,7 +38,7 @@ class RoundMetrics:
         lr: learning rate of the round.
         loss, accuracy: training mean over the participants, each over its samples and lanes.
         bytes_down, bytes_up: training payload of the round, all participants together.
-        seconds: by phase: `train`, `merge`.
+        seconds: by phase: `train`, which merges as updates come in.
     """
 
     round: int

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from splitmix.errors import UserError
-from splitmix.federation.checkpoint import write_atomically
 from splitmix.federation.federation import FLOAT32_BYTES, Federation
+from splitmix.files import write_atomically
 
 SCHEMA = 1
 PACKAGES = ("splitmix", "torch", "torchvision", "pytorch-lightning", "hydra-core", "omegaconf", "numpy", "thop")

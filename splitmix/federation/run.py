@@ -16,10 +16,11 @@ from splitmix.errors import UserError
 from splitmix.evaluation.accuracy import Accuracy
 from splitmix.evaluation.cost import costs
 from splitmix.federation.build import build_federation
-from splitmix.federation.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, write_atomically
+from splitmix.federation.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from splitmix.federation.federation import FLOAT32_BYTES, Federation, RoundMetrics
 from splitmix.federation.records import records_of
 from splitmix.federation.results import add_tests, describe_run, read_results, write_results
+from splitmix.files import write_atomically
 from splitmix.reporting.csv_logger import read_metrics
 from splitmix.reporting.figures import convergence_figure
 from splitmix.reporting.progress import Progress

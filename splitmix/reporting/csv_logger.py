@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,6 +11,7 @@ from typing import Any, ClassVar
 from lightning_fabric.loggers import Logger
 
 from splitmix.errors import UserError
+from splitmix.files import write_atomically
 
 STEP = "round"
 
@@ -71,7 +71,9 @@ class CSVLogger(Logger):
             with open(self.path, "a", newline="") as file:
                 csv.DictWriter(file, self.columns, lineterminator="\n").writerow(row)
         except OSError as error:
-            raise _unwritable(self.path, error) from error
+            raise UserError(
+                f"cannot write {self.path}: {error.strerror}; make room, then go on with splitmix train resume=latest"
+            ) from error
 
     def truncate(self, step: int) -> None:
         """Drop rows from round `step` on, and a last line that was cut short: a resumed run writes them anew.
@@ -88,17 +90,7 @@ class CSVLogger(Logger):
         if self.columns:
             writer.writeheader()
             writer.writerows(rows)
-        beside = self.path.with_name(f".{self.path.name}.tmp")
-        try:
-            beside.write_text(text.getvalue())
-            os.replace(beside, self.path)
-        except OSError as error:
-            beside.unlink(missing_ok=True)
-            raise _unwritable(self.path, error) from error
-
-
-def _unwritable(path: Path, error: OSError) -> UserError:
-    return UserError(f"cannot write {path}: {error.strerror}; make room, then go on with splitmix train resume=latest")
+        write_atomically(self.path, lambda file: file.write(text.getvalue().encode()))
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from splitmix.errors import UserError
+from splitmix.files import write_atomically
 
 
 def convergence_figure(path: Path, rounds: Sequence[int], accuracy: Mapping[float, Sequence[float]]) -> None:
@@ -41,11 +39,4 @@ def convergence_figure(path: Path, rounds: Sequence[int], accuracy: Mapping[floa
     handles, labels = axes.get_legend_handles_labels()
     # Widest first, as the curves usually end; beside the axes, where it hides none of them.
     axes.legend(handles[::-1], labels[::-1], title="width", frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    beside = path.with_name(f".{path.name}.tmp")
-    try:
-        figure.savefig(beside, dpi=150, format="png")
-        os.replace(beside, path)
-    except OSError as error:
-        with suppress(OSError):
-            beside.unlink(missing_ok=True)
-        raise UserError(f"cannot write {path}: {error.strerror}; make room or make its folder writable") from error
+    write_atomically(path, lambda file: figure.savefig(file, dpi=150, format="png"))

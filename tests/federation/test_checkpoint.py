@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from splitmix.errors import UserError
-from splitmix.federation.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, write_atomically
+from splitmix.federation.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from splitmix.files import write_atomically
 
 
 @pytest.fixture
