@@ -51,8 +51,8 @@ def test_every_colour_is_distinct_and_visible_on_white(tmp_path, drawn, widths):
 def test_a_failed_save_keeps_the_old_figure_and_leaves_nothing_beside(tmp_path, monkeypatch):
     (tmp_path / "c.png").write_bytes(b"old")
 
-    def full(figure, path, **kwargs):
-        path.write_bytes(b"half")
+    def full(figure, file, **kwargs):
+        file.write(b"half")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Figure, "savefig", full)
