@@ -30,3 +30,13 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
         # torch.save reports a failing write as an internal error of its zip writer, without a reason.
         reason = (error.strerror if isinstance(error, OSError) else None) or "is the disk full?"
         raise UserError(f"cannot write {path}: {reason}; make room or choose another folder") from error
+
+
+def cache_folder(root: str | None = None) -> Path:
+    """Where what was made once is kept.
+
+    That is `root`, else `$SPLITMIX_CACHE`, else `$XDG_CACHE_HOME/splitmix`, else `~/.cache/splitmix`.
+    """
+    if folder := root or os.environ.get("SPLITMIX_CACHE"):
+        return Path(folder).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "splitmix"

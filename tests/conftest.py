@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from splitmix.data.dataset import Dataset, ImageSet
+from splitmix.federation.engine import EngineSettings
 from splitmix.federation.federation import Federation
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -35,6 +36,7 @@ def federation(dataset: Dataset) -> Callable[..., Federation]:
     """Makes a federation of 2 x 2 clients on the noise, with overrides."""
 
     def make(*components: object, **settings: object) -> Federation:
-        return Federation(dataset, *components, **{"clients_per_domain": 2, "batch_size": 8, "rounds": 3, **settings})
+        small = {"clients_per_domain": 2, "batch_size": 8, "rounds": 3, "engine": EngineSettings(lanes=4, workers=1)}
+        return Federation(dataset, *components, **{**small, **settings})
 
     return make

@@ -14,6 +14,7 @@ import json
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ import fill
 
 from splitmix.algorithms.base import Problem, ServerState, Work
 from splitmix.algorithms.splitmix import SplitMix, SplitMixMethod
-from splitmix.data.dataset import ImageSet
+from splitmix.data.dataset import Dataset, ImageSet
 from splitmix.evaluation.customize import customize
 from splitmix.federation.engine import Engine, EngineSettings, Trained
 from splitmix.federation.optimizers import SGD
@@ -36,7 +37,12 @@ from splitmix.models.network import Tensors
 WEIGHTS = (0.5, 0.2, 0.3)
 BATCHES = 2
 MODELS = {"digit_cnn": DigitCNN}
-PATHS = {"one lane at a time": 1, "lanes of a client together": 8}
+PATHS = {
+    "one lane at a time": EngineSettings(lanes=1, workers=1),
+    "packed": EngineSettings(lanes=8, workers=1),
+    "packed, lanes of different clients": EngineSettings(lanes=64, workers=1),
+    "two workers": EngineSettings(lanes=2, workers=2),
+}
 
 
 def method_of(spec: dict[str, Any]) -> SplitMixMethod:
@@ -86,8 +92,8 @@ def probed(prefix: str, tensors: Tensors, rows: tuple[int, ...]) -> Iterator[tup
             yield f"{prefix}/{row}.{name}", fill.probe(f"{row}.{name}", value[lane].numpy())
 
 
-def entries(spec: dict[str, Any], lanes: int) -> Iterator[tuple[str, Any]]:
-    """Everything that a vector file can hold, computed with this many lanes at a time."""
+def entries(spec: dict[str, Any], settings: EngineSettings) -> Iterator[tuple[str, Any]]:
+    """Everything that a vector file can hold, computed on this engine path."""
     method = method_of(spec)
     state = initial_state(method)
     yield from evaluated(state, spec, "logits_eval")
@@ -97,13 +103,19 @@ def entries(spec: dict[str, Any], lanes: int) -> Iterator[tuple[str, Any]]:
         works.append(Work(client, method.spec, tuple(rows)))
     size = spec["batch_size"]
     batches = [list(torch.arange(c * BATCHES * size, (c + 1) * BATCHES * size).split(size)) for c in range(len(works))]
-    fabric = EngineSettings().fabric()
-    engine = Engine(fabric, method, SGD(lr=spec["lr"]), images(spec, len(works)), lanes)
-    trained: list[Trained] = list(engine.train(state, works, batches, WEIGHTS[: len(works)], spec["lr"]))
-    for client, result in enumerate(trained):
-        yield f"client{client}/loss", float(result.losses.mean())
-        yield f"client{client}/acc", result.correct / result.samples
-        yield from probed(f"client{client}/trained", result.update.tensors, result.update.work.rows)
+    data = images(spec, len(works))
+    engine = Engine(settings, settings.fabric(), method, SGD(lr=spec["lr"]), Dataset("", (), (), data, data))
+    trained: list[Trained] = []
+    for result in engine.train(state, works, batches, WEIGHTS[: len(works)], spec["lr"]):
+        tensors = {name: value.clone() for name, value in result.update.tensors.items()}
+        trained.append(replace(result, update=replace(result.update, tensors=tensors)))
+    engine.close()
+    for client in range(len(works)):
+        parts = [result for result in trained if result.update.work.client == client]
+        yield f"client{client}/loss", float(torch.cat([part.losses for part in parts]).mean())
+        yield f"client{client}/acc", sum(part.correct for part in parts) / sum(part.samples for part in parts)
+        for part in parts:
+            yield from probed(f"client{client}/trained", part.update.tensors, part.update.work.rows)
     merged = method.merge(state, (result.update for result in trained))
     yield from probed("server", merged.tensors, tuple(range(method.base_models)))
     yield from evaluated(merged, spec, "logits_after")
@@ -113,8 +125,8 @@ def replay(file: Path, spec: dict[str, Any]) -> dict[str, dict[str, float]]:
     """Largest relative error by engine path and group; raises KeyError for an entry that was not computed."""
     expected = dict(np.load(file, allow_pickle=False))
     report: dict[str, dict[str, float]] = {}
-    for path, lanes in PATHS.items():
-        ours = dict(entries(spec, lanes))
+    for path, settings in PATHS.items():
+        ours = dict(entries(spec, settings))
         worst: dict[str, float] = defaultdict(float)
         for name, value in expected.items():
             parts = name.split("/")

@@ -57,6 +57,5 @@ def to_float(images: Tensor) -> Tensor:
 
     No mean or deviation is taken out, since attacks clip to [0, 1]. Channels last: the faster layout for lanes.
     """
-    if images.dtype == torch.uint8:
-        images = images.float().div_(255)
-    return images.contiguous(memory_format=torch.channels_last)
+    images = images.contiguous(memory_format=torch.channels_last)
+    return images.float().div_(255) if images.dtype == torch.uint8 else images

@@ -25,6 +25,7 @@ from splitmix.data.dataset import Dataset, ImageSet
 from splitmix.data.minidigits_handwritten import SIDE
 from splitmix.data.minidigits_recipe import CLASSES, DOMAINS, array_shapes, make_minidigits
 from splitmix.errors import UserError
+from splitmix.files import cache_folder
 
 RECIPE_FILES = ("minidigits_recipe.py", "minidigits_handwritten.py", "minidigits_rendered.py")
 RENDERERS = ("scikit-learn", "pillow", "matplotlib", "numpy")
@@ -84,7 +85,7 @@ class MiniDigits:
             UserError: `domain_order` is out of range, or the cache folder cannot be written or read.
         """
         self.check()
-        folder = self._cache_folder()
+        folder = cache_folder(self.root)
         path = folder / _cache_name()
         try:
             arrays = _read(path, progress)
@@ -100,11 +101,6 @@ class MiniDigits:
             ) from error
         train, test = (self._image_set(arrays, split) for split in ("train", "test"))
         return Dataset(self.name, self.domains, self.classes, train, test)
-
-    def _cache_folder(self) -> Path:
-        if folder := self.root or os.environ.get("SPLITMIX_CACHE"):
-            return Path(folder).expanduser()
-        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "splitmix"
 
     def _image_set(self, arrays: Arrays, split: str) -> ImageSet:
         images, labels = (

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,11 +11,11 @@ from torch import Tensor
 
 from splitmix.algorithms.base import Method, MixGroup
 from splitmix.data.dataset import ImageSet, to_float
-from splitmix.evaluation.statistics import with_statistics
+from splitmix.evaluation.statistics import estimate_statistics, with_statistics
 from splitmix.models.network import LaneNetwork, Tensors
 
-Calibrate = Callable[[LaneNetwork, int], None]
-"""Prepares a network for client number so-and-so before it is evaluated (re-estimated statistics)."""
+Calibration = tuple[Tensor, Sequence[Sequence[Tensor]]]
+"""Images, and per client the batches of rows from which to estimate statistics before it is evaluated."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,8 @@ def evaluate(
     images: ImageSet,
     batches: Sequence[Sequence[Tensor]],
     *,
-    calibrate: Calibrate | None = None,
-    tracked: bool = False,
+    calibration: Calibration | None = None,
+    together: int = 1,
 ) -> Accuracy:
     """Evaluate the customised models of all `widths` on every client.
 
@@ -73,34 +74,48 @@ def evaluate(
         images: uint8, on the device to evaluate on.
         batches: rows of `images`, per client, batch by batch. With batch normalisation in mode `batch` the result
             depends on this cut.
-        calibrate: called with the network and the client's number before each client.
-        tracked: build the networks with running statistics even if the method trains without (BN mode `post`).
+        calibration: images, and per client the batches of them from which statistics are estimated before that
+            client is evaluated (BN mode `post`).
+        together: batches of equal size, of any clients, that go through the network in one pass.
     """
     device = images.images.device
-    n_images = sum(len(rows) for client in batches for rows in client)
+    samples = torch.tensor([sum(len(rows) for rows in client) for client in batches])
     per_client = torch.zeros(len(batches), len(widths), dtype=torch.float64)
     per_base = torch.zeros(len(batches), 0, dtype=torch.float64)
     for group in method.mix_groups(tensors, widths):
-        network = group_network(group, tracked).to(device)
+        network = group_network(group, tracked=calibration is not None).to(device)
         sizes = list(group.sizes.values())
+        right = torch.zeros(len(batches), len(sizes), device=device)
+        alone = torch.zeros(len(batches), network.lanes, device=device)
+        for passed in [range(len(batches))] if calibration is None else [[client] for client in range(len(batches))]:
+            if calibration is not None:
+                source, rows_of = calibration
+                estimate_statistics(network, (to_float(source[rows]) for rows in rows_of[passed[0]]))
+            for clients, rows in passes([(client, rows) for client in passed for rows in batches[client]], together):
+                for norm in network.batch_norms():
+                    norm.segments = len(clients)
+                labels = images.labels[rows].flatten()
+                logits = network(to_float(images.images[rows.flatten()]))
+                for count, hits in (
+                    (right, mixes(logits, sizes).argmax(-1) == labels),
+                    (alone, logits.argmax(-1) == labels),
+                ):
+                    count.index_add_(0, clients.to(device), hits.unflatten(1, rows.shape).sum(-1).T.float())
         columns = [list(widths).index(width) for width in group.sizes]
-        alone = torch.zeros(len(batches), network.lanes, dtype=torch.float64)
-        for client, client_batches in enumerate(batches):
-            if calibrate is not None:
-                calibrate(network, client)
-            network.eval()
-            right = torch.zeros(len(sizes), device=device)
-            right_alone = torch.zeros(network.lanes, device=device)
-            for rows in client_batches:
-                labels = images.labels[rows]
-                logits = network(to_float(images.images[rows]))
-                right += (mixes(logits, sizes).argmax(-1) == labels).sum(-1)
-                right_alone += (logits.argmax(-1) == labels).sum(-1)
-            total = sum(len(rows) for rows in client_batches)
-            per_client[client, columns] = right.cpu().double() / total
-            alone[client] = right_alone.cpu().double() / total
-        per_base = torch.cat([per_base, alone], 1)
-    return Accuracy(tuple(widths), per_client, per_base, n_images)
+        per_client[:, columns] = right.cpu().double() / samples.unsqueeze(1)
+        per_base = torch.cat([per_base, alone.cpu().double() / samples.unsqueeze(1)], 1)
+    return Accuracy(tuple(widths), per_client, per_base, int(samples.sum()))
+
+
+def passes(batches: Sequence[tuple[int, Tensor]], together: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Client numbers `[k]` and rows `[k, n]` of up to `together` batches of equal size `n` at a time."""
+    by_size: dict[int, list[tuple[int, Tensor]]] = defaultdict(list)
+    for client, rows in batches:
+        by_size[len(rows)].append((client, rows))
+    for equal in by_size.values():
+        for low in range(0, len(equal), together):
+            chunk = equal[low : low + together]
+            yield torch.tensor([client for client, _ in chunk]), torch.stack([rows for _, rows in chunk])
 
 
 def group_network(group: MixGroup, tracked: bool = False) -> LaneNetwork:

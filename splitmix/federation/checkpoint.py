@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -24,12 +24,14 @@ class Checkpoint:
         best_round: 0-based round of the best validation accuracy so far; -1 before the first validation.
         best_value: that accuracy, in [0, 1].
         wall_s: seconds spent on the run so far.
+        engine: what the engine chose where it was told `auto` (see `Engine.chosen`).
     """
 
     state: ServerState
     best_round: int
     best_value: float
     wall_s: float
+    engine: dict[str, int] = field(default_factory=dict)
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -41,6 +43,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "best_round": checkpoint.best_round,
         "best_value": checkpoint.best_value,
         "wall_s": checkpoint.wall_s,
+        "engine": dict(checkpoint.engine),
     }
     write_atomically(path, lambda file: torch.save(content, file))
 
@@ -71,4 +74,6 @@ def load_checkpoint(path: Path, method: Method) -> Checkpoint:
     if problems:
         raise UserError(f"{path} does not fit the run's config: {'; '.join(sorted(problems))}")
     state = ServerState(method, content["round"], {name: tensors[name] for name in expected})
-    return Checkpoint(state, content["best_round"], content["best_value"], content["wall_s"])
+    return Checkpoint(
+        state, content["best_round"], content["best_value"], content["wall_s"], content.get("engine", {})
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor
 
@@ -78,10 +77,3 @@ class ClientModule(LightningModule):
 
     def configure_optimizers(self) -> Any:
         return self.optimizer_settings.build(self.network.parameters(), self.lr)
-
-
-def reset_optimizer(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Make an optimizer as good as new: no momentum, this learning rate."""
-    optimizer.state.clear()
-    for group in optimizer.param_groups:
-        group["lr"] = lr

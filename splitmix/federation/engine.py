@@ -1,10 +1,13 @@
-"""The engine: trains the lanes of a round on the device, one client after another."""
+"""The engine: trains and evaluates the lanes of a round, in this process or shared out over worker processes."""
 
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -12,14 +15,22 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from splitmix.algorithms.base import Method, ServerState, Update, Work
-from splitmix.data.dataset import ImageSet, to_float
+from splitmix.data.dataset import Dataset, ImageSet
 from splitmix.errors import UserError
-from splitmix.federation.client import ClientModule, reset_optimizer
+from splitmix.evaluation.accuracy import Accuracy, evaluate
+from splitmix.federation.lane_trainer import LaneTrainer
 from splitmix.federation.optimizers import SGD, Adam
-from splitmix.models.network import NetworkSpec, Tensors
+from splitmix.federation.packing import Pack, plan_packs
+from splitmix.federation.tuning import measured_lanes
+from splitmix.federation.workers import WorkerPool, bytes_needed, can_fork, keep_freed_memory, shared_bytes, views
+from splitmix.models.network import NetworkSpec, Tensors, lane_template
 
 ACCELERATORS = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+PRECISIONS = ("32-true", "bf16-mixed")
+ALL_LANES = 1 << 20
+TASKS_PER_WORKER = 4
+CLIENTS_TOGETHER = 64
+"""Batches of clients that a GPU evaluates in one pass, as far as its memory allows."""
 
 
 @dataclass(frozen=True)
@@ -28,15 +39,20 @@ class EngineSettings:
 
     Attributes:
         accelerator: auto, cpu, cuda or mps.
-        precision: as Lightning names it: 32-true, bf16-mixed or 16-mixed.
-        threads: CPU threads of PyTorch; 0 means all cores.
-        lanes: base models of one client that are trained together; 1 trains one lane at a time.
+        precision: as Lightning names it: 32-true or bf16-mixed.
+        lanes: base models (or whole models) trained together in one network; 1 trains one at a time. `auto` on a CPU
+            is the fastest number, measured once per machine and network; on a GPU all lanes of a round, halved when
+            memory runs out.
+        workers: processes with one thread each that share a round's lanes and evaluation; 1 stays in this process.
+            `auto` is one per thread on a Linux CPU, else 1.
+        threads: CPU threads in use; 0 means all cores.
     """
 
     accelerator: str = "cpu"
     precision: str = "32-true"
+    lanes: int | str = "auto"
+    workers: int | str = "auto"
     threads: int = 0
-    lanes: int = 8
 
     def check(self) -> None:
         """Raise UserError for a value out of range."""
@@ -44,50 +60,114 @@ class EngineSettings:
             raise UserError(f"engine.accelerator={self.accelerator}: choose one of {', '.join(ACCELERATORS)}")
         if self.accelerator == "cuda" and not torch.cuda.is_available():
             raise UserError("engine.accelerator=cuda: no CUDA device is visible; use engine.accelerator=cpu")
+        if self.accelerator == "mps" and not torch.backends.mps.is_available():
+            raise UserError("engine.accelerator=mps: there is no such device; use engine.accelerator=cpu")
         if self.precision not in PRECISIONS:
             raise UserError(f"engine.precision={self.precision}: choose one of {', '.join(PRECISIONS)}")
-        if self.lanes < 1:
-            raise UserError(f"engine.lanes={self.lanes}: give at least 1")
+        for key in ("lanes", "workers"):
+            value = getattr(self, key)
+            if value != "auto" and (isinstance(value, str) or value < 1):
+                raise UserError(f"engine.{key}={value}: give at least 1, or auto")
         if self.threads < 0:
             raise UserError(f"engine.threads={self.threads}: give a number of threads, or 0 for all cores")
+        if isinstance(self.workers, int) and self.workers > 1 and not (can_fork() and self.accelerator == "cpu"):
+            raise UserError(f"engine.workers={self.workers}: workers need a CPU under Linux; use engine.workers=1")
 
     def fabric(self, loggers: Sequence[Any] = ()) -> Fabric:
-        """The Fabric that owns device and precision; sets the number of CPU threads of this process."""
+        """The Fabric that owns device and precision."""
         self.check()
-        torch.set_num_threads(self.threads or len(os.sched_getaffinity(0)))
         precision: Any = self.precision
         return Fabric(accelerator=self.accelerator, devices=1, precision=precision, loggers=list(loggers))
+
+    @property
+    def cpu_threads(self) -> int:
+        return self.threads or len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else [0])
 
 
 @dataclass(frozen=True)
 class Trained:
-    """An update with what its training measured, over the samples and lanes of the client.
+    """Lanes of a client that came back, with what their training measured.
 
     Attributes:
+        update: the lanes; its tensors are only valid until the next `Trained` is asked for.
         losses: mean loss of each lane `[lanes]`.
         correct, samples: predictions that were right, predictions made.
+        data_s: seconds that the whole pack spent gathering batches, on its first `Trained`.
     """
 
     update: Update
     losses: Tensor
     correct: int
     samples: int
+    data_s: float
 
 
 class Engine:
-    """Trains up to `lanes` base models of one client together; with one lane at a time it is the reference.
+    """Trains packs of lanes and evaluates clients.
 
-    Networks and optimizers are set up once per lane architecture; every client loads its lanes into them.
+    Args:
+        settings: where and how fast.
+        fabric: device and precision, from `settings.fabric()`.
+        method, optimizer: what lanes are and how they step.
+        dataset: its images are put on the device once, as uint8.
+        batch_size: images per step, for measuring.
+
+    Attributes:
+        chosen: what `auto` chose: `workers`, and lanes by network. A resumed run takes it over, so that it computes
+            the same bits.
     """
 
-    def __init__(self, fabric: Fabric, method: Method, optimizer: SGD | Adam, images: ImageSet, lanes: int = 1):
+    def __init__(
+        self,
+        settings: EngineSettings,
+        fabric: Fabric,
+        method: Method,
+        optimizer: SGD | Adam,
+        dataset: Dataset,
+        batch_size: int = 32,
+    ):
+        self.settings = settings
         self.fabric = fabric
         self.method = method
-        self.optimizer = optimizer
-        self.lanes = lanes
-        self.images = fabric.to_device(images.images)
-        self.labels = fabric.to_device(images.labels)
-        self.clients: dict[tuple[NetworkSpec, int], tuple[ClientModule, Any, Any]] = {}
+        self.train_set, self.test_set = (self.on_device(images) for images in (dataset.train, dataset.test))
+        self.batch_size = batch_size
+        self.trainer = LaneTrainer(fabric, method, optimizer, self.train_set.images, self.train_set.labels)
+        self.chosen: dict[str, int] = {}
+        self.shared: Tensors = {}
+        self.pool: WorkerPool | None = None
+        self.together = 1 if fabric.device.type == "cpu" else CLIENTS_TOGETHER
+        if fabric.device.type == "cpu":
+            keep_freed_memory()
+
+    def on_device(self, images: ImageSet) -> ImageSet:
+        return replace(images, images=self.fabric.to_device(images.images), labels=self.fabric.to_device(images.labels))
+
+    @property
+    def workers(self) -> int:
+        """Number of processes at work."""
+        if isinstance(self.settings.workers, int):
+            return self.settings.workers
+        several = self.fabric.device.type == "cpu" and can_fork()
+        return self.chosen.setdefault("workers", self.settings.cpu_threads if several else 1)
+
+    def lanes_of(self, spec: NetworkSpec) -> int:
+        """The most lanes of this architecture in one pack."""
+        if isinstance(self.settings.lanes, int):
+            return self.chosen.get(spec.label, self.settings.lanes)  # memory may have run out since
+        if spec.label not in self.chosen:
+            on_cuda = self.fabric.device.type == "cuda"
+            self.chosen[spec.label] = ALL_LANES if on_cuda else measured_lanes(self.trainer, spec, self.batch_size)
+        return self.chosen[spec.label]
+
+    @contextmanager
+    def threads(self) -> Iterator[None]:
+        """Use the configured number of CPU threads; one where workers have a core each."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(1 if self.workers > 1 else self.settings.cpu_threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
     def train(
         self,
@@ -97,47 +177,140 @@ class Engine:
         weights: Sequence[float],
         lr: float,
     ) -> Iterator[Trained]:
-        """Train every work from the server's tensors on its batches of training rows, in order."""
-        for work, client_batches, weight in zip(works, batches, weights, strict=True):
-            start = self.method.extract(state, work)
-            count = len(work.rows)
-            packs = [range(count)[low : low + self.lanes] for low in range(0, count, self.lanes)]
-            parts = [self.train_lanes(work.spec, start, pack, client_batches, lr) for pack in packs]
-            tensors = {name: torch.cat([part[0][name] for part in parts]) for name in start}
-            samples = sum(len(rows) for rows in client_batches)
-            losses = torch.cat([part[1] for part in parts]) / samples
-            correct = sum(int(part[2].sum()) for part in parts)
-            yield Trained(Update(work, weight, tensors), losses, correct, samples * count)
+        """Train every work from the server's tensors on its batches of training rows.
 
-    def train_lanes(
-        self, spec: NetworkSpec, start: Tensors, pack: Sequence[int], batches: list[Tensor], lr: float
-    ) -> tuple[Tensors, Tensor, Tensor]:
-        """Train some lanes of one client together: they see the same batches, each with its own loss.
+        Yields what comes back pack by pack, in an order that depends on the arguments and settings alone.
 
-        Returns:
-            Their tensors, their losses summed over samples and their correct predictions, each `[lanes, ...]`.
+        Raises:
+            UserError: memory ran out, or a worker died.
         """
-        module, wrapped, optimizer = self.client(spec, len(pack))
-        module.network.load_lanes(start, pack)
-        module.network.train()
-        reset_optimizer(optimizer, lr)
-        losses = torch.zeros(len(pack), device=self.fabric.device)
-        correct = torch.zeros(len(pack), dtype=torch.int64, device=self.fabric.device)
-        for rows in batches:
-            optimizer.zero_grad(set_to_none=True)
-            step = wrapped.training_step((to_float(self.images[rows]), self.labels[rows]))
-            self.fabric.backward(step["loss"])
-            optimizer.step()
-            losses += step["losses"] * len(rows)
-            correct += step["correct"]
-        tensors = {name: value.cpu() for name, value in module.network.lane_tensors().items()}
-        return tensors, losses.cpu(), correct.cpu()
+        weight_of = {work.client: weight for work, weight in zip(works, weights, strict=True)}
+        with self.threads():
+            packs = plan_packs(works, batches, self.lanes_of, self.workers)
+            run = self.in_workers if self.workers > 1 else self.in_process
+            for pack, tensors, losses, correct, data_s in run(state, packs, lr):
+                for lanes, work in pack.works():
+                    samples = pack.lanes[lanes.start].samples
+                    trained = {name: value[lanes] for name, value in tensors.items()}
+                    update = Update(work, weight_of[work.client], trained)
+                    right = int(correct[lanes].sum())
+                    yield Trained(update, losses[lanes] / samples, right, samples * len(work.rows), data_s)
+                    data_s = 0.0
 
-    def client(self, spec: NetworkSpec, lanes: int) -> tuple[ClientModule, Any, Any]:
-        """The module of this architecture and number of lanes, its Fabric wrapper and its optimizer."""
-        if (spec, lanes) not in self.clients:
-            module = ClientModule(self.method, spec.build(lanes), self.optimizer)
-            wrapped, optimizer = self.fabric.setup(module, module.configure_optimizers())
-            wrapped.mark_forward_method("training_step")
-            self.clients[spec, lanes] = module, wrapped, optimizer
-        return self.clients[spec, lanes]
+    def in_process(self, state: ServerState, packs: Sequence[Pack], lr: float) -> Iterator[tuple[Any, ...]]:
+        """Train packs one after another on the device, in halves from where its memory runs out."""
+        left = deque(packs)
+        while left:
+            pack = left.popleft()
+            try:
+                result = self.trainer.train(state, pack, lr)
+            except torch.OutOfMemoryError:
+                result = None
+            if result is None:
+                # Outside the handler: the exception would keep the failed step's memory.
+                left.extendleft(reversed(self.smaller(pack)))
+                continue
+            tensors = {name: value.cpu() for name, value in result.tensors.items()}
+            yield pack, tensors, result.losses.cpu(), result.correct.cpu(), result.data_s
+
+    def smaller(self, pack: Pack) -> tuple[Pack, ...]:
+        """What to try instead of a pack that did not fit."""
+        self.trainer.clear()
+        torch.cuda.empty_cache()
+        if len(pack.lanes) == 1:
+            raise UserError(
+                "the device has too little memory for a single model: lower batch_size, or use engine.accelerator=cpu"
+            )
+        self.chosen[pack.spec.label] = len(pack.lanes) // 2
+        return pack.halves()
+
+    def in_workers(self, state: ServerState, packs: Sequence[Pack], lr: float) -> Iterator[tuple[Any, ...]]:
+        """Train packs in worker processes."""
+        room = max(bytes_needed(lane_template(pack.spec, len(pack.lanes))) for pack in packs)
+        pool = self.ready_pool(state.tensors, room)
+        tasks = [("train", state.round, pack, lr) for pack in packs]
+        for pack, ((losses, correct, data_s), slot) in zip(packs, pool.map(tasks), strict=True):
+            yield pack, views(slot, lane_template(pack.spec, len(pack.lanes))), losses, correct, data_s
+
+    def evaluate(
+        self,
+        tensors: Tensors,
+        widths: Sequence[float],
+        split: str,
+        batches: Sequence[list[Tensor]],
+        calibration: Sequence[list[Tensor]] | None = None,
+    ) -> Accuracy:
+        """Accuracy of every client at every width.
+
+        Args:
+            tensors: as the server's; base models may be in another order.
+            split: `train` (validation images are rows of it) or `test`.
+            batches: rows of the split, per client, batch by batch.
+            calibration: rows of the training set, per client, batch by batch, from which to estimate
+                batch-normalisation statistics first.
+        """
+        with self.threads():
+            if self.workers == 1:
+                return self.evaluate_here(tensors, widths, split, batches, calibration)
+            count = min(len(batches), TASKS_PER_WORKER * self.workers)
+            bounds = [len(batches) * part // count for part in range(count + 1)]
+            tasks = [
+                ("evaluate", tuple(widths), split, batches[low:high], calibration and calibration[low:high])
+                for low, high in pairwise(bounds)
+            ]
+            parts = [part for part, _ in self.ready_pool(tensors, 0).map(tasks)]
+        per_client = torch.cat([part.per_client for part in parts])
+        per_base = torch.cat([part.per_base for part in parts])
+        return Accuracy(tuple(widths), per_client, per_base, sum(part.n_images for part in parts))
+
+    def evaluate_here(
+        self,
+        tensors: Tensors,
+        widths: Sequence[float],
+        split: str,
+        batches: Sequence[list[Tensor]],
+        calibration: Sequence[list[Tensor]] | None,
+    ) -> Accuracy:
+        """`evaluate` in this process."""
+        images = self.train_set if split == "train" else self.test_set
+        statistics = None if calibration is None else (self.train_set.images, calibration)
+        while True:
+            try:
+                return evaluate(
+                    self.method, tensors, widths, images, batches, calibration=statistics, together=self.together
+                )
+            except torch.OutOfMemoryError:
+                if self.together == 1:
+                    raise UserError("the device has too little memory to evaluate: lower batch_size") from None
+            self.together //= 2
+            torch.cuda.empty_cache()
+
+    def ready_pool(self, tensors: Tensors, room: int) -> WorkerPool:
+        """Workers that see these server tensors and have so many bytes of room for a result."""
+        layout = {name: (value.shape, value.dtype) for name, value in tensors.items()}
+        known = {name: (value.shape, value.dtype) for name, value in self.shared.items()}
+        if self.pool is None or not self.pool.close.alive or layout != known or self.pool.slot_bytes < room:
+            self.close()
+            self.shared = views(shared_bytes(bytes_needed(tensors)), tensors)
+            self.pool = WorkerPool(self.workers, self.do, room)
+        for name, value in tensors.items():
+            self.shared[name].copy_(value)
+        return self.pool
+
+    def do(self, task: tuple[Any, ...], slot: Tensor) -> Any:
+        """A task of `train` or `evaluate`, in a worker; trained lanes go into the slot."""
+        kind, *arguments = task
+        if kind == "evaluate":
+            widths, split, batches, calibration = arguments
+            return self.evaluate_here(self.shared, widths, split, batches, calibration)
+        number, pack, lr = arguments
+        result = self.trainer.train(ServerState(self.method, number, self.shared), pack, lr)
+        for name, room in views(slot, lane_template(pack.spec, len(pack.lanes))).items():
+            room.copy_(result.tensors[name])
+        return result.losses, result.correct, result.data_s
+
+    def close(self) -> None:
+        """End the workers; the next round starts new ones."""
+        if self.pool is not None:
+            self.pool.close()
+            self.pool = None

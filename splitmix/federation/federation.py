@@ -5,25 +5,27 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from statistics import mean
 from time import perf_counter
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from splitmix.algorithms.base import Algorithm, Method, Problem, ServerState, Update
 from splitmix.algorithms.splitmix import SplitMix
-from splitmix.data.dataset import Dataset, ImageSet, to_float
+from splitmix.data.dataset import Dataset
 from splitmix.data.partition import ClientData, Uniform
 from splitmix.errors import UserError
-from splitmix.evaluation.accuracy import Accuracy, evaluate
-from splitmix.evaluation.statistics import POST_PASSES, estimate_statistics
+from splitmix.evaluation.accuracy import Accuracy
+from splitmix.evaluation.statistics import POST_PASSES
 from splitmix.federation.budgets import Groups
 from splitmix.federation.engine import Engine, EngineSettings, Trained
 from splitmix.federation.optimizers import SGD, Adam
 from splitmix.federation.sampling import eval_batches, participants, train_batches
 from splitmix.federation.schedules import Cosine, Schedule
 from splitmix.models.digit_cnn import DigitCNN
-from splitmix.models.network import LaneNetwork, Model, Tensors
+from splitmix.models.network import Model, Tensors
 from splitmix.randomness import rng
 
 FLOAT32_BYTES = 4
@@ -38,7 +40,8 @@ class RoundMetrics:
         lr: learning rate of the round.
         loss, accuracy: training mean over the participants, each over its samples and lanes.
         bytes_down, bytes_up: training payload of the round, all participants together.
-        seconds: by phase: `train`, which merges as updates come in.
+        seconds: by phase: `data` (drawing and gathering batches), `train`, `merge`. Workers overlap the first two and
+            are counted as if each phase were spread evenly over them.
     """
 
     round: int
@@ -110,7 +113,7 @@ class Federation:
         )
         engine = engine or EngineSettings()
         self.fabric = engine.fabric(loggers)
-        self.engine = Engine(self.fabric, self.method, self.optimizer, dataset.train, engine.lanes)
+        self.engine = Engine(engine, self.fabric, self.method, self.optimizer, dataset, batch_size)
 
     def initial_state(self) -> ServerState:
         """The server before the first round."""
@@ -122,31 +125,50 @@ class Federation:
         Raises:
             UserError: a client's loss is not a number (round, client and base model are named).
         """
+        start = perf_counter()
         number = state.round
         chosen = participants(self.seed, number, len(self.clients), self.clients_per_round)
         works = self.method.plan(state, chosen, self.seed)
         batches = [self.batches(work.client, number) for work in works]
         weights = [float(len(self.clients[work.client].train)) for work in works]
         lr = self.optimizer.lr * self.schedule.factor(number, self.rounds)
-        measured: list[Trained] = []
+        measured: dict[int, list[Trained]] = {client: [] for client in chosen}
+        waited = 0.0
 
         def updates() -> Iterator[Update]:
-            for trained in self.engine.train(state, works, batches, weights, lr):
+            nonlocal waited
+            results = self.engine.train(state, works, batches, weights, lr)
+            while True:
+                begin = perf_counter()
+                trained = next(results, None)
+                waited += perf_counter() - begin
+                if trained is None:
+                    return
                 self.refuse_nan(number, trained)
-                measured.append(replace(trained, update=replace(trained.update, tensors={})))
-                yield trained.update
+                update = trained.update
+                measured[update.work.client].append(replace(trained, update=replace(update, tensors={})))
+                yield update
 
-        start = perf_counter()
-        state = self.method.merge(state, updates())
+        planned = perf_counter()
+        after = self.method.merge(state, updates())
+        merged = perf_counter()
+        lanes = [trained for parts in measured.values() for trained in parts]
         payload = FLOAT32_BYTES * sum(self.method.upload_entries(self.budgets[client]) for client in chosen)
-        return state, RoundMetrics(
+        return after, RoundMetrics(
             round=number,
             lr=lr,
-            loss=sum(float(trained.losses.mean()) for trained in measured) / len(measured),
-            accuracy=sum(trained.correct / trained.samples for trained in measured) / len(measured),
+            loss=mean(torch.cat([trained.losses for trained in parts]).mean().item() for parts in measured.values()),
+            accuracy=mean(
+                sum(trained.correct for trained in parts) / sum(trained.samples for trained in parts)
+                for parts in measured.values()
+            ),
             bytes_down=payload,
             bytes_up=payload,
-            seconds={"train": perf_counter() - start},
+            seconds={
+                "data": planned - start + sum(trained.data_s for trained in lanes) / self.engine.workers,
+                "train": waited - sum(trained.data_s for trained in lanes) / self.engine.workers,
+                "merge": merged - planned - waited,
+            },
         )
 
     def batches(self, client: int, round_index: int) -> list[Tensor]:
@@ -166,8 +188,7 @@ class Federation:
     def validate(self, tensors: Tensors, widths: Sequence[float]) -> Accuracy:
         """Validation accuracy of every client, in batches of the training batch size."""
         batches = [eval_batches(client.val, self.batch_size) for client in self.clients]
-        images = ImageSet(self.engine.images, self.engine.labels, self.dataset.train.counts)
-        return evaluate(self.method, tensors, widths, images, batches)
+        return self.engine.evaluate(tensors, widths, "train", batches)
 
     def test(
         self,
@@ -186,13 +207,10 @@ class Federation:
         """
         share = None if max_images is None else max(2, max_images // len(self.clients))
         batches = [eval_batches(client.test[:share], batch_size) for client in self.clients]
-        test = self.dataset.test
-        images = ImageSet(self.fabric.to_device(test.images), self.fabric.to_device(test.labels), test.counts)
-        calibrate = self.post_statistics if post else None
-        return evaluate(self.method, tensors, widths, images, batches, calibrate=calibrate, tracked=post)
+        calibration = [self.post_batches(client) for client in range(len(self.clients))] if post else None
+        return self.engine.evaluate(tensors, widths, "test", batches, calibration)
 
-    def post_statistics(self, network: LaneNetwork, client: int) -> None:
-        """Estimate a network's statistics from a client's training batches, over 20 reshuffled passes."""
+    def post_batches(self, client: int) -> list[Tensor]:
+        """The batches from which a client's statistics are estimated in BN mode `post`: 20 reshuffled passes."""
         generator = rng(self.seed, "post", client)
-        batches = train_batches(self.clients[client].train, self.batch_size, POST_PASSES, generator)
-        estimate_statistics(network, (to_float(self.engine.images[rows]) for rows in batches))
+        return train_batches(self.clients[client].train, self.batch_size, POST_PASSES, generator)

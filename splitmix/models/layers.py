@@ -127,6 +127,8 @@ class LaneBatchNorm(nn.Module):
     Attributes:
         cumulative: while true, running statistics are plain averages over the batches seen since
             `reset_statistics`, instead of exponential ones (re-estimation after training, BN mode `post`).
+        segments: number of equal batches that stand one after another in the batch dimension, each with statistics
+            of its own (evaluation of several clients in one pass).
     """
 
     running_mean: Tensor
@@ -137,6 +139,7 @@ class LaneBatchNorm(nn.Module):
         super().__init__()
         self.tracked = tracked
         self.cumulative = False
+        self.segments = 1
         self.weight = nn.Parameter(torch.ones(lanes, channels))
         self.bias = nn.Parameter(torch.zeros(lanes, channels))
         if tracked:
@@ -152,6 +155,8 @@ class LaneBatchNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         weight, bias = self.weight.flatten(), self.bias.flatten()
+        if not self.tracked and self.segments > 1:
+            return segment_norm(x, self.segments, weight, bias)
         if not self.tracked:
             return F.batch_norm(x, None, None, weight, bias, True, 0.0, BN_EPS)
         momentum = BN_MOMENTUM
@@ -161,6 +166,15 @@ class LaneBatchNorm(nn.Module):
                 momentum = 1 / int(self.num_batches_tracked[0])
         mean, var = self.running_mean.flatten(), self.running_var.flatten()
         return F.batch_norm(x, mean, var, weight, bias, self.training, momentum, BN_EPS)
+
+
+def segment_norm(x: Tensor, segments: int, weight: Tensor, bias: Tensor) -> Tensor:
+    """Batch normalisation of `[segments * n, features, ...]` with the statistics of each segment of `n`."""
+    split = x.unflatten(0, (segments, -1))
+    variance, mean = torch.var_mean(split, [1, *range(3, split.dim())], correction=0, keepdim=True)
+    per_feature = (1, 1, -1, *[1] * (x.dim() - 2))
+    scale = weight.view(per_feature) * torch.rsqrt(variance + BN_EPS)
+    return torch.addcmul(bias.view(per_feature) - mean * scale, split, scale).flatten(0, 1)
 
 
 def unfold_lanes(x: Tensor, lanes: int) -> Tensor:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from functools import lru_cache
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +46,16 @@ class LaneNetwork(nn.Module):
         """A copy of every parameter and statistic, leading dimension = lanes."""
         return {name: value.detach().clone() for name, value in self.state_dict().items()}
 
+    def lane_view(self, low: int, high: int) -> LaneNetwork:
+        """A network of lanes `low` up to `high` that shares their memory."""
+        shared: dict[int, Any] = {id(value): nn.Parameter(value.detach()[low:high]) for value in self.parameters()}
+        shared |= {id(value): value[low:high] for value in self.buffers()}
+        view = copy.deepcopy(self, shared)
+        for module in view.modules():
+            if isinstance(module, LaneNetwork | LaneLayer):
+                module.lanes = high - low
+        return view
+
     def batch_norms(self) -> list[LaneBatchNorm]:
         """All batch normalisation layers."""
         return [module for module in self.modules() if isinstance(module, LaneBatchNorm)]
@@ -51,6 +63,9 @@ class LaneNetwork(nn.Module):
 
 class Model(Protocol):
     """A network family: the settings of one option of the config group `model`."""
+
+    @property
+    def name(self) -> str: ...
 
     @property
     def bn(self) -> str: ...
@@ -92,6 +107,11 @@ class NetworkSpec:
         return int(self.width * full)
 
     @property
+    def label(self) -> str:
+        """What tells this architecture from others, for people."""
+        return f"{self.model.name} x{self.width:g}"
+
+    @property
     def tracked(self) -> bool:
         return self.bn != "batch"
 
@@ -110,6 +130,13 @@ class NetworkSpec:
         network = self.build(lanes)
         network.reset_parameters(generator)
         return network.lane_tensors()
+
+
+@lru_cache(maxsize=256)
+def lane_template(spec: NetworkSpec, lanes: int) -> Tensors:
+    """Names, shapes and types of the tensors of so many lanes, without memory."""
+    with torch.device("meta"):
+        return dict(spec.build(lanes).state_dict())
 
 
 def check_bn(bn: str) -> None:

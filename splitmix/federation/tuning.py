@@ -1,0 +1,66 @@
+"""How many lanes to train together on this machine: measured once, kept in the cache folder."""
+
+from __future__ import annotations
+
+import json
+import platform
+from contextlib import suppress
+from time import perf_counter
+
+import torch
+
+from splitmix.errors import UserError
+from splitmix.federation.lane_trainer import LaneTrainer
+from splitmix.files import cache_folder, write_atomically
+from splitmix.models.network import NetworkSpec
+from splitmix.randomness import torch_rng
+
+CANDIDATES = (1, 2, 4, 8, 16)
+STEPS = 4
+ENOUGH_S = 1.5
+GAIN = 0.97
+"""More lanes must be at least so much faster."""
+
+
+def measured_lanes(trainer: LaneTrainer, spec: NetworkSpec, batch_size: int) -> int:
+    """The fastest number of lanes, as this machine measured it the first time that it was asked."""
+    machine = f"{platform.node()} {platform.machine()} torch {torch.__version__} {trainer.fabric.device}"
+    key = f"{machine}: {spec} batch {batch_size}"
+    path = cache_folder() / "lanes.json"
+    known: dict[str, int] = {}
+    with suppress(OSError, ValueError):
+        known = dict(json.loads(path.read_text()))
+    if not isinstance(known.get(key), int):
+        known[key] = fastest_lanes(trainer, spec, batch_size)
+        # Without a cache the next run measures again.
+        with suppress(OSError, UserError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, lambda file: file.write(json.dumps(known, indent=1).encode()))
+    return known[key]
+
+
+def fastest_lanes(trainer: LaneTrainer, spec: NetworkSpec, batch_size: int) -> int:
+    """Time a few steps with 1, 2, 4, … lanes on one thread, until more lanes are no faster per lane."""
+    best, best_s, spent = 1, float("inf"), 0.0
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    for lanes in CANDIDATES:
+        bench = trainer.bench(spec, lanes)
+        bench.network.reset_parameters(torch_rng(0, "tuning"))
+        rows = torch.arange(lanes * batch_size).view(lanes, batch_size) % len(trainer.images)
+        times = []
+        for number in range(STEPS):
+            start = perf_counter()
+            trainer.step(bench.whole, rows, number)
+            times.append(perf_counter() - start)
+        spent += sum(times)
+        per_lane = min(times[1:]) / lanes
+        if per_lane < GAIN * best_s:
+            best, best_s = lanes, per_lane
+        elif lanes > 2:
+            break
+        if spent > ENOUGH_S:
+            break
+    torch.set_num_threads(threads)
+    trainer.clear()
+    return best
