@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from splitmix.errors import UserError
     from splitmix.evaluation.customize import customize
     from splitmix.federation.budgets import Groups
-    from splitmix.federation.engine import EngineSettings
+    from splitmix.federation.engine_settings import EngineSettings
     from splitmix.federation.federation import Federation
     from splitmix.federation.optimizers import SGD, Adam
     from splitmix.federation.schedules import Constant, Cosine, MultiStep
@@ -30,7 +30,7 @@ _HOMES = {
     "Constant": "federation.schedules",
     "Cosine": "federation.schedules",
     "DigitCNN": "models.digit_cnn",
-    "EngineSettings": "federation.engine",
+    "EngineSettings": "federation.engine_settings",
     "Federation": "federation.federation",
     "Groups": "federation.budgets",
     "MiniDigits": "data.minidigits",

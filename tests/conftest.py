@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from splitmix.data.dataset import Dataset, ImageSet
-from splitmix.federation.engine import EngineSettings
+from splitmix.federation.engine_settings import EngineSettings
 from splitmix.federation.federation import Federation
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -29,7 +29,9 @@ from splitmix.algorithms.base import Problem, ServerState, Work
 from splitmix.algorithms.splitmix import SplitMix, SplitMixMethod
 from splitmix.data.dataset import Dataset, ImageSet
 from splitmix.evaluation.customize import customize
-from splitmix.federation.engine import Engine, EngineSettings, Trained
+from splitmix.federation.engine import Engine
+from splitmix.federation.engine_settings import EngineSettings
+from splitmix.federation.lane_trainer import Trained
 from splitmix.federation.optimizers import SGD
 from splitmix.models.digit_cnn import DigitCNN
 from splitmix.models.network import Tensors

@@ -10,6 +10,7 @@ from splitmix.binding import nearest
 VERBS = {
     "train": "train a federation, then test it at every width",
     "test": "test customised models of a finished run, without retraining",
+    "benchmark": "time fixed workloads on this machine",
     "list": "print what there is to choose: datasets, algorithms, models, …",
 }
 
@@ -19,7 +20,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print("Split-Mix federated learning\n\nusage: splitmix <verb> key=value …\n")
-        print("\n".join(f"  {verb:<6} {what}" for verb, what in VERBS.items()))
+        print("\n".join(f"  {verb:<10} {what}" for verb, what in VERBS.items()))
         print("\nsplitmix <verb> --help explains its groups and keys.")
         return 0
     verb, *rest = arguments

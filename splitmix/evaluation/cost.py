@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from splitmix.algorithms.base import Method, ServerState
 from splitmix.evaluation.customize import customize
 from splitmix.models.layers import LaneBatchNorm, LaneConv2d, LaneLinear
+from splitmix.models.network import NetworkSpec
 
 
 def _add(module: nn.Module, operations: int) -> None:
@@ -46,16 +47,23 @@ def cost(state: ServerState, width: float) -> tuple[float, int]:
     Counted as in the paper's Table 1: convolutions and linear layers without biases, 4 operations per element of
     batch normalisation, activations and max-pooling free. (The paper prints the MACs ten times too small.)
     """
-    model = customize(state, width)
-    channels, height, breadth = state.method.mix_groups(state.tensors, [width])[0].spec.input_shape
-    # Two images, since batch statistics of one do not exist; every rule above counts a single one.
-    macs, parameters = thop.profile(
-        model, inputs=(torch.zeros(2, channels, height, breadth),), custom_ops=COUNTERS, verbose=False
-    )
-    return float(macs), int(parameters)
+    shape = state.method.mix_groups(state.tensors, [width])[0].spec.input_shape
+    return count(customize(state, width), shape)
 
 
 def costs(method: Method, widths: Sequence[float]) -> dict[float, tuple[float, int]]:
     """`cost` by width; needs no trained weights."""
     state = method.initial_state(0)
     return {width: cost(state, width) for width in widths}
+
+
+def lane_cost(spec: NetworkSpec) -> tuple[float, int]:
+    """MACs per image and number of parameters of one lane, counted likewise."""
+    return count(spec.build(1).eval(), spec.input_shape)
+
+
+def count(model: nn.Module, input_shape: tuple[int, int, int]) -> tuple[float, int]:
+    """MACs per image and number of parameters of a module made of lane layers."""
+    # Two images, since batch statistics of one do not exist; every rule above counts a single one.
+    macs, parameters = thop.profile(model, inputs=(torch.zeros(2, *input_shape),), custom_ops=COUNTERS, verbose=False)
+    return float(macs), int(parameters)

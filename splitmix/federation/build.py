@@ -7,7 +7,7 @@ from typing import Any
 
 from splitmix.algorithms.base import Problem
 from splitmix.config import RunConfig
-from splitmix.federation.engine import EngineSettings
+from splitmix.federation.engine_settings import EngineSettings
 from splitmix.federation.federation import Federation
 
 

@@ -74,6 +74,4 @@ def load_checkpoint(path: Path, method: Method) -> Checkpoint:
     if problems:
         raise UserError(f"{path} does not fit the run's config: {'; '.join(sorted(problems))}")
     state = ServerState(method, content["round"], {name: tensors[name] for name in expected})
-    return Checkpoint(
-        state, content["best_round"], content["best_value"], content["wall_s"], content.get("engine", {})
-    )
+    return Checkpoint(state, content["best_round"], content["best_value"], content["wall_s"], content.get("engine", {}))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -18,88 +17,17 @@ from splitmix.algorithms.base import Method, ServerState, Update, Work
 from splitmix.data.dataset import Dataset, ImageSet
 from splitmix.errors import UserError
 from splitmix.evaluation.accuracy import Accuracy, evaluate
-from splitmix.federation.lane_trainer import LaneTrainer
+from splitmix.federation.engine_settings import EngineSettings
+from splitmix.federation.lane_trainer import LaneTrainer, Trained
 from splitmix.federation.optimizers import SGD, Adam
 from splitmix.federation.packing import Pack, plan_packs
 from splitmix.federation.tuning import measured_lanes
 from splitmix.federation.workers import WorkerPool, bytes_needed, can_fork, keep_freed_memory, shared_bytes, views
 from splitmix.models.network import NetworkSpec, Tensors, lane_template
 
-ACCELERATORS = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("32-true", "bf16-mixed")
 ALL_LANES = 1 << 20
 TASKS_PER_WORKER = 4
-CLIENTS_TOGETHER = 64
-"""Batches of clients that a GPU evaluates in one pass, as far as its memory allows."""
-
-
-@dataclass(frozen=True)
-class EngineSettings:
-    """Settings of `engine`: where and how fast, never what is computed (up to rounding).
-
-    Attributes:
-        accelerator: auto, cpu, cuda or mps.
-        precision: as Lightning names it: 32-true or bf16-mixed.
-        lanes: base models (or whole models) trained together in one network; 1 trains one at a time. `auto` on a CPU
-            is the fastest number, measured once per machine and network; on a GPU all lanes of a round, halved when
-            memory runs out.
-        workers: processes with one thread each that share a round's lanes and evaluation; 1 stays in this process.
-            `auto` is one per thread on a Linux CPU, else 1.
-        threads: CPU threads in use; 0 means all cores.
-    """
-
-    accelerator: str = "cpu"
-    precision: str = "32-true"
-    lanes: int | str = "auto"
-    workers: int | str = "auto"
-    threads: int = 0
-
-    def check(self) -> None:
-        """Raise UserError for a value out of range."""
-        if self.accelerator not in ACCELERATORS:
-            raise UserError(f"engine.accelerator={self.accelerator}: choose one of {', '.join(ACCELERATORS)}")
-        if self.accelerator == "cuda" and not torch.cuda.is_available():
-            raise UserError("engine.accelerator=cuda: no CUDA device is visible; use engine.accelerator=cpu")
-        if self.accelerator == "mps" and not torch.backends.mps.is_available():
-            raise UserError("engine.accelerator=mps: there is no such device; use engine.accelerator=cpu")
-        if self.precision not in PRECISIONS:
-            raise UserError(f"engine.precision={self.precision}: choose one of {', '.join(PRECISIONS)}")
-        for key in ("lanes", "workers"):
-            value = getattr(self, key)
-            if value != "auto" and (isinstance(value, str) or value < 1):
-                raise UserError(f"engine.{key}={value}: give at least 1, or auto")
-        if self.threads < 0:
-            raise UserError(f"engine.threads={self.threads}: give a number of threads, or 0 for all cores")
-        if isinstance(self.workers, int) and self.workers > 1 and not (can_fork() and self.accelerator == "cpu"):
-            raise UserError(f"engine.workers={self.workers}: workers need a CPU under Linux; use engine.workers=1")
-
-    def fabric(self, loggers: Sequence[Any] = ()) -> Fabric:
-        """The Fabric that owns device and precision."""
-        self.check()
-        precision: Any = self.precision
-        return Fabric(accelerator=self.accelerator, devices=1, precision=precision, loggers=list(loggers))
-
-    @property
-    def cpu_threads(self) -> int:
-        return self.threads or len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else [0])
-
-
-@dataclass(frozen=True)
-class Trained:
-    """Lanes of a client that came back, with what their training measured.
-
-    Attributes:
-        update: the lanes; its tensors are only valid until the next `Trained` is asked for.
-        losses: mean loss of each lane `[lanes]`.
-        correct, samples: predictions that were right, predictions made.
-        data_s: seconds that the whole pack spent gathering batches, on its first `Trained`.
-    """
-
-    update: Update
-    losses: Tensor
-    correct: int
-    samples: int
-    data_s: float
+CLIENTS_TOGETHER = 64  # batches that a GPU evaluates in one pass, as far as its memory allows
 
 
 class Engine:
@@ -129,7 +57,7 @@ class Engine:
         self.settings = settings
         self.fabric = fabric
         self.method = method
-        self.train_set, self.test_set = (self.on_device(images) for images in (dataset.train, dataset.test))
+        self.train_set, self.test_set = self.on_device(dataset.train), self.on_device(dataset.test)
         self.batch_size = batch_size
         self.trainer = LaneTrainer(fabric, method, optimizer, self.train_set.images, self.train_set.labels)
         self.chosen: dict[str, int] = {}
@@ -184,7 +112,7 @@ class Engine:
         Raises:
             UserError: memory ran out, or a worker died.
         """
-        weight_of = {work.client: weight for work, weight in zip(works, weights, strict=True)}
+        weight_of = dict(zip((work.client for work in works), weights, strict=True))
         with self.threads():
             packs = plan_packs(works, batches, self.lanes_of, self.workers)
             run = self.in_workers if self.workers > 1 else self.in_process
@@ -206,8 +134,7 @@ class Engine:
                 result = self.trainer.train(state, pack, lr)
             except torch.OutOfMemoryError:
                 result = None
-            if result is None:
-                # Outside the handler: the exception would keep the failed step's memory.
+            if result is None:  # outside the handler, whose exception keeps the failed step's memory
                 left.extendleft(reversed(self.smaller(pack)))
                 continue
             tensors = {name: value.cpu() for name, value in result.tensors.items()}
@@ -287,9 +214,9 @@ class Engine:
 
     def ready_pool(self, tensors: Tensors, room: int) -> WorkerPool:
         """Workers that see these server tensors and have so many bytes of room for a result."""
-        layout = {name: (value.shape, value.dtype) for name, value in tensors.items()}
         known = {name: (value.shape, value.dtype) for name, value in self.shared.items()}
-        if self.pool is None or not self.pool.close.alive or layout != known or self.pool.slot_bytes < room:
+        fits = known == {name: (value.shape, value.dtype) for name, value in tensors.items()}
+        if self.pool is None or not self.pool.close.alive or not fits or self.pool.slot_bytes < room:
             self.close()
             self.shared = views(shared_bytes(bytes_needed(tensors)), tensors)
             self.pool = WorkerPool(self.workers, self.do, room)

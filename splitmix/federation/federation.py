@@ -20,7 +20,9 @@ from splitmix.errors import UserError
 from splitmix.evaluation.accuracy import Accuracy
 from splitmix.evaluation.statistics import POST_PASSES
 from splitmix.federation.budgets import Groups
-from splitmix.federation.engine import Engine, EngineSettings, Trained
+from splitmix.federation.engine import Engine
+from splitmix.federation.engine_settings import EngineSettings
+from splitmix.federation.lane_trainer import Trained
 from splitmix.federation.optimizers import SGD, Adam
 from splitmix.federation.sampling import eval_batches, participants, train_batches
 from splitmix.federation.schedules import Cosine, Schedule

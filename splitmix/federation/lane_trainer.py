@@ -10,7 +10,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from splitmix.algorithms.base import Method, ServerState
+from splitmix.algorithms.base import Method, ServerState, Update
 from splitmix.data.dataset import to_float
 from splitmix.federation.client import ClientModule
 from splitmix.federation.optimizers import SGD, Adam
@@ -33,6 +33,24 @@ class PackResult:
     tensors: Tensors
     losses: Tensor
     correct: Tensor
+    data_s: float
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Lanes of a client that came back, with what their training measured.
+
+    Attributes:
+        update: the lanes; its tensors are only valid until the next `Trained` is asked for.
+        losses: mean loss of each lane `[lanes]`.
+        correct, samples: predictions that were right, predictions made.
+        data_s: seconds that the whole pack spent gathering batches, on its first `Trained`.
+    """
+
+    update: Update
+    losses: Tensor
+    correct: int
+    samples: int
     data_s: float
 
 
@@ -168,4 +186,3 @@ class Bench:
                 }
             self.parts[low, high] = part
         return self.parts[low, high]
-

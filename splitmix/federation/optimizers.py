@@ -37,7 +37,9 @@ class SGD:
             raise UserError(f"optimizer.weight_decay={self.weight_decay:g}: give 0 or more")
 
     def build(self, parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Optimizer:
-        return torch.optim.SGD(parameters, lr, momentum=self.momentum, weight_decay=self.weight_decay)
+        parameters = list(parameters)
+        decay, fused = self.weight_decay, _can_fuse(parameters)
+        return torch.optim.SGD(parameters, lr, momentum=self.momentum, weight_decay=decay, fused=fused)
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,12 @@ class Adam:
         _check_lr(self.lr)
 
     def build(self, parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Optimizer:
-        return torch.optim.Adam(parameters, lr)
+        parameters = list(parameters)
+        return torch.optim.Adam(parameters, lr, fused=_can_fuse(parameters))
+
+
+def _can_fuse(parameters: Iterable[nn.Parameter]) -> bool:
+    return all(parameter.device.type in ("cpu", "cuda") for parameter in parameters)
 
 
 def _check_lr(lr: float) -> None:

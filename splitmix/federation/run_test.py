@@ -10,7 +10,7 @@ from splitmix.errors import UserError
 from splitmix.evaluation.cost import cost
 from splitmix.federation.build import build_federation
 from splitmix.federation.checkpoint import load_checkpoint
-from splitmix.federation.engine import EngineSettings
+from splitmix.federation.engine_settings import EngineSettings
 from splitmix.federation.records import records_of
 from splitmix.federation.results import add_tests, read_results, write_results
 from splitmix.reporting.tables import TestRow, accuracy_table, print_table

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TextIO
+from typing import Any, TextIO
 
 from rich import box
 from rich.console import Console
@@ -67,6 +67,24 @@ def accuracy_table(rows: Sequence[TestRow]) -> Table:
     for row in rows:
         accuracies = (percent(value) for value in (row.sa, row.worst, row.best))
         table.add_row(f"×{row.width:g}", *accuracies, quantity(row.macs), quantity(row.params))
+    return table
+
+
+def benchmark_table(workloads: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Seconds of a round by phase, packed and one lane at a time (records of `splitmix.federation.benchmark`)."""
+    table = _table("Seconds of a round (medians). Share: of the rate of a large matrix product on the same threads.")
+    phases = ("data", "train", "merge", "evaluate", "total")
+    for name in ("workload", "path", *phases, "speed-up", "FLOP/s", "share"):
+        table.add_column(name, justify="left" if name in ("workload", "path") else "right")
+    for name, timed in workloads.items():
+        for path in ("one_lane", "packed"):
+            one = timed[path]
+            seconds = (f"{one['seconds'][phase]:.2f}" for phase in phases)
+            gain = f"{timed['speedup']:.2f}" if path == "packed" else ""
+            words = path.replace("_", " ")
+            table.add_row(
+                name, words, *seconds, gain, quantity(one["flops_per_s"]), percent(one["share_of_matrix_rate"])
+            )
     return table
 
 

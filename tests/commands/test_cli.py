@@ -73,7 +73,7 @@ def test_a_finished_run_resumes_to_success(inside):
 
 
 def test_a_killed_run_resumes_to_the_numbers_of_a_straight_one(tmp_path):
-    command = [sys.executable, "-m", "splitmix", "train", *SMALL, "rounds=6", "engine.threads=1"]
+    command = [sys.executable, "-m", "splitmix", "train", *SMALL, "rounds=6", "engine.threads=2"]
     straight = subprocess.run([*command, "name=straight"], cwd=tmp_path, capture_output=True, text=True)
     assert straight.returncode == 0, straight.stderr
     killed = subprocess.Popen([*command, "name=killed"], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
@@ -93,6 +93,52 @@ def test_a_killed_run_resumes_to_the_numbers_of_a_straight_one(tmp_path):
     ra, rb = (json.loads((run / "results.json").read_text()) for run in (one, two))
     assert ra["widths"] == rb["widths"] and ra["best_round"] == rb["best_round"]
     assert len((two / "metrics.csv").read_text().splitlines()) == 7
+
+
+def children(pid):
+    """Processes that `pid` has started and that still run."""
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(child) for child in path.read_text().split()] if path.exists() else []
+
+
+def running(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for processes in /proc")
+@pytest.mark.parametrize(
+    ("sent", "to_worker", "code", "words"),
+    [
+        (signal.SIGINT, False, 130, "go on with: splitmix train resume="),
+        (signal.SIGKILL, False, -9, ""),
+        (signal.SIGKILL, True, 2, "a worker process died (killed by signal 9 (SIGKILL))"),
+    ],
+)
+def test_however_a_run_ends_no_worker_is_left_and_it_can_go_on(tmp_path, sent, to_worker, code, words):
+    train = [sys.executable, "-m", "splitmix", "train", *SMALL, "engine.lanes=2", "engine.workers=2"]
+    process = subprocess.Popen(
+        [*train, "name=cut", "rounds=40"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert process.stdout is not None
+    output = ""
+    for line in process.stdout:
+        output += line
+        if line.startswith("round 2/"):
+            workers = children(process.pid)
+            assert len(workers) == 2
+            os.kill(workers[1] if to_worker else process.pid, sent)
+            break
+    output += process.stdout.read()
+    assert process.wait() == code and words in output and "Traceback" not in output
+    deadline = time.monotonic() + 10
+    while any(running(worker) for worker in workers) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(running(worker) for worker in workers)
+    checkpoint = torch.load(the_run(tmp_path, "cut") / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["round"] >= 2 and checkpoint["engine"] == {}
 
 
 MISTAKES = {
@@ -122,6 +168,12 @@ MISTAKES = {
     "train resume=nowhere": "resume=nowhere: not a run folder",
     "train resume=latest": "resume=latest: no run",
     "train hydra.run.dir=/proc/version/out": "/proc/version",
+    "train engine.lanes=0": "engine.lanes=0: give at least 1, or auto",
+    "train engine.workers=two": "engine.workers=two: give at least 1, or auto",
+    "benchmark benchmark=speed": "benchmark=speed: no such workload",
+    "benchmark repeats=0": "repeats=0: give a whole number",
+    "benchmark out=nowhere/x.json": "the folder nowhere does not exist",
+    "benchmark benchmrak=round": "unknown key benchmrak (did you mean benchmark?)",
     "test run=nowhere": "run=nowhere: not a run folder",
     "test run=latest": "run=latest: no run",
     "test checkpoint=worst": "checkpoint=worst",

@@ -197,18 +197,6 @@ def test_root_that_cannot_be_made_is_a_user_error(tmp_path: Path, no_drawing: No
         assert str(root) in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_cache_folder_follows_root_then_the_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", "/h")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/x")
-    monkeypatch.setenv("SPLITMIX_CACHE", "/s")
-    assert MiniDigits(root="~/r")._cache_folder() == Path("/h/r")
-    assert MiniDigits()._cache_folder() == Path("/s")
-    monkeypatch.delenv("SPLITMIX_CACHE")
-    assert MiniDigits()._cache_folder() == Path("/x/splitmix")
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert MiniDigits()._cache_folder() == Path("/h/.cache/splitmix")
-
-
 def test_cache_name_changes_with_recipe_text_and_library_versions(monkeypatch: pytest.MonkeyPatch) -> None:
     base = recipe_hash(["a", "b"], {"numpy": "2.0"})
     assert len(base) == 12 and base == recipe_hash(["a", "b"], {"numpy": "2.0"})

@@ -11,7 +11,7 @@ from splitmix.errors import UserError
 from splitmix.federation.budgets import Groups
 from splitmix.federation.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from splitmix.federation.client import ClientModule
-from splitmix.federation.engine import EngineSettings
+from splitmix.federation.engine_settings import EngineSettings
 from splitmix.federation.optimizers import SGD, Adam
 from splitmix.models.digit_cnn import DigitCNN
 

@@ -1,0 +1,190 @@
+"""Engine paths: packed, ragged, shared out over workers, short of memory: all compute what one lane at a time does."""
+
+import os
+import signal
+
+import pytest
+import torch
+
+from splitmix.algorithms.base import Work
+from splitmix.algorithms.splitmix import SplitMix
+from splitmix.data.partition import Uniform
+from splitmix.errors import UserError
+from splitmix.federation.engine_settings import EngineSettings
+from splitmix.federation.lane_trainer import LaneTrainer
+from splitmix.federation.optimizers import SGD, Adam
+from splitmix.models.digit_cnn import DigitCNN
+
+ORACLE = EngineSettings(lanes=1, workers=1, threads=1)
+PATHS = {
+    "packed": EngineSettings(lanes=3, workers=1, threads=1),
+    "all lanes": EngineSettings(lanes=64, workers=1, threads=1),
+    "workers": EngineSettings(lanes=2, workers=2),
+    "workers, one lane": EngineSettings(lanes=1, workers=3),
+}
+# Unequal numbers of lanes, of steps and of images in the last batch; two clients alike.
+RAGGED = {0: ((0, 3, 5), [8, 8, 5]), 1: ((3,), [8, 3]), 2: ((1, 2), [8, 8, 8]), 3: ((0,), [8, 8, 5])}
+
+
+class Masked(Uniform):
+    """Uniform clients with the loss of label-skewed ones."""
+
+    masked_loss = True
+
+
+def trained(fed, lr=0.1):
+    """Every lane after a ragged round, by client and base model, with losses and hits by client."""
+    works = [Work(client, fed.method.spec, rows) for client, (rows, _) in RAGGED.items()]
+    batches = [
+        list(fed.clients[client].train.repeat(2)[: sum(sizes)].split(sizes)) for client, (_, sizes) in RAGGED.items()
+    ]
+    lanes, correct = {}, {}
+    state = fed.initial_state()
+    # Twice from the same start: what the first time leaves behind must not matter.
+    assert len(list(fed.engine.train(state, works, batches, [1.0] * 4, lr))) >= 4
+    for part in fed.engine.train(state, works, batches, [1.0, 2.0, 3.0, 4.0], lr):
+        assert part.update.weight == part.update.work.client + 1
+        correct[part.update.work.client] = correct.get(part.update.work.client, 0) + part.correct
+        for lane, row in enumerate(part.update.work.rows):
+            tensors = {name: value[lane].clone() for name, value in part.update.tensors.items()}
+            lanes[part.update.work.client, row] = {**tensors, "loss": part.losses[lane].clone()}
+    fed.engine.close()
+    return lanes, correct
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(
+    "setting", ["batch", "tracked", "masked", "temperature", "adam"], ids=lambda setting: f"bn or loss {setting}"
+)
+def test_ragged_clients_equal_one_lane_at_a_time(federation, path, setting):
+    algorithm = SplitMix(loss_temperature=0.5 if setting == "temperature" else None)
+    components = {
+        "partition": Masked() if setting == "masked" else Uniform(),
+        "optimizer": Adam() if setting == "adam" else SGD(),
+    }
+    lr = 0.01 if setting == "adam" else 0.1
+    model = DigitCNN(bn="tracked" if setting == "tracked" else "batch")
+    one, hits = trained(federation(algorithm, model, engine=ORACLE, **components), lr)
+    other, other_hits = trained(federation(algorithm, model, engine=PATHS[path], **components), lr)
+    assert one.keys() == other.keys() and len(one) == 7
+    if setting == "adam":
+        # Adam turns rounding into whole steps where a gradient is zero; a wrong step count moves the median too.
+        assert all((other[key]["fc3.weight"] - one[key]["fc3.weight"]).abs().median() < 1e-6 for key in one)
+        return
+    assert hits == other_hits
+    for key, tensors in one.items():
+        for name, value in tensors.items():
+            torch.testing.assert_close(other[key][name], value, rtol=1e-4, atol=1e-4, msg=f"{key} {name}")
+
+
+@pytest.mark.parametrize("bn", ["batch", "tracked"])
+@pytest.mark.parametrize("post", [False, True])
+def test_evaluation_is_the_same_on_every_path(federation, bn, post):
+    one = federation(model=DigitCNN(bn=bn), engine=ORACLE)
+    two = federation(model=DigitCNN(bn=bn), engine=PATHS["workers"])
+    several = federation(model=DigitCNN(bn=bn), engine=ORACLE)
+    several.engine.together = 3
+    tensors = one.run_round(one.initial_state())[0].tensors
+    expected = one.test(tensors, [0.125, 0.5, 1.0], batch_size=3, post=post)
+    for other in (two, several):
+        got = other.test(tensors, [0.125, 0.5, 1.0], batch_size=3, post=post)
+        assert torch.equal(got.per_client, expected.per_client) and torch.equal(got.per_base, expected.per_base)
+        assert got.n_images == expected.n_images == 44
+    validated = two.validate(tensors, [1.0]).per_client
+    assert torch.equal(validated, one.validate(tensors, [1.0]).per_client)
+    two.engine.close()
+
+
+def test_the_number_of_workers_is_no_matter_of_luck(federation):
+    """Answers come back in the order of the tasks: the same bits every time."""
+    runs = []
+    for _ in range(2):
+        fed = federation(engine=EngineSettings(lanes=2, workers=3))
+        state, metrics = fed.run_round(fed.initial_state())
+        fed.engine.close()
+        runs.append((state.tensors, metrics.loss))
+    assert runs[0][1] == runs[1][1]
+    assert all(torch.equal(runs[0][0][name], value) for name, value in runs[1][0].items())
+
+
+def test_memory_that_runs_out_halves_the_packs(federation, monkeypatch):
+    """What a GPU does: too many lanes do not fit, fewer do, and the engine remembers."""
+    train = LaneTrainer.train
+
+    def with_little_memory(self, state, pack, lr):
+        if len(pack.lanes) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return train(self, state, pack, lr)
+
+    expected, _ = trained(federation(engine=ORACLE))
+    monkeypatch.setattr(LaneTrainer, "train", with_little_memory)
+    fed = federation(engine=PATHS["all lanes"])
+    got, _ = trained(fed)
+    for key, tensors in expected.items():
+        torch.testing.assert_close(got[key]["fc3.weight"], tensors["fc3.weight"], rtol=1e-4, atol=1e-4)
+    assert 1 <= fed.engine.chosen["digit_cnn x0.125"] <= 2
+    monkeypatch.setattr(LaneTrainer, "train", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError()))
+    with pytest.raises(UserError, match="too little memory for a single model"):
+        trained(fed)
+
+
+def test_a_dead_worker_ends_the_round_in_one_line_and_the_next_round_has_new_ones(federation):
+    fed = federation(engine=EngineSettings(lanes=2, workers=2))
+    state, _ = fed.run_round(fed.initial_state())
+    assert fed.engine.pool is not None
+    processes = fed.engine.pool.processes
+    os.kill(processes[1].pid, signal.SIGKILL)
+    with pytest.raises(UserError, match="a worker process died \\(killed by signal 9 \\(SIGKILL\\)\\)"):
+        fed.run_round(state)
+    assert not any(process.is_alive() for process in processes)
+    assert fed.run_round(state)[0].round == 2
+    fed.engine.close()
+
+
+def test_a_mistake_and_a_bug_in_a_worker_arrive_as_what_they_are(federation, monkeypatch):
+    def mistaken(self, state, pack, lr):
+        raise UserError("say so")
+
+    monkeypatch.setattr(LaneTrainer, "train", mistaken)
+    fed = federation(engine=EngineSettings(lanes=2, workers=2))
+    with pytest.raises(UserError, match=r"^say so$"):
+        fed.run_round(fed.initial_state())
+    monkeypatch.setattr(LaneTrainer, "train", lambda *_: 1 / 0)
+    with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+        fed.run_round(fed.initial_state())
+
+
+def test_auto_measures_once_and_keeps_what_it_chose(federation, tmp_path, monkeypatch):
+    monkeypatch.setenv("SPLITMIX_CACHE", str(tmp_path))
+    fed = federation(engine=EngineSettings(threads=2))
+    fed.run_round(fed.initial_state())
+    fed.engine.close()
+    chosen = fed.engine.chosen
+    assert chosen["workers"] == 2 and chosen["digit_cnn x0.125"] in (1, 2, 4, 8, 16)
+    monkeypatch.setattr("splitmix.federation.tuning.fastest_lanes", lambda *_: pytest.fail("measured again"))
+    again = federation(engine=EngineSettings(threads=2))
+    assert again.engine.lanes_of(again.method.spec) == chosen["digit_cnn x0.125"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"lanes": 0}, "engine.lanes=0: give at least 1, or auto"),
+        ({"workers": "many"}, "engine.workers=many: give at least 1, or auto"),
+        ({"threads": -1}, "engine.threads=-1"),
+        ({"precision": "16-mixed"}, "engine.precision=16-mixed: choose one of 32-true, bf16-mixed"),
+        ({"accelerator": "tpu"}, "engine.accelerator=tpu"),
+    ],
+)
+def test_bad_settings_are_named(settings, words):
+    with pytest.raises(UserError, match=words):
+        EngineSettings(**settings).check()
+
+
+@pytest.mark.parametrize("lanes", [1, 8])
+def test_bf16_stays_close(federation, lanes):
+    losses = []
+    for precision in ("32-true", "bf16-mixed"):
+        fed = federation(engine=EngineSettings(precision=precision, lanes=lanes, workers=1))
+        losses.append(fed.run_round(fed.initial_state())[1].loss)
+    assert losses[0] == pytest.approx(losses[1], rel=0.02) and losses[0] != losses[1]
