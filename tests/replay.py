@@ -1,8 +1,9 @@
 """Replay a vector file: `python tests/replay.py FILE.npz --spec SPEC.json` prints relative errors as JSON.
 
 A vector file holds numbers computed with the method authors' reference implementation, from inputs that `fill.py`
-makes from names. SPEC.json says what was run: model, algorithm, atom_width, bn, rescale_layer, lr, batch_size,
-masked_loss, adv_lambda, input_shape, classes, and per client its `base_models` (or `budget`).
+makes from names. SPEC.json says what was run: model (digit_cnn, preresnet18, alexnet), algorithm (splitmix, fedavg,
+heterofl, sheterofl), atom_width or (fedavg) width, bn, rescale_layer, lr, batch_size, masked_loss, adv_lambda,
+input_shape, classes, and per client its `base_models` (splitmix) or `budget`.
 
 The error of an entry is max|ours - theirs| / max|theirs|; reported is the largest per group and engine path.
 """
@@ -13,7 +14,7 @@ import argparse
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,49 +26,78 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).parent))
 import fill
 
-from splitmix.algorithms.base import Problem, ServerState, Work
-from splitmix.algorithms.splitmix import SplitMix, SplitMixMethod
+from splitmix.algorithms.base import Method, Problem, ServerState
+from splitmix.algorithms.fedavg import FedAvg
+from splitmix.algorithms.heterofl import HeteroFL
+from splitmix.algorithms.sheterofl import SHeteroFL
+from splitmix.algorithms.splitmix import SplitMix
 from splitmix.data.dataset import Dataset, ImageSet
 from splitmix.evaluation.customize import customize
 from splitmix.federation.engine import Engine
 from splitmix.federation.engine_settings import EngineSettings
 from splitmix.federation.lane_trainer import Trained
 from splitmix.federation.optimizers import SGD
+from splitmix.federation.reference_names import reference_name
+from splitmix.models.alexnet import AlexNet
 from splitmix.models.digit_cnn import DigitCNN
-from splitmix.models.network import Tensors
+from splitmix.models.network import NetworkSpec, Tensors
+from splitmix.models.preresnet18 import PreResNet18
 
 WEIGHTS = (0.5, 0.2, 0.3)
 BATCHES = 2
-MODELS = {"digit_cnn": DigitCNN}
+WIDTHS = (0.125, 0.25, 0.5, 1.0)
+ALGORITHMS = ("splitmix", "fedavg", "heterofl", "sheterofl")
+MODELS = {"digit_cnn": DigitCNN, "preresnet18": PreResNet18, "alexnet": AlexNet}
 PATHS = {
     "one lane at a time": EngineSettings(lanes=1, workers=1),
     "packed": EngineSettings(lanes=8, workers=1),
     "packed, lanes of different clients": EngineSettings(lanes=64, workers=1),
     "two workers": EngineSettings(lanes=2, workers=2),
 }
+"""Run in float64 unless asked otherwise: in float32 an activation that happens to lie within rounding of zero may fall
+on the other side of a ReLU than in the reference, which moves a few entries by more than the tolerance."""
 
 
-def method_of(spec: dict[str, Any]) -> SplitMixMethod:
+def method_of(spec: dict[str, Any]) -> Method:
     """The method that a spec describes."""
-    if spec["algorithm"] != "splitmix" or spec["model"] not in MODELS or spec.get("adv_lambda"):
+    if spec["algorithm"] not in ALGORITHMS or spec["model"] not in MODELS or spec.get("adv_lambda"):
         raise SystemExit(f"cannot replay algorithm={spec['algorithm']} model={spec['model']} yet")
     atom = spec.get("atom_width", 0.125)
+    algorithm = {
+        "splitmix": lambda: SplitMix(atom_width=atom, rescale_layer=spec["rescale_layer"]),
+        "fedavg": lambda: FedAvg(width=spec["width"]),
+        "heterofl": lambda: HeteroFL(rescale_layer=spec.get("rescale_layer", True)),
+        "sheterofl": lambda: SHeteroFL(rescale_layer=spec.get("rescale_layer", True), candidates=tuple(WIDTHS)),
+    }[spec["algorithm"]]()
+    budgets = tuple(client.get("budget", 1.0) for client in spec["clients"])
+    if spec["algorithm"] == "splitmix":
+        budgets = (*[client.get("budget", atom) for client in spec["clients"]], 1.0)
     problem = Problem(
-        tuple(spec["input_shape"]), spec.get("classes", 10), (atom, 1.0), masked_loss=spec.get("masked_loss", False)
+        tuple(spec["input_shape"]), spec.get("classes", 10), budgets, masked_loss=spec.get("masked_loss", False)
     )
-    algorithm = SplitMix(atom_width=atom, rescale_layer=spec["rescale_layer"])
     return algorithm.bind(MODELS[spec["model"]](bn=spec["bn"]), problem)
 
 
-def initial_state(method: SplitMixMethod) -> ServerState:
-    """Every base model's entries, named as in the reference: `<base model>.<layer>.<entry>`."""
-    template = method.spec.build(1).state_dict()
-    rows = range(method.base_models)
+def server_spec(method: Method) -> NetworkSpec:
+    """The architecture of one row of the server's tensors."""
+    [group] = method.mix_groups({}, [method.widths[-1]])
+    return group.spec
+
+
+def initial_state(method: Method) -> ServerState:
+    """Every entry, named as in the reference, made from its name."""
+    spec, fresh = server_spec(method), method.initial_state(0)
     tensors = {
-        name: torch.stack([torch.as_tensor(fill.param(f"{row}.{name}", tuple(value.shape[1:]))) for row in rows])
-        for name, value in template.items()
+        name: torch.stack(
+            [
+                torch.as_tensor(fill.param(reference_name(method, spec, row, name), tuple(value.shape[1:])))
+                for row in range(method.base_models)
+            ]
+        )
+        for name, value in fresh.tensors.items()
     }
-    return ServerState(method, 0, tensors)
+    local = {name: tensors[name].expand(value.shape).clone() for name, value in fresh.local.items()}
+    return ServerState(method, 0, tensors, local)
 
 
 def images(spec: dict[str, Any], clients: int) -> ImageSet:
@@ -80,18 +110,23 @@ def images(spec: dict[str, Any], clients: int) -> ImageSet:
 
 
 def evaluated(state: ServerState, spec: dict[str, Any], group: str) -> Iterator[tuple[str, Tensor]]:
-    """Logits of the mixes in eval mode, as entries `<group>/<width>`."""
+    """Logits in eval mode, as entries `<group>/<width>`, or `<group>` for a method of a single width."""
     x = torch.as_tensor(fill.images("x", spec["batch_size"], tuple(spec["input_shape"])))
+    single = len(state.method.widths) == 1
     with torch.no_grad():
-        for width in state.method.widths:
-            yield f"{group}/{width}", customize(state, width)(x)
+        for width in state.method.widths if single else WIDTHS:
+            model = customize(state, width, client=0 if state.local else None)
+            yield group if single else f"{group}/{width}", model(x)
 
 
-def probed(prefix: str, tensors: Tensors, rows: tuple[int, ...]) -> Iterator[tuple[str, Any]]:
+def probed(
+    prefix: str, method: Method, spec: NetworkSpec, tensors: Tensors, rows: Sequence[int]
+) -> Iterator[tuple[str, Any]]:
     """Probes of lanes, named as in the reference."""
     for lane, row in enumerate(rows):
         for name, value in tensors.items():
-            yield f"{prefix}/{row}.{name}", fill.probe(f"{row}.{name}", value[lane].numpy())
+            key = reference_name(method, spec, row, name)
+            yield f"{prefix}/{key}", fill.probe(key, value[lane].numpy())
 
 
 def entries(spec: dict[str, Any], settings: EngineSettings) -> Iterator[tuple[str, Any]]:
@@ -99,10 +134,10 @@ def entries(spec: dict[str, Any], settings: EngineSettings) -> Iterator[tuple[st
     method = method_of(spec)
     state = initial_state(method)
     yield from evaluated(state, spec, "logits_eval")
-    works = []
-    for client, wanted in enumerate(spec["clients"]):
-        rows = wanted.get("base_models") or method.draw(0, client, client, 0)
-        works.append(Work(client, method.spec, tuple(rows)))
+    works = [
+        replace(work, rows=tuple(wanted.get("base_models", work.rows)))
+        for work, wanted in zip(method.plan(state, range(len(spec["clients"])), 0), spec["clients"], strict=True)
+    ]
     size = spec["batch_size"]
     batches = [list(torch.arange(c * BATCHES * size, (c + 1) * BATCHES * size).split(size)) for c in range(len(works))]
     data = images(spec, len(works))
@@ -115,20 +150,21 @@ def entries(spec: dict[str, Any], settings: EngineSettings) -> Iterator[tuple[st
     for client in range(len(works)):
         parts = [result for result in trained if result.update.work.client == client]
         yield f"client{client}/loss", float(torch.cat([part.losses for part in parts]).mean())
-        yield f"client{client}/acc", sum(part.correct for part in parts) / sum(part.samples for part in parts)
+        yield f"client{client}/acc", float(torch.cat([part.accuracy for part in parts]).mean())
         for part in parts:
-            yield from probed(f"client{client}/trained", part.update.tensors, part.update.work.rows)
+            work = part.update.work
+            yield from probed(f"client{client}/trained", method, work.spec, part.update.tensors, work.rows)
     merged = method.merge(state, (result.update for result in trained))
-    yield from probed("server", merged.tensors, tuple(range(method.base_models)))
+    yield from probed("server", method, server_spec(method), merged.tensors, range(method.base_models))
     yield from evaluated(merged, spec, "logits_after")
 
 
-def replay(file: Path, spec: dict[str, Any]) -> dict[str, dict[str, float]]:
+def replay(file: Path, spec: dict[str, Any], precision: str = "64-true") -> dict[str, dict[str, float]]:
     """Largest relative error by engine path and group; raises KeyError for an entry that was not computed."""
     expected = dict(np.load(file, allow_pickle=False))
     report: dict[str, dict[str, float]] = {}
     for path, settings in PATHS.items():
-        ours = dict(entries(spec, settings))
+        ours = dict(entries(spec, replace(settings, precision=precision)))
         worst: dict[str, float] = defaultdict(float)
         for name, value in expected.items():
             parts = name.split("/")
@@ -150,8 +186,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Replay a vector file and print relative errors as JSON.")
     parser.add_argument("file", type=Path, help="vector file (.npz)")
     parser.add_argument("--spec", type=Path, required=True, help="what was run (JSON)")
+    parser.add_argument("--precision", default="64-true", help="engine.precision: 64-true (default) or 32-true")
     arguments = parser.parse_args()
-    print(json.dumps(replay(arguments.file, json.loads(arguments.spec.read_text())), indent=1))
+    print(json.dumps(replay(arguments.file, json.loads(arguments.spec.read_text()), arguments.precision), indent=1))
 
 
 if __name__ == "__main__":

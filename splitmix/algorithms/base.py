@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+import numpy as np
 from torch import Tensor
 
-from splitmix.models.network import LaneNetwork, Model, NetworkSpec, Tensors
+from splitmix.models.network import LaneNetwork, Model, NetworkSpec, Tensors, batch_norm_entries
+
+Streams = Sequence[np.random.Generator]
 
 
 @dataclass(frozen=True)
@@ -20,12 +23,19 @@ class Problem:
         classes: number of classes.
         budgets: largest width that each client can train, in client order.
         masked_loss: label-skewed data: the loss ignores the classes absent from the batch.
+        listed: the widths of the budgets as the user listed them, duplicates too; () are those that clients have.
     """
 
     input_shape: tuple[int, int, int]
     classes: int
     budgets: tuple[float, ...]
     masked_loss: bool = False
+    listed: tuple[float, ...] = ()
+
+    @property
+    def budget_widths(self) -> tuple[float, ...]:
+        """The widths of the budgets, ascending, as often as they were listed."""
+        return tuple(sorted(self.listed or set(self.budgets)))
 
     @property
     def full_width(self) -> float:
@@ -74,21 +84,65 @@ class MixGroup:
 
 @dataclass(frozen=True)
 class ServerState:
-    """The server between two rounds. A plain value: a round makes a new one.
+    """The federation between two rounds. A plain value: a round makes a new one.
 
     Attributes:
         method: the bound algorithm that gives the tensors their meaning.
         round: number of rounds done.
         tensors: parameters and statistics; the leading dimension counts base models.
+        local: BN mode `local`: every client's own batch-normalisation entries, `[clients, base models, ...]`.
     """
 
     method: Method
     round: int
     tensors: Tensors
+    local: Tensors = field(default_factory=dict)
 
-    def after(self, tensors: Tensors) -> ServerState:
+    def after(self, tensors: Tensors, local: Tensors | None = None) -> ServerState:
         """The state one round later."""
-        return replace(self, round=self.round + 1, tensors=tensors)
+        return replace(self, round=self.round + 1, tensors=tensors, local=self.local if local is None else local)
+
+    def select(self, rows: Sequence[int]) -> ServerState:
+        """The same with its base models in another order, or some of them."""
+        tensors = {name: value[list(rows)] for name, value in self.tensors.items()}
+        return replace(self, tensors=tensors, local={name: value[:, list(rows)] for name, value in self.local.items()})
+
+    def lanes(self, client: int, rows: Sequence[int]) -> Tensors:
+        """Base models as this client starts from them."""
+        own = {name: value[client, list(rows)] for name, value in self.local.items()}
+        return {name: own[name] if name in own else value[list(rows)] for name, value in self.tensors.items()}
+
+
+def initial_local(spec: NetworkSpec, tensors: Tensors, clients: int) -> Tensors:
+    """Every client's own batch normalisation at the start: the server's (nothing unless the BN mode is `local`)."""
+    if spec.bn != "local":
+        return {}
+    return {name: tensors[name].expand(clients, *tensors[name].shape).clone() for name in batch_norm_entries(spec)}
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What the client objective computed on one batch of every lane.
+
+    Attributes:
+        loss: `[lanes]`, to be minimised.
+        mean_loss: `[lanes]`, detached, the mean over the lane's models: what is reported.
+        accuracy: `[lanes]`, the share of right predictions, in [0, 1].
+    """
+
+    loss: Tensor
+    mean_loss: Tensor
+    accuracy: Tensor
+
+    @classmethod
+    def of(cls, losses: Tensor, logits: Tensor, labels: Tensor) -> Objective:
+        """The objective of lanes that are one model each: losses `[lanes]`, logits `[lanes, n, classes]`."""
+        return cls(losses, losses.detach(), accuracy(logits, labels))
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Share of right predictions `[lanes]` of logits `[lanes, n, classes]` for labels `[lanes, n]`."""
+    return (logits.detach().argmax(-1) == labels).float().mean(-1)
 
 
 class Method(Protocol):
@@ -100,6 +154,11 @@ class Method(Protocol):
     @property
     def base_models(self) -> int:
         """Leading dimension of the server's tensors."""
+        ...
+
+    @property
+    def mixes(self) -> bool:
+        """Whether a width is a number of base models whose logits are averaged."""
         ...
 
     @property
@@ -117,12 +176,14 @@ class Method(Protocol):
         """The tensors that the client downloads: its lanes, leading dimension `len(work.rows)`."""
         ...
 
-    def loss(self, network: LaneNetwork, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """The client objective: loss per lane `[lanes]`, and the logits `[lanes, n, classes]` it came from.
+    def objective(self, network: LaneNetwork, images: Tensor, labels: Tensor, streams: Streams) -> Objective:
+        """The client objective on one batch of every lane.
 
         Args:
+            network: lanes of the work's architecture, in training mode.
             images: float in [0, 1], shared or per lane (see `LaneNetwork`).
             labels: int64 `[lanes, n]`.
+            streams: one source of randomness per lane, its own in this round.
         """
         ...
 
@@ -136,6 +197,10 @@ class Method(Protocol):
 
     def upload_entries(self, budget: float) -> int:
         """Number of values that a client of this budget downloads, and uploads, in a round."""
+        ...
+
+    def training_load(self, budget: float) -> list[tuple[NetworkSpec, float]]:
+        """The networks that a client of this budget runs through in a training step, and how often on average."""
         ...
 
 

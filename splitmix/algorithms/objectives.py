@@ -6,6 +6,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from splitmix.errors import UserError
+
+
+def check_temperature(temperature: float | str | None) -> None:
+    """Raise UserError unless it is a number above 0, `auto` or None."""
+    if isinstance(temperature, str) and temperature != "auto":
+        raise UserError(f"algorithm.loss_temperature={temperature}: give a number above 0, auto or null")
+    if isinstance(temperature, int | float) and not temperature > 0:
+        raise UserError(f"algorithm.loss_temperature={temperature:g}: give a number above 0, auto or null")
+
+
+def temperature_of(temperature: float | str | None, width: float) -> float:
+    """tau of the training loss of a model of this width."""
+    if temperature is None:
+        return 1.0
+    return width if isinstance(temperature, str) else temperature
+
 
 def lane_cross_entropy(logits: Tensor, labels: Tensor, *, masked: bool = False, temperature: float = 1.0) -> Tensor:
     """Mean cross-entropy of each lane.

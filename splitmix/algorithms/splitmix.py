@@ -16,10 +16,10 @@ from typing import ClassVar
 from torch import Tensor
 
 from splitmix.algorithms.averaging import average_rows
-from splitmix.algorithms.base import MixGroup, Problem, ServerState, Update, Work
-from splitmix.algorithms.objectives import lane_cross_entropy
+from splitmix.algorithms.base import MixGroup, Objective, Problem, ServerState, Streams, Update, Work, initial_local
+from splitmix.algorithms.objectives import check_temperature, lane_cross_entropy, temperature_of
 from splitmix.errors import UserError
-from splitmix.models.network import LaneNetwork, Model, NetworkSpec, Tensors
+from splitmix.models.network import LaneNetwork, Model, NetworkSpec, Tensors, lane_entries
 from splitmix.randomness import rng, torch_rng
 
 TOLERANCE = 1e-6
@@ -57,11 +57,7 @@ class SplitMix:
                 f"budget.widths has {smallest:g}, below algorithm.atom_width={self.atom_width:g}: such a client could"
                 f" not train a single base model; raise the budget or set algorithm.atom_width={smallest:g}"
             )
-        temperature = self.loss_temperature
-        if isinstance(temperature, str) and temperature != "auto":
-            raise UserError(f"algorithm.loss_temperature={temperature}: give a number above 0, auto or null")
-        if isinstance(temperature, int | float) and not temperature > 0:
-            raise UserError(f"algorithm.loss_temperature={temperature:g}: give a number above 0, auto or null")
+        check_temperature(self.loss_temperature)
         model.check(problem.input_shape, self.atom_width)
         return SplitMixMethod(self, model, problem)
 
@@ -73,6 +69,7 @@ class SplitMixMethod:
     settings: SplitMix
     model: Model
     problem: Problem
+    mixes: ClassVar[bool] = True
 
     @property
     def name(self) -> str:
@@ -103,17 +100,9 @@ class SplitMixMethod:
     def widths(self) -> tuple[float, ...]:
         return tuple(self.settings.atom_width * k for k in range(1, self.base_models + 1))
 
-    @property
-    def temperature(self) -> float:
-        """tau of the training loss."""
-        temperature = self.settings.loss_temperature
-        if temperature is None:
-            return 1.0
-        return self.settings.atom_width if isinstance(temperature, str) else temperature
-
     def initial_state(self, seed: int) -> ServerState:
         tensors = self.spec.initial_tensors(self.base_models, torch_rng(seed, "init"))
-        return ServerState(self, 0, tensors)
+        return ServerState(self, 0, tensors, initial_local(self.spec, tensors, len(self.problem.budgets)))
 
     def plan(self, state: ServerState, participants: Sequence[int], seed: int) -> list[Work]:
         """Every client gets the next base model of a server-wide shuffled round-robin, the rest by lot.
@@ -136,15 +125,16 @@ class SplitMixMethod:
         return tuple(sorted([first, *([] if drawn is None else drawn.tolist())]))
 
     def extract(self, state: ServerState, work: Work) -> Tensors:
-        return {name: value[list(work.rows)] for name, value in state.tensors.items()}
+        return state.lanes(work.client, work.rows)
 
-    def loss(self, network: LaneNetwork, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def objective(self, network: LaneNetwork, images: Tensor, labels: Tensor, streams: Streams) -> Objective:
         logits = network(images)
-        losses = lane_cross_entropy(logits, labels, masked=self.problem.masked_loss, temperature=self.temperature)
-        return losses, logits
+        temperature = temperature_of(self.settings.loss_temperature, self.settings.atom_width)
+        losses = lane_cross_entropy(logits, labels, masked=self.problem.masked_loss, temperature=temperature)
+        return Objective.of(losses, logits, labels)
 
     def merge(self, state: ServerState, updates: Iterable[Update]) -> ServerState:
-        return state.after(average_rows(state.tensors, updates))
+        return average_rows(state, updates)
 
     def mix_size(self, width: float) -> int:
         """Number of base models mixed at `width`; UserError if there is no such mix."""
@@ -167,5 +157,7 @@ class SplitMixMethod:
         return [MixGroup(self.spec, {name: value[:most] for name, value in tensors.items()}, sizes)]
 
     def upload_entries(self, budget: float) -> int:
-        entries = sum(value.numel() for value in self.spec.build(1).state_dict().values())
-        return self.count(budget) * entries
+        return self.count(budget) * lane_entries(self.spec)
+
+    def training_load(self, budget: float) -> list[tuple[NetworkSpec, float]]:
+        return [(self.spec, float(self.count(budget)))]

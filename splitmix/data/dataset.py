@@ -52,10 +52,10 @@ class Dataset:
         return channels, height, width
 
 
-def to_float(images: Tensor) -> Tensor:
-    """uint8 images to float in [0, 1] (float ones stay as they are).
+def to_float(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """uint8 images to float in [0, 1] (float ones keep their values).
 
     No mean or deviation is taken out, since attacks clip to [0, 1]. Channels last: the faster layout for lanes.
     """
     images = images.contiguous(memory_format=torch.channels_last)
-    return images.float().div_(255) if images.dtype == torch.uint8 else images
+    return images.to(dtype).div_(255) if images.dtype == torch.uint8 else images.to(dtype)

@@ -65,7 +65,9 @@ def evaluate(
     batches: Sequence[Sequence[Tensor]],
     *,
     calibration: Calibration | None = None,
+    local: Tensors | None = None,
     together: int = 1,
+    dtype: torch.dtype = torch.float32,
 ) -> Accuracy:
     """Evaluate the customised models of all `widths` on every client.
 
@@ -76,26 +78,31 @@ def evaluate(
             depends on this cut.
         calibration: images, and per client the batches of them from which statistics are estimated before that
             client is evaluated (BN mode `post`).
+        local: every client's own batch normalisation, `[clients, base models, ...]` (BN mode `local`).
         together: batches of equal size, of any clients, that go through the network in one pass.
+        dtype: of parameters and images.
     """
     device = images.images.device
     samples = torch.tensor([sum(len(rows) for rows in client) for client in batches])
     per_client = torch.zeros(len(batches), len(widths), dtype=torch.float64)
     per_base = torch.zeros(len(batches), 0, dtype=torch.float64)
     for group in method.mix_groups(tensors, widths):
-        network = group_network(group, tracked=calibration is not None).to(device)
+        network = group_network(group, tracked=calibration is not None).to(device, dtype)
         sizes = list(group.sizes.values())
         right = torch.zeros(len(batches), len(sizes), device=device)
         alone = torch.zeros(len(batches), network.lanes, device=device)
-        for passed in [range(len(batches))] if calibration is None else [[client] for client in range(len(batches))]:
+        everyone = range(len(batches))
+        for passed in [[client] for client in everyone] if local or calibration else [everyone]:
+            if local:
+                network.load_entries({name: value[passed[0], : network.lanes] for name, value in local.items()})
             if calibration is not None:
                 source, rows_of = calibration
-                estimate_statistics(network, (to_float(source[rows]) for rows in rows_of[passed[0]]))
+                estimate_statistics(network, (to_float(source[rows], dtype) for rows in rows_of[passed[0]]))
             for clients, rows in passes([(client, rows) for client in passed for rows in batches[client]], together):
                 for norm in network.batch_norms():
                     norm.segments = len(clients)
                 labels = images.labels[rows].flatten()
-                logits = network(to_float(images.images[rows.flatten()]))
+                logits = network(to_float(images.images[rows.flatten()], dtype))
                 for count, hits in (
                     (right, mixes(logits, sizes).argmax(-1) == labels),
                     (alone, logits.argmax(-1) == labels),

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from splitmix.algorithms.base import Method, ServerState
 from splitmix.evaluation.customize import customize
-from splitmix.models.layers import LaneBatchNorm, LaneConv2d, LaneLinear
+from splitmix.models.layers import LaneConv2d, LaneLinear
 from splitmix.models.network import NetworkSpec
+from splitmix.models.norms import LaneBatchNorm
 
 
 def _add(module: nn.Module, operations: int) -> None:
@@ -34,10 +35,16 @@ def _count_batch_norm(module: LaneBatchNorm, inputs: tuple[Tensor, ...], output:
     _add(module, 4 * output[0].numel())
 
 
+def _count_pool(module: nn.AdaptiveAvgPool2d, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    # thop's rule: the additions of a window, of mean size, and one division, per output.
+    _add(module, inputs[0][0].numel() + output[0].numel())
+
+
 COUNTERS: dict[type[nn.Module], Any] = {
     LaneConv2d: _count_conv,
     LaneLinear: _count_linear,
     LaneBatchNorm: _count_batch_norm,
+    nn.AdaptiveAvgPool2d: _count_pool,
 }
 
 
@@ -45,10 +52,11 @@ def cost(state: ServerState, width: float) -> tuple[float, int]:
     """MACs per image and number of parameters of the customised model of a width.
 
     Counted as in the paper's Table 1: convolutions and linear layers without biases, 4 operations per element of
-    batch normalisation, activations and max-pooling free. (The paper prints the MACs ten times too small.)
+    batch normalisation, adaptive average pooling counted, activations and max-pooling free. (The paper prints the
+    MACs ten times too small.)
     """
     shape = state.method.mix_groups(state.tensors, [width])[0].spec.input_shape
-    return count(customize(state, width), shape)
+    return count(customize(state, width, client=0 if state.local else None), shape)
 
 
 def costs(method: Method, widths: Sequence[float]) -> dict[float, tuple[float, int]]:

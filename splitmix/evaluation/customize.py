@@ -54,7 +54,8 @@ def customize(
         state: a trained server state.
         width: a width that the method can give.
         adv_lambda: weight of the adversarial batch normalisation; other than 0 needs dual batch normalisation.
-        client: a client's own batch normalisation; needs local batch normalisation.
+        client: number of the client whose own batch normalisation is taken; only after training with BN mode
+            `local`, and needed then unless there are `calibration` images.
         calibration: uint8 or float [0, 1] images `[n, channels, h, w]`, n >= 2. They fix the batch-normalisation
             statistics (averages over batches of up to 128 images), so that a prediction no longer depends on its
             batch and a batch of one works.
@@ -70,10 +71,17 @@ def customize(
         raise UserError(f"adv_lambda={adv_lambda:g}: give a value from 0 to 1")
     if adv_lambda:
         raise UserError(f"adv_lambda={adv_lambda:g}: trained without dual batch normalisation, only 0 works")
-    if client is not None:
+    if client is not None and not state.local:
         raise UserError(f"client={client}: trained without local batch normalisation, all clients share one model")
+    if client is None and state.local and calibration is None:
+        raise UserError("trained with local batch normalisation: say whose model with client=<number>")
+    clients = len(next(iter(state.local.values()))) if state.local else 0
+    if client is not None and not 0 <= client < clients:
+        raise UserError(f"client={client}: give a number from 0 to {clients - 1}")
     [group] = state.method.mix_groups(state.tensors, [width])
     network = group_network(group, tracked=calibration is not None)
+    if client is not None:
+        network.load_entries({name: value[client, : network.lanes] for name, value in state.local.items()})
     if calibration is not None:
         if calibration.dim() != 4 or tuple(calibration.shape[1:]) != group.spec.input_shape or len(calibration) < 2:
             raise UserError(

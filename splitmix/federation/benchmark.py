@@ -131,7 +131,7 @@ class Timed:
         self.state, metrics = self.federation.run_round(self.state)
         start = perf_counter()
         if self.workload.widths:
-            self.federation.validate(self.state.tensors, self.workload.widths)
+            self.federation.validate(self.state, self.workload.widths)
         self.seconds.append({**metrics.seconds, "evaluate": perf_counter() - start})
 
     def timing(self) -> Timing:
@@ -158,7 +158,7 @@ def memory(dataset: Dataset, engine: EngineSettings, rounds: int) -> Iterator[tu
     state = federation.initial_state()
     for number in range(rounds):
         state, _ = federation.run_round(state)
-        federation.validate(state.tensors, [1.0])
+        federation.validate(state, [1.0])
         processes = [] if federation.engine.pool is None else federation.engine.pool.processes
         yield number + 1, sum(resident(process.pid) for process in processes) + resident("self")
     federation.engine.close()

@@ -13,6 +13,9 @@ from splitmix.randomness import rng
 ASSIGNMENTS = ("blocked", "spread", "random")
 GRID = tuple(k / 8 for k in range(1, 9))
 
+LOGNORMAL = re.compile(r"ln([0-9.]+)_([0-9.]+)")
+SYNTAX = "write e.g. 8-4-2-1 (for 1/8, 1/4, 1/2, 1), 8d3 for 3/8, or ln0.5_0.4"
+
 
 @dataclass(frozen=True)
 class Groups:
@@ -37,6 +40,10 @@ class Groups:
             raise UserError(f"budget.assignment={self.assignment}: choose one of {', '.join(ASSIGNMENTS)}")
         ascending_budgets(self.widths, 1)
 
+    def listed(self) -> tuple[float, ...]:
+        """The widths as they stand in `widths`, ascending, duplicates too; none for a log-normal distribution."""
+        return () if LOGNORMAL.fullmatch(self.widths) else tuple(parsed(self.widths))
+
     def assign(self, clients_per_domain: int, domains: int, seed: int) -> tuple[float, ...]:
         """The budget of every client, clients listed domain by domain."""
         self.check()
@@ -59,18 +66,24 @@ def ascending_budgets(text: str, n: int) -> list[float]:
     Raises:
         UserError: a term that is not understood, or a width outside (0, 1].
     """
-    lognormal = re.fullmatch(r"ln([0-9.]+)_([0-9.]+)", text)
-    try:
-        if lognormal:
+    if lognormal := LOGNORMAL.fullmatch(text):
+        try:
             return _lognormal_budgets(float(lognormal[1]), float(lognormal[2]), n)
+        except (ValueError, ZeroDivisionError):
+            raise UserError(f"budget.widths={text}: {SYNTAX}") from None
+    widths = parsed(text)
+    return [widths[len(widths) * client // n] for client in range(n)]
+
+
+def parsed(text: str) -> list[float]:
+    """The widths of a list like `8-4-8d3-1`, ascending (UserError)."""
+    try:
         widths = sorted(_term(term) for term in text.split("-"))
     except (ValueError, ZeroDivisionError):
-        raise UserError(
-            f"budget.widths={text}: write e.g. 8-4-2-1 (for 1/8, 1/4, 1/2, 1), 8d3 for 3/8, or ln0.5_0.4"
-        ) from None
+        raise UserError(f"budget.widths={text}: {SYNTAX}") from None
     if not all(0 < width <= 1 for width in widths):
         raise UserError(f"budget.widths={text}: every width must lie above 0 and at most at 1, got {widths}")
-    return [widths[len(widths) * client // n] for client in range(n)]
+    return widths
 
 
 def _term(term: str) -> float:

@@ -40,6 +40,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "schema": SCHEMA,
         "round": checkpoint.state.round,
         "tensors": checkpoint.state.tensors,
+        "local": checkpoint.state.local,
         "best_round": checkpoint.best_round,
         "best_value": checkpoint.best_value,
         "wall_s": checkpoint.wall_s,
@@ -62,8 +63,9 @@ def load_checkpoint(path: Path, method: Method) -> Checkpoint:
         raise UserError(f"{path} is truncated or not a checkpoint ({type(error).__name__}): use another") from error
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         raise UserError(f"{path} is not a checkpoint of splitmix (schema {SCHEMA}): use another")
-    expected = method.initial_state(0).tensors
-    tensors = content["tensors"]
+    fresh = method.initial_state(0)
+    expected = {**fresh.tensors, **{f"local {name}": value for name, value in fresh.local.items()}}
+    tensors = {**content["tensors"], **{f"local {name}": value for name, value in content.get("local", {}).items()}}
     problems = [f"{name} is missing" for name in expected.keys() - tensors.keys()]
     problems += [f"{name} is unknown" for name in tensors.keys() - expected.keys()]
     problems += [
@@ -73,5 +75,6 @@ def load_checkpoint(path: Path, method: Method) -> Checkpoint:
     ]
     if problems:
         raise UserError(f"{path} does not fit the run's config: {'; '.join(sorted(problems))}")
-    state = ServerState(method, content["round"], {name: tensors[name] for name in expected})
+    ordered = {name: content["tensors"][name] for name in fresh.tensors}
+    state = ServerState(method, content["round"], ordered, {name: content["local"][name] for name in fresh.local})
     return Checkpoint(state, content["best_round"], content["best_value"], content["wall_s"], content.get("engine", {}))

@@ -7,10 +7,12 @@ from typing import Any
 from pytorch_lightning import LightningModule
 from torch import Tensor
 
-from splitmix.algorithms.base import Method
+from splitmix.algorithms.averaging import corners
+from splitmix.algorithms.base import Method, Streams
 from splitmix.errors import UserError
 from splitmix.federation.optimizers import SGD, Adam
-from splitmix.models.network import LaneNetwork
+from splitmix.models.network import LaneNetwork, lane_template
+from splitmix.randomness import rng
 
 
 class ClientModule(LightningModule):
@@ -33,13 +35,15 @@ class ClientModule(LightningModule):
         self.optimizer_settings = optimizer
         self.lr = optimizer.lr if lr is None else lr
         self.mixed = network.lanes
+        self.spec = network.spec
+        self.streams = [rng(0, "objective", lane) for lane in range(network.lanes)]
 
     def set_width(self, width: float) -> None:
         """Mix so many lanes in `forward`. Raises UserError if the method or this module cannot give the width."""
         [group] = self.method.mix_groups({}, [width])
-        if group.sizes[width] > self.network.lanes:
-            raise UserError(f"width {width:g} needs {group.sizes[width]} base models, this client holds {self.mixed}")
-        self.mixed = group.sizes[width]
+        if group.sizes[width] > self.network.lanes or group.spec.width > self.network.spec.width:
+            raise UserError(f"width {width:g}: this client holds {self.network.lanes} x {self.network.spec.label}")
+        self.mixed, self.spec = group.sizes[width], group.spec
 
     def set_adv_lambda(self, adv_lambda: float) -> None:
         """Lean on the adversarial batch normalisation by `adv_lambda` in [0, 1].
@@ -54,26 +58,33 @@ class ClientModule(LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Float images `[n, channels, h, w]` in [0, 1] to logits `[n, classes]`."""
-        logits: Tensor = self.network(images)[: self.mixed]
+        network = self.network
+        if self.spec != network.spec:
+            slices = self.spec.build(network.lanes).to(images.device).train(self.training)
+            slices.load_lanes(corners(network.lane_tensors(), lane_template(self.spec, 1)))
+            network = slices
+        logits: Tensor = network(images)[: self.mixed]
         return logits.mean(0)
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int = 0) -> dict[str, Tensor]:
+    def training_step(
+        self, batch: tuple[Tensor, Tensor], batch_idx: int = 0, streams: Streams | None = None
+    ) -> dict[str, Tensor]:
         """One batch of every lane.
 
         Args:
             batch: float images (shared `[n, c, h, w]`, or `[n, lanes * c, h, w]`) and int64 labels (`[n]` shared, or
                 `[lanes, n]`).
+            streams: one source of randomness per lane; None are the module's own.
 
         Returns:
-            `loss`: scalar, the sum over lanes, so that no lane's gradient depends on another; `losses` `[lanes]`;
-            `correct`: int64 `[lanes]`.
+            `loss`: scalar, the sum over lanes, so that no lane's gradient depends on another; `losses` and `accuracy`
+            `[lanes]`, for reports.
         """
         images, labels = batch
         if labels.dim() == 1:
             labels = labels.expand(self.network.lanes, -1)
-        losses, logits = self.method.loss(self.network, images, labels)
-        correct = (logits.detach().argmax(-1) == labels).sum(-1)
-        return {"loss": losses.sum(), "losses": losses.detach(), "correct": correct}
+        objective = self.method.objective(self.network, images, labels, self.streams if streams is None else streams)
+        return {"loss": objective.loss.sum(), "losses": objective.mean_loss, "accuracy": objective.accuracy}
 
     def configure_optimizers(self) -> Any:
         return self.optimizer_settings.build(self.network.parameters(), self.lr)

@@ -27,6 +27,7 @@ from splitmix.models.network import NetworkSpec, Tensors, lane_template
 
 ALL_LANES = 1 << 20
 TASKS_PER_WORKER = 4
+LOCAL = "local/"  # prefix of the clients' own entries in shared memory
 CLIENTS_TOGETHER = 64  # batches that a GPU evaluates in one pass, as far as its memory allows
 
 
@@ -39,6 +40,7 @@ class Engine:
         method, optimizer: what lanes are and how they step.
         dataset: its images are put on the device once, as uint8.
         batch_size: images per step, for measuring.
+        seed: of the lanes' own randomness.
 
     Attributes:
         chosen: what `auto` chose: `workers`, and lanes by network. A resumed run takes it over, so that it computes
@@ -53,13 +55,16 @@ class Engine:
         optimizer: SGD | Adam,
         dataset: Dataset,
         batch_size: int = 32,
+        seed: int = 0,
     ):
         self.settings = settings
         self.fabric = fabric
         self.method = method
         self.train_set, self.test_set = self.on_device(dataset.train), self.on_device(dataset.test)
         self.batch_size = batch_size
-        self.trainer = LaneTrainer(fabric, method, optimizer, self.train_set.images, self.train_set.labels)
+        self.trainer = LaneTrainer(
+            fabric, method, optimizer, self.train_set.images, self.train_set.labels, seed, settings.dtype
+        )
         self.chosen: dict[str, int] = {}
         self.shared: Tensors = {}
         self.pool: WorkerPool | None = None
@@ -121,8 +126,7 @@ class Engine:
                     samples = pack.lanes[lanes.start].samples
                     trained = {name: value[lanes] for name, value in tensors.items()}
                     update = Update(work, weight_of[work.client], trained)
-                    right = int(correct[lanes].sum())
-                    yield Trained(update, losses[lanes] / samples, right, samples * len(work.rows), data_s)
+                    yield Trained(update, losses[lanes] / samples, correct[lanes] / samples, data_s)
                     data_s = 0.0
 
     def in_process(self, state: ServerState, packs: Sequence[Pack], lr: float) -> Iterator[tuple[Any, ...]]:
@@ -137,7 +141,8 @@ class Engine:
             if result is None:  # outside the handler, whose exception keeps the failed step's memory
                 left.extendleft(reversed(self.smaller(pack)))
                 continue
-            tensors = {name: value.cpu() for name, value in result.tensors.items()}
+            like = lane_template(pack.spec, len(pack.lanes))
+            tensors = {name: value.to("cpu", like[name].dtype) for name, value in result.tensors.items()}
             yield pack, tensors, result.losses.cpu(), result.correct.cpu(), result.data_s
 
     def smaller(self, pack: Pack) -> tuple[Pack, ...]:
@@ -154,14 +159,14 @@ class Engine:
     def in_workers(self, state: ServerState, packs: Sequence[Pack], lr: float) -> Iterator[tuple[Any, ...]]:
         """Train packs in worker processes."""
         room = max(bytes_needed(lane_template(pack.spec, len(pack.lanes))) for pack in packs)
-        pool = self.ready_pool(state.tensors, room)
+        pool = self.ready_pool(state, room)
         tasks = [("train", state.round, pack, lr) for pack in packs]
         for pack, ((losses, correct, data_s), slot) in zip(packs, pool.map(tasks), strict=True):
             yield pack, views(slot, lane_template(pack.spec, len(pack.lanes))), losses, correct, data_s
 
     def evaluate(
         self,
-        tensors: Tensors,
+        state: ServerState,
         widths: Sequence[float],
         split: str,
         batches: Sequence[list[Tensor]],
@@ -170,7 +175,7 @@ class Engine:
         """Accuracy of every client at every width.
 
         Args:
-            tensors: as the server's; base models may be in another order.
+            state: the server; its base models may be in another order.
             split: `train` (validation images are rows of it) or `test`.
             batches: rows of the split, per client, batch by batch.
             calibration: rows of the training set, per client, batch by batch, from which to estimate
@@ -178,33 +183,43 @@ class Engine:
         """
         with self.threads():
             if self.workers == 1:
-                return self.evaluate_here(tensors, widths, split, batches, calibration)
+                return self.evaluate_here(state, widths, split, batches, calibration)
             count = min(len(batches), TASKS_PER_WORKER * self.workers)
             bounds = [len(batches) * part // count for part in range(count + 1)]
             tasks = [
-                ("evaluate", tuple(widths), split, batches[low:high], calibration and calibration[low:high])
+                ("evaluate", tuple(widths), split, batches[low:high], calibration and calibration[low:high], low)
                 for low, high in pairwise(bounds)
             ]
-            parts = [part for part, _ in self.ready_pool(tensors, 0).map(tasks)]
+            parts = [part for part, _ in self.ready_pool(state, 0).map(tasks)]
         per_client = torch.cat([part.per_client for part in parts])
         per_base = torch.cat([part.per_base for part in parts])
         return Accuracy(tuple(widths), per_client, per_base, sum(part.n_images for part in parts))
 
     def evaluate_here(
         self,
-        tensors: Tensors,
+        state: ServerState,
         widths: Sequence[float],
         split: str,
         batches: Sequence[list[Tensor]],
         calibration: Sequence[list[Tensor]] | None,
+        first: int = 0,
     ) -> Accuracy:
-        """`evaluate` in this process."""
+        """`evaluate` in this process, for the clients from number `first` on."""
         images = self.train_set if split == "train" else self.test_set
         statistics = None if calibration is None else (self.train_set.images, calibration)
+        local = {name: value[first:] for name, value in state.local.items()}
         while True:
             try:
                 return evaluate(
-                    self.method, tensors, widths, images, batches, calibration=statistics, together=self.together
+                    self.method,
+                    state.tensors,
+                    widths,
+                    images,
+                    batches,
+                    calibration=statistics,
+                    local=local,
+                    together=self.together,
+                    dtype=self.settings.dtype,
                 )
             except torch.OutOfMemoryError:
                 if self.together == 1:
@@ -212,8 +227,9 @@ class Engine:
             self.together //= 2
             torch.cuda.empty_cache()
 
-    def ready_pool(self, tensors: Tensors, room: int) -> WorkerPool:
-        """Workers that see these server tensors and have so many bytes of room for a result."""
+    def ready_pool(self, state: ServerState, room: int) -> WorkerPool:
+        """Workers that see this server and have so many bytes of room for a result."""
+        tensors = {**state.tensors, **{LOCAL + name: value for name, value in state.local.items()}}
         known = {name: (value.shape, value.dtype) for name, value in self.shared.items()}
         fits = known == {name: (value.shape, value.dtype) for name, value in tensors.items()}
         if self.pool is None or not self.pool.close.alive or not fits or self.pool.slot_bytes < room:
@@ -227,11 +243,12 @@ class Engine:
     def do(self, task: tuple[Any, ...], slot: Tensor) -> Any:
         """A task of `train` or `evaluate`, in a worker; trained lanes go into the slot."""
         kind, *arguments = task
+        tensors = {name: value for name, value in self.shared.items() if not name.startswith(LOCAL)}
+        local = {name.removeprefix(LOCAL): value for name, value in self.shared.items() if name.startswith(LOCAL)}
         if kind == "evaluate":
-            widths, split, batches, calibration = arguments
-            return self.evaluate_here(self.shared, widths, split, batches, calibration)
+            return self.evaluate_here(ServerState(self.method, 0, tensors, local), *arguments)
         number, pack, lr = arguments
-        result = self.trainer.train(ServerState(self.method, number, self.shared), pack, lr)
+        result = self.trainer.train(ServerState(self.method, number, tensors, local), pack, lr)
         for name, room in views(slot, lane_template(pack.spec, len(pack.lanes))).items():
             room.copy_(result.tensors[name])
         return result.losses, result.correct, result.data_s

@@ -14,7 +14,7 @@ from splitmix.errors import UserError
 from splitmix.federation.workers import can_fork
 
 ACCELERATORS = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("32-true", "bf16-mixed")
+PRECISIONS = ("32-true", "bf16-mixed", "64-true")
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class EngineSettings:
 
     Attributes:
         accelerator: auto, cpu, cuda or mps.
-        precision: as Lightning names it: 32-true or bf16-mixed.
+        precision: as Lightning names it: 32-true, bf16-mixed or 64-true (the server stays in float32).
         lanes: base models (or whole models) trained together in one network; 1 trains one at a time. `auto` on a CPU
             is the fastest number, measured once per machine and network; on a GPU all lanes of a round, halved when
             memory runs out.
@@ -62,6 +62,11 @@ class EngineSettings:
         self.check()
         precision: Any = self.precision
         return Fabric(accelerator=self.accelerator, devices=1, precision=precision, loggers=list(loggers))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the parameters in training and of images."""
+        return torch.float64 if self.precision == "64-true" else torch.float32
 
     @property
     def cpu_threads(self) -> int:

@@ -27,7 +27,7 @@ from splitmix.federation.optimizers import SGD, Adam
 from splitmix.federation.sampling import eval_batches, participants, train_batches
 from splitmix.federation.schedules import Cosine, Schedule
 from splitmix.models.digit_cnn import DigitCNN
-from splitmix.models.network import Model, Tensors
+from splitmix.models.network import Model
 from splitmix.randomness import rng
 
 FLOAT32_BYTES = 4
@@ -108,14 +108,16 @@ class Federation:
                 f"clients_per_round={clients_per_round}: the federation has {len(self.budgets)} clients; give 1 to"
                 f" {len(self.budgets)}, or null for all"
             )
-        self.problem = Problem(dataset.input_shape, len(dataset.classes), self.budgets, partition.masked_loss)
+        self.problem = Problem(
+            dataset.input_shape, len(dataset.classes), self.budgets, partition.masked_loss, budget.listed()
+        )
         self.method: Method = (algorithm or SplitMix()).bind(model or DigitCNN(), self.problem)
         self.clients: tuple[ClientData, ...] = partition.split(
             dataset, clients_per_domain, train_fraction, val_fraction, seed
         )
         engine = engine or EngineSettings()
         self.fabric = engine.fabric(loggers)
-        self.engine = Engine(engine, self.fabric, self.method, self.optimizer, dataset, batch_size)
+        self.engine = Engine(engine, self.fabric, self.method, self.optimizer, dataset, batch_size, seed)
 
     def initial_state(self) -> ServerState:
         """The server before the first round."""
@@ -161,8 +163,7 @@ class Federation:
             lr=lr,
             loss=mean(torch.cat([trained.losses for trained in parts]).mean().item() for parts in measured.values()),
             accuracy=mean(
-                sum(trained.correct for trained in parts) / sum(trained.samples for trained in parts)
-                for parts in measured.values()
+                torch.cat([trained.accuracy for trained in parts]).mean().item() for parts in measured.values()
             ),
             bytes_down=payload,
             bytes_up=payload,
@@ -187,14 +188,14 @@ class Federation:
                     f" lower optimizer.lr={self.optimizer.lr:g}; the last good checkpoint stays"
                 )
 
-    def validate(self, tensors: Tensors, widths: Sequence[float]) -> Accuracy:
+    def validate(self, state: ServerState, widths: Sequence[float]) -> Accuracy:
         """Validation accuracy of every client, in batches of the training batch size."""
         batches = [eval_batches(client.val, self.batch_size) for client in self.clients]
-        return self.engine.evaluate(tensors, widths, "train", batches)
+        return self.engine.evaluate(state, widths, "train", batches)
 
     def test(
         self,
-        tensors: Tensors,
+        state: ServerState,
         widths: Sequence[float],
         *,
         batch_size: int = 128,
@@ -210,7 +211,7 @@ class Federation:
         share = None if max_images is None else max(2, max_images // len(self.clients))
         batches = [eval_batches(client.test[:share], batch_size) for client in self.clients]
         calibration = [self.post_batches(client) for client in range(len(self.clients))] if post else None
-        return self.engine.evaluate(tensors, widths, "test", batches, calibration)
+        return self.engine.evaluate(state, widths, "test", batches, calibration)
 
     def post_batches(self, client: int) -> list[Tensor]:
         """The batches from which a client's statistics are estimated in BN mode `post`: 20 reshuffled passes."""

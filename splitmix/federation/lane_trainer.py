@@ -10,13 +10,14 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from splitmix.algorithms.base import Method, ServerState, Update
+from splitmix.algorithms.base import Method, ServerState, Streams, Update
 from splitmix.data.dataset import to_float
 from splitmix.federation.client import ClientModule
 from splitmix.federation.optimizers import SGD, Adam
 from splitmix.federation.packing import Pack
 from splitmix.models.layers import fold_lanes
 from splitmix.models.network import LaneNetwork, NetworkSpec, Tensors
+from splitmix.randomness import rng
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class PackResult:
     Attributes:
         tensors: the trained lanes, on the device, valid until the next pack of the same shape is trained.
         losses: loss summed over samples `[lanes]`.
-        correct: right predictions, int64 `[lanes]`.
+        correct: right predictions `[lanes]`, the mean over a lane's models where it has several.
         data_s: seconds spent gathering batches.
     """
 
@@ -43,14 +44,13 @@ class Trained:
     Attributes:
         update: the lanes; its tensors are only valid until the next `Trained` is asked for.
         losses: mean loss of each lane `[lanes]`.
-        correct, samples: predictions that were right, predictions made.
+        accuracy: share of right predictions of each lane `[lanes]`.
         data_s: seconds that the whole pack spent gathering batches, on its first `Trained`.
     """
 
     update: Update
     losses: Tensor
-    correct: int
-    samples: int
+    accuracy: Tensor
     data_s: float
 
 
@@ -62,10 +62,23 @@ class LaneTrainer:
         method: the client objective and the meaning of lanes.
         optimizer: settings of the local optimizer; it must work element by element.
         images, labels: the training set on the device, uint8 `[n, c, h, w]` and int64 `[n]`.
+        seed: of the lanes' own randomness.
+        dtype: of parameters and images.
     """
 
-    def __init__(self, fabric: Fabric, method: Method, optimizer: SGD | Adam, images: Tensor, labels: Tensor):
+    def __init__(
+        self,
+        fabric: Fabric,
+        method: Method,
+        optimizer: SGD | Adam,
+        images: Tensor,
+        labels: Tensor,
+        seed: int = 0,
+        dtype: torch.dtype = torch.float32,
+    ):
         self.fabric = fabric
+        self.seed = seed
+        self.dtype = dtype
         self.method = method
         self.optimizer = optimizer
         self.images = images
@@ -80,27 +93,28 @@ class LaneTrainer:
         for lanes, work in pack.works():
             bench.load(lanes, self.method.extract(state, work))
         losses = torch.zeros(len(pack.lanes), device=device)
-        correct = torch.zeros(len(pack.lanes), dtype=torch.int64, device=device)
+        correct = torch.zeros(len(pack.lanes), device=device)
+        streams = [rng(self.seed, "objective", state.round, lane.client, lane.row) for lane in pack.lanes]
         data_s = 0.0
         steps = list(pack.steps())
         # One transfer for all steps: nothing in the loop waits for the device.
         rows = torch.cat([step.rows.flatten() for step in steps]).to(device, non_blocking=True)
         for step, wanted in zip(steps, rows.split([step.rows.numel() for step in steps]), strict=True):
             part = bench.part(step.low, step.high)
-            result = self.step(part, wanted.view(step.rows.shape), step.number)
+            result = self.step(part, wanted.view(step.rows.shape), step.number, streams[step.low : step.high])
             data_s += result["data_s"]
             losses[step.low : step.high] += result["losses"] * step.rows.shape[-1]
-            correct[step.low : step.high] += result["correct"]
+            correct[step.low : step.high] += result["accuracy"] * step.rows.shape[-1]
         return PackResult(bench.tensors, losses, correct, data_s)
 
-    def step(self, part: Part, rows: Tensor, number: int) -> dict[str, Any]:
+    def step(self, part: Part, rows: Tensor, number: int, streams: Streams | None = None) -> dict[str, Any]:
         """One optimizer step of a part: what `ClientModule.training_step` returns, and the seconds of gathering."""
         start = perf_counter()
         batch = self.gather(rows)
         data_s = perf_counter() - start
         part.optimizer.zero_grad(set_to_none=True)
         with self.fabric.autocast():
-            result = part.module.training_step(batch)
+            result = part.module.training_step(batch, number, streams)
         result["loss"].backward()
         part.step(number)
         return {**result, "data_s": data_s}
@@ -110,12 +124,13 @@ class LaneTrainer:
         images = self.images[rows]
         if rows.dim() == 2:
             images = fold_lanes(images)
-        return to_float(images), self.labels[rows]
+        return to_float(images, self.dtype), self.labels[rows]
 
     def bench(self, spec: NetworkSpec, lanes: int) -> Bench:
         """The place where so many lanes of this architecture are trained."""
         if (spec, lanes) not in self.benches:
-            self.benches[spec, lanes] = Bench(self.method, self.optimizer, spec.build(lanes).to(self.fabric.device))
+            network = spec.build(lanes).to(self.fabric.device, self.dtype)
+            self.benches[spec, lanes] = Bench(self.method, self.optimizer, network)
         return self.benches[spec, lanes]
 
     def clear(self) -> None:

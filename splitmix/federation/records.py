@@ -8,6 +8,7 @@ from typing import Any
 
 from splitmix.algorithms.base import ServerState
 from splitmix.config import TestSettings
+from splitmix.errors import UserError
 from splitmix.federation.federation import Federation
 
 
@@ -26,12 +27,14 @@ def records_of(
         command: the command that asked for it, for the record.
     """
     start = perf_counter()
-    tensors = state.tensors
     if test.sort_base_models:
-        order = federation.validate(tensors, state.method.widths).order()
-        tensors = {name: value[order] for name, value in tensors.items()}
+        if not state.method.mixes:
+            raise UserError(
+                f"test.sort_base_models=true: algorithm={state.method.name} has a single model, nothing to sort"
+            )
+        state = state.select(federation.validate(state, state.method.widths).order())
     accuracy = federation.test(
-        tensors, widths, batch_size=test.batch_size, post=test.bn == "post", max_images=test.max_images
+        state, widths, batch_size=test.batch_size, post=test.bn == "post", max_images=test.max_images
     )
     seconds = (perf_counter() - start) / len(widths)
     return [

@@ -118,7 +118,7 @@ class Run:
         state, metrics = self.federation.run_round(self.last.state)
         validating = state.round % self.config.scalars.validate_every == 0 or state.round == self.config.scalars.rounds
         begin = perf_counter()
-        accuracy = self.federation.validate(state.tensors, self.validated) if validating else None
+        accuracy = self.federation.validate(state, self.validated) if validating else None
         evaluated = perf_counter()
         best_round, best_value = self.last.best_round, self.last.best_value
         value = accuracy.mean()[self.validated[-1]] if accuracy else -1.0
@@ -165,7 +165,7 @@ class Run:
         # The summary is of the plain test; other test settings only add records.
         accuracy = {record["width"]: record["accuracy"] for record in records}
         if self.config.test != TestSettings(widths=self.config.test.widths):
-            accuracy = self.federation.test(best.state.tensors, self.widths).mean()
+            accuracy = self.federation.test(best.state, self.widths).mean()
         self.results["widths"] = {
             str(width): {"sa": sa, "macs": price[width][0], "params": price[width][1]} for width, sa in accuracy.items()
         }

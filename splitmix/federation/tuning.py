@@ -11,21 +11,24 @@ import torch
 
 from splitmix.errors import UserError
 from splitmix.federation.lane_trainer import LaneTrainer
+from splitmix.federation.workers import bytes_needed
 from splitmix.files import cache_folder, write_atomically
-from splitmix.models.network import NetworkSpec
+from splitmix.models.network import NetworkSpec, lane_template
 from splitmix.randomness import torch_rng
 
-CANDIDATES = (1, 2, 4, 8, 16)
-STEPS = 4
-ENOUGH_S = 1.5
-GAIN = 0.97
-"""More lanes must be at least so much faster."""
+CANDIDATES = (1, 2, 4, 8)
+STEPS = 6
+ENOUGH_S = 2.0
+NO_SLOWER = 1.03
+"""More lanes may take so much longer per lane: fewer packs cost less around the steps."""
+MOST_BYTES = 256 << 20
+"""Parameters, gradients and momentum of the lanes in training, per process."""
 
 
 def measured_lanes(trainer: LaneTrainer, spec: NetworkSpec, batch_size: int) -> int:
     """The fastest number of lanes, as this machine measured it the first time that it was asked."""
     machine = f"{platform.node()} {platform.machine()} torch {torch.__version__} {trainer.fabric.device}"
-    key = f"{machine}: {spec} batch {batch_size}"
+    key = f"{machine} {trainer.dtype}: {trainer.method.name} {spec} batch {batch_size}"
     path = cache_folder() / "lanes.json"
     known: dict[str, int] = {}
     with suppress(OSError, ValueError):
@@ -40,11 +43,13 @@ def measured_lanes(trainer: LaneTrainer, spec: NetworkSpec, batch_size: int) -> 
 
 
 def fastest_lanes(trainer: LaneTrainer, spec: NetworkSpec, batch_size: int) -> int:
-    """Time a few steps with 1, 2, 4, … lanes on one thread, until more lanes are no faster per lane."""
-    best, best_s, spent = 1, float("inf"), 0.0
+    """Time a few steps with 1, 2, 4, … lanes on one thread; the most lanes that are about as fast per lane as any."""
+    per_lane: dict[int, float] = {}
+    spent = 0.0
+    lane_bytes = 3 * bytes_needed(lane_template(spec, 1))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    for lanes in CANDIDATES:
+    for lanes in [lanes for lanes in CANDIDATES if lanes == 1 or lanes * lane_bytes <= MOST_BYTES]:
         bench = trainer.bench(spec, lanes)
         bench.network.reset_parameters(torch_rng(0, "tuning"))
         rows = torch.arange(lanes * batch_size).view(lanes, batch_size) % len(trainer.images)
@@ -54,13 +59,9 @@ def fastest_lanes(trainer: LaneTrainer, spec: NetworkSpec, batch_size: int) -> i
             trainer.step(bench.whole, rows, number)
             times.append(perf_counter() - start)
         spent += sum(times)
-        per_lane = min(times[1:]) / lanes
-        if per_lane < GAIN * best_s:
-            best, best_s = lanes, per_lane
-        elif lanes > 2:
-            break
+        per_lane[lanes] = min(times[1:]) / lanes
         if spent > ENOUGH_S:
             break
     torch.set_num_threads(threads)
     trainer.clear()
-    return best
+    return max(lanes for lanes, seconds in per_lane.items() if seconds <= NO_SLOWER * min(per_lane.values()))

@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from splitmix.errors import UserError
-from splitmix.models.layers import LaneBatchNorm, LaneConv2d, LaneLinear, unfold_lanes
-from splitmix.models.network import LaneNetwork, NetworkSpec, check_bn
+from splitmix.models.layers import LaneConv2d, LaneLinear, unfold_lanes
+from splitmix.models.network import LaneNetwork, NetworkSpec, check_bn, check_units
+from splitmix.models.norms import LaneBatchNorm
 
 CHANNELS = (64, 64, 128)
 HIDDEN = (2048, 512)
@@ -24,7 +25,8 @@ class DigitCNN:
     channels, then 2048 and 512 hidden units, at width 1.
 
     Attributes:
-        bn: `batch` (statistics of the batch at hand, at test too) or `tracked` (running statistics).
+        bn: `batch` (statistics of the batch at hand, at test too), `tracked` (running statistics) or `local`
+            (tracked, and all of batch normalisation stays with the client).
     """
 
     name: ClassVar[str] = "digit_cnn"
@@ -36,8 +38,7 @@ class DigitCNN:
         check_bn(self.bn)
         if min(input_shape[1:]) < 4:
             raise UserError(f"model=digit_cnn needs images of at least 4x4 pixels, the dataset has {input_shape[1:]}")
-        if int(width * min(CHANNELS)) < 1:
-            raise UserError(f"model=digit_cnn has no channel left at width {width:g}: use at least {1 / min(CHANNELS)}")
+        check_units(self.name, width, min(CHANNELS))
 
     def build(self, lanes: int, spec: NetworkSpec) -> LaneNetwork:
         return DigitCNNNetwork(lanes, spec)
@@ -58,7 +59,8 @@ class DigitCNNNetwork(LaneNetwork):
         self.bn2 = LaneBatchNorm(lanes, c2, spec.tracked)
         self.conv3 = LaneConv2d(lanes, c2, c3, 5, padding=2, rescale=scale, init_width=init)
         self.bn3 = LaneBatchNorm(lanes, c3, spec.tracked)
-        self.fc1 = LaneLinear(lanes, c3 * (height // 4) * (width // 4), h1, rescale=scale, init_width=init)
+        pixels = (height // 4) * (width // 4)
+        self.fc1 = LaneLinear(lanes, c3 * pixels, h1, rescale=scale, init_width=init, positions=pixels)
         self.bn4 = LaneBatchNorm(lanes, h1, spec.tracked)
         self.fc2 = LaneLinear(lanes, h1, h2, rescale=scale, init_width=init)
         self.bn5 = LaneBatchNorm(lanes, h2, spec.tracked)

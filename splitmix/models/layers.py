@@ -14,9 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-BN_EPS = 1e-5
-BN_MOMENTUM = 0.1
-
 
 class LaneLayer(nn.Module):
     """What convolution and linear layers share: weights per lane, initialisation, and the training-time rescale.
@@ -43,6 +40,7 @@ class LaneLayer(nn.Module):
         self.lanes = lanes
         self.rescale = rescale
         self.init_width = init_width
+        self.zero_bias = False
         self.weight = nn.Parameter(torch.zeros(lanes, *weight_shape))
         self.bias = nn.Parameter(torch.zeros(lanes, weight_shape[0])) if bias else None
 
@@ -52,7 +50,7 @@ class LaneLayer(nn.Module):
         bound = 1 / math.sqrt(fan_in)
         with torch.no_grad():
             self.weight.uniform_(-bound, bound, generator=generator)
-            if self.bias is not None:
+            if self.bias is not None and not self.zero_bias:
                 self.bias.uniform_(-bound, bound, generator=generator)
 
     def scaled(self) -> tuple[Tensor, Tensor | None]:
@@ -103,11 +101,23 @@ class LaneConv2d(LaneLayer):
 class LaneLinear(LaneLayer):
     """Linear layer per lane. Weight `[lanes, out, in]`, bias `[lanes, out]`.
 
-    Input `[n, lanes * in]`, output `[n, lanes * out]`.
+    Input `[n, lanes * in]`, output `[n, lanes * out]`. `positions` is the number of inputs per channel of the layer
+    before: the pixels of a flattened image, else 1. With `zero_bias` the bias starts at 0.
     """
 
-    def __init__(self, lanes: int, in_features: int, out_features: int, rescale: float = 1.0, init_width: float = 1.0):
+    def __init__(
+        self,
+        lanes: int,
+        in_features: int,
+        out_features: int,
+        rescale: float = 1.0,
+        init_width: float = 1.0,
+        positions: int = 1,
+        zero_bias: bool = False,
+    ):
         super().__init__((out_features, in_features), lanes, True, rescale, init_width)
+        self.positions = positions
+        self.zero_bias = zero_bias
 
     def forward(self, x: Tensor) -> Tensor:
         assert self.bias is not None  # linear layers always have one: see the constructor
@@ -116,67 +126,6 @@ class LaneLinear(LaneLayer):
         # Weight on the left: its gradient then comes out in its own layout, which saves a copy.
         out = torch.baddbmm(self.bias.unsqueeze(2), self.weight, x, beta=scale, alpha=scale)
         return out.permute(2, 0, 1).flatten(1)
-
-
-class LaneBatchNorm(nn.Module):
-    """Batch normalisation per lane and channel. Weight and bias `[lanes, channels]`.
-
-    Args:
-        lanes, channels: number of models, channels of each.
-        tracked: keep running statistics and use them in eval mode. Without, the statistics are those of the batch
-            at hand in eval mode too (BN mode `batch`).
-
-    Attributes:
-        cumulative: while true, running statistics are plain averages over the batches seen since
-            `reset_statistics`, instead of exponential ones (re-estimation after training, BN mode `post`).
-        segments: number of equal batches that stand one after another in the batch dimension, each with statistics
-            of its own (evaluation of several clients in one pass).
-    """
-
-    running_mean: Tensor
-    running_var: Tensor
-    num_batches_tracked: Tensor
-
-    def __init__(self, lanes: int, channels: int, tracked: bool = False):
-        super().__init__()
-        self.tracked = tracked
-        self.cumulative = False
-        self.segments = 1
-        self.weight = nn.Parameter(torch.ones(lanes, channels))
-        self.bias = nn.Parameter(torch.zeros(lanes, channels))
-        if tracked:
-            self.register_buffer("running_mean", torch.zeros(lanes, channels))
-            self.register_buffer("running_var", torch.ones(lanes, channels))
-            self.register_buffer("num_batches_tracked", torch.zeros(lanes, dtype=torch.int64))
-
-    def reset_statistics(self) -> None:
-        """Forget the running statistics."""
-        self.running_mean.zero_()
-        self.running_var.fill_(1)
-        self.num_batches_tracked.zero_()
-
-    def forward(self, x: Tensor) -> Tensor:
-        weight, bias = self.weight.flatten(), self.bias.flatten()
-        if not self.tracked and self.segments > 1:
-            return segment_norm(x, self.segments, weight, bias)
-        if not self.tracked:
-            return F.batch_norm(x, None, None, weight, bias, True, 0.0, BN_EPS)
-        momentum = BN_MOMENTUM
-        if self.training:
-            self.num_batches_tracked += 1
-            if self.cumulative:
-                momentum = 1 / int(self.num_batches_tracked[0])
-        mean, var = self.running_mean.flatten(), self.running_var.flatten()
-        return F.batch_norm(x, mean, var, weight, bias, self.training, momentum, BN_EPS)
-
-
-def segment_norm(x: Tensor, segments: int, weight: Tensor, bias: Tensor) -> Tensor:
-    """Batch normalisation of `[segments * n, features, ...]` with the statistics of each segment of `n`."""
-    split = x.unflatten(0, (segments, -1))
-    variance, mean = torch.var_mean(split, [1, *range(3, split.dim())], correction=0, keepdim=True)
-    per_feature = (1, 1, -1, *[1] * (x.dim() - 2))
-    scale = weight.view(per_feature) * torch.rsqrt(variance + BN_EPS)
-    return torch.addcmul(bias.view(per_feature) - mean * scale, split, scale).flatten(0, 1)
 
 
 def unfold_lanes(x: Tensor, lanes: int) -> Tensor:

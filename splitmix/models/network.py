@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -12,20 +13,28 @@ import torch
 from torch import Tensor, nn
 
 from splitmix.errors import UserError
-from splitmix.models.layers import LaneBatchNorm, LaneLayer
+from splitmix.models.layers import LaneLayer, LaneLinear
+from splitmix.models.norms import LaneBatchNorm
 
 Tensors = dict[str, Tensor]
 """Parameters and statistics of a network by name, each with a leading lane dimension."""
 
-BN_MODES = ("batch", "tracked")
+ROUNDING = 1e-9
+"""What a width like 3/8, not exact in binary, may be off by."""
+
+BN_MODES = ("batch", "tracked", "local")
 
 
 class LaneNetwork(nn.Module):
     """Base of all networks over lanes.
 
+    `spec` is the architecture that it was built from.
+
     `forward` takes float images in [0, 1], `[n, channels, h, w]` when all lanes see the same images or
     `[n, lanes * channels, h, w]` when each lane has its own, and returns logits `[lanes, n, classes]`.
     """
+
+    spec: NetworkSpec
 
     def __init__(self, lanes: int):
         super().__init__()
@@ -36,6 +45,12 @@ class LaneNetwork(nn.Module):
         for module in self.modules():
             if isinstance(module, LaneLayer):
                 module.reset_parameters(generator)
+
+    def load_entries(self, tensors: Tensors) -> None:
+        """Set some entries of all lanes."""
+        state = self.state_dict()
+        for name, value in tensors.items():
+            state[name].copy_(value)
 
     def load_lanes(self, tensors: Tensors, rows: Sequence[int] | None = None) -> None:
         """Set lane i to row `rows[i]` of `tensors` (all rows in order when `rows` is None)."""
@@ -87,7 +102,8 @@ class NetworkSpec:
         input_shape: channels, height, width of an image.
         classes: number of classes.
         rescale_init, rescale_layer: the paper's two rescales (see `LaneLayer`).
-        bn: `batch`, or `tracked` for running statistics.
+        bn: `batch`; `tracked` for running statistics; `local` for those that stay on the client.
+        slice: a slice of a larger network: sizes are rounded up instead of down.
     """
 
     model: Model
@@ -97,14 +113,17 @@ class NetworkSpec:
     rescale_init: bool = False
     rescale_layer: bool = False
     bn: str = "batch"
+    slice: bool = False
 
     def build(self, lanes: int) -> LaneNetwork:
         """A network of `lanes` lanes with weights all zero: load or reset them."""
-        return self.model.build(lanes, self)
+        network = self.model.build(lanes, self)
+        network.spec = self
+        return network
 
     def units(self, full: int) -> int:
         """Number of channels or units of a hidden layer that has `full` of them at width 1."""
-        return int(self.width * full)
+        return math.ceil(self.width * full - ROUNDING) if self.slice else int(self.width * full + ROUNDING)
 
     @property
     def label(self) -> str:
@@ -139,7 +158,46 @@ def lane_template(spec: NetworkSpec, lanes: int) -> Tensors:
         return dict(spec.build(lanes).state_dict())
 
 
+@lru_cache(maxsize=256)
+def hidden_dims(spec: NetworkSpec) -> tuple[tuple[str, int, int], ...]:
+    """Where the channels of hidden layers lie: entry name, dimension, and neighbouring indices per channel.
+
+    (A linear layer after convolutions has a block of indices, one per pixel, for each channel of its input.)
+    """
+    narrow, full = lane_template(replace(spec, width=spec.width / 2), 1), lane_template(spec, 1)
+    with torch.device("meta"):
+        network = spec.build(1)
+    found = []
+    for name, value in full.items():
+        layer = network.get_submodule(name.rpartition(".")[0])
+        for dim in range(1, value.dim()):
+            if value.shape[dim] != narrow[name].shape[dim]:
+                found.append((name, dim, layer.positions if isinstance(layer, LaneLinear) and dim == 2 else 1))
+    return tuple(found)
+
+
+def lane_entries(spec: NetworkSpec) -> int:
+    """Number of values that a client carries per lane: all entries, or those that do not stay with it."""
+    kept = batch_norm_entries(spec) if spec.bn == "local" else ()
+    return sum(value.numel() for name, value in lane_template(spec, 1).items() if name not in kept)
+
+
+@lru_cache(maxsize=256)
+def batch_norm_entries(spec: NetworkSpec) -> frozenset[str]:
+    """Names of the entries of all batch normalisation layers, affine ones included."""
+    with torch.device("meta"):
+        network = spec.build(1)
+    norms = [name for name, module in network.named_modules() if isinstance(module, LaneBatchNorm)]
+    return frozenset(name for name in network.state_dict() if name.rpartition(".")[0] in norms)
+
+
 def check_bn(bn: str) -> None:
     """Raise UserError unless `bn` is a known batch normalisation mode."""
     if bn not in BN_MODES:
         raise UserError(f"model.bn={bn}: choose one of {', '.join(BN_MODES)}")
+
+
+def check_units(model: str, width: float, smallest: int) -> None:
+    """Raise UserError if a width leaves nothing of the smallest hidden layer."""
+    if int(width * smallest + ROUNDING) < 1:
+        raise UserError(f"model={model} has no channel left at width {width:g}: use at least {1 / smallest:g}")

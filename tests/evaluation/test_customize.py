@@ -51,7 +51,7 @@ def test_what_the_run_cannot_give_is_refused(federation):
 def test_accuracy_is_the_mean_over_clients_of_each_clients_own(federation):
     fed = federation()
     state = fed.initial_state()
-    accuracy = fed.validate(state.tensors, [0.125, 1.0])
+    accuracy = fed.validate(state, [0.125, 1.0])
     for width, mean in accuracy.mean().items():
         model = customize(state, width)
         own = []
@@ -69,7 +69,7 @@ def test_post_statistics_leave_the_state_alone(federation, bn):
     fed = federation(None, DigitCNN(bn=bn))
     state = fed.initial_state()
     before = {name: value.clone() for name, value in state.tensors.items()}
-    accuracy = fed.test(state.tensors, [0.25], post=True, max_images=16)
+    accuracy = fed.test(state, [0.25], post=True, max_images=16)
     assert accuracy.n_images == 16
     assert all(torch.equal(before[name], value) for name, value in state.tensors.items())
 

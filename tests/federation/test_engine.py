@@ -2,6 +2,7 @@
 
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 import torch
@@ -33,23 +34,26 @@ class Masked(Uniform):
 
 
 def trained(fed, lr=0.1):
-    """Every lane after a ragged round, by client and base model, with losses and hits by client."""
+    """Every lane after a ragged round, by client and base model, with its loss and accuracy."""
     works = [Work(client, fed.method.spec, rows) for client, (rows, _) in RAGGED.items()]
     batches = [
         list(fed.clients[client].train.repeat(2)[: sum(sizes)].split(sizes)) for client, (_, sizes) in RAGGED.items()
     ]
-    lanes, correct = {}, {}
+    lanes = {}
     state = fed.initial_state()
     # Twice from the same start: what the first time leaves behind must not matter.
     assert len(list(fed.engine.train(state, works, batches, [1.0] * 4, lr))) >= 4
     for part in fed.engine.train(state, works, batches, [1.0, 2.0, 3.0, 4.0], lr):
         assert part.update.weight == part.update.work.client + 1
-        correct[part.update.work.client] = correct.get(part.update.work.client, 0) + part.correct
         for lane, row in enumerate(part.update.work.rows):
             tensors = {name: value[lane].clone() for name, value in part.update.tensors.items()}
-            lanes[part.update.work.client, row] = {**tensors, "loss": part.losses[lane].clone()}
+            lanes[part.update.work.client, row] = {
+                **tensors,
+                "loss": part.losses[lane].clone(),
+                "accuracy": part.accuracy[lane].clone(),
+            }
     fed.engine.close()
-    return lanes, correct
+    return lanes
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -64,17 +68,13 @@ def test_ragged_clients_equal_one_lane_at_a_time(federation, path, setting):
     }
     lr = 0.01 if setting == "adam" else 0.1
     model = DigitCNN(bn="tracked" if setting == "tracked" else "batch")
-    one, hits = trained(federation(algorithm, model, engine=ORACLE, **components), lr)
-    other, other_hits = trained(federation(algorithm, model, engine=PATHS[path], **components), lr)
+    # In float64: in float32 an activation within rounding of zero may fall on either side of a ReLU.
+    engines = (replace(settings, precision="64-true") for settings in (ORACLE, PATHS[path]))
+    one, other = (trained(federation(algorithm, model, engine=engine, **components), lr) for engine in engines)
     assert one.keys() == other.keys() and len(one) == 7
-    if setting == "adam":
-        # Adam turns rounding into whole steps where a gradient is zero; a wrong step count moves the median too.
-        assert all((other[key]["fc3.weight"] - one[key]["fc3.weight"]).abs().median() < 1e-6 for key in one)
-        return
-    assert hits == other_hits
     for key, tensors in one.items():
         for name, value in tensors.items():
-            torch.testing.assert_close(other[key][name], value, rtol=1e-4, atol=1e-4, msg=f"{key} {name}")
+            torch.testing.assert_close(other[key][name], value, rtol=1e-6, atol=1e-6, msg=f"{key} {name}")
 
 
 @pytest.mark.parametrize("bn", ["batch", "tracked"])
@@ -84,14 +84,14 @@ def test_evaluation_is_the_same_on_every_path(federation, bn, post):
     two = federation(model=DigitCNN(bn=bn), engine=PATHS["workers"])
     several = federation(model=DigitCNN(bn=bn), engine=ORACLE)
     several.engine.together = 3
-    tensors = one.run_round(one.initial_state())[0].tensors
-    expected = one.test(tensors, [0.125, 0.5, 1.0], batch_size=3, post=post)
+    state, _ = one.run_round(one.initial_state())
+    expected = one.test(state, [0.125, 0.5, 1.0], batch_size=3, post=post)
     for other in (two, several):
-        got = other.test(tensors, [0.125, 0.5, 1.0], batch_size=3, post=post)
+        got = other.test(state, [0.125, 0.5, 1.0], batch_size=3, post=post)
         assert torch.equal(got.per_client, expected.per_client) and torch.equal(got.per_base, expected.per_base)
         assert got.n_images == expected.n_images == 44
-    validated = two.validate(tensors, [1.0]).per_client
-    assert torch.equal(validated, one.validate(tensors, [1.0]).per_client)
+    validated = two.validate(state, [1.0]).per_client
+    assert torch.equal(validated, one.validate(state, [1.0]).per_client)
     two.engine.close()
 
 
@@ -116,10 +116,10 @@ def test_memory_that_runs_out_halves_the_packs(federation, monkeypatch):
             raise torch.OutOfMemoryError("CUDA out of memory")
         return train(self, state, pack, lr)
 
-    expected, _ = trained(federation(engine=ORACLE))
+    expected = trained(federation(engine=ORACLE))
     monkeypatch.setattr(LaneTrainer, "train", with_little_memory)
     fed = federation(engine=PATHS["all lanes"])
-    got, _ = trained(fed)
+    got = trained(fed)
     for key, tensors in expected.items():
         torch.testing.assert_close(got[key]["fc3.weight"], tensors["fc3.weight"], rtol=1e-4, atol=1e-4)
     assert 1 <= fed.engine.chosen["digit_cnn x0.125"] <= 2

@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 from splitmix.models.digit_cnn import DigitCNN
-from splitmix.models.layers import LaneBatchNorm, LaneConv2d, LaneLinear
+from splitmix.models.layers import LaneConv2d, LaneLinear
 from splitmix.models.network import NetworkSpec
+from splitmix.models.norms import LaneBatchNorm
 
 LANES = 3
 

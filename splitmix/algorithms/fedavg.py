@@ -1,0 +1,104 @@
+"""FedAvg: McMahan, Moore, Ramage, Hampson, Agüera y Arcas, "Communication-Efficient Learning of Deep Networks from
+Decentralized Data", AISTATS 2017 (arXiv 1602.05629); with `model.bn=local` FedBN: Li et al., ICLR 2021.
+
+Every client trains the same network of one width, whatever its budget; the server averages by numbers of samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+from torch import Tensor
+
+from splitmix.algorithms.averaging import average_rows
+from splitmix.algorithms.base import MixGroup, Objective, Problem, ServerState, Streams, Update, Work, initial_local
+from splitmix.algorithms.objectives import check_temperature, lane_cross_entropy, temperature_of
+from splitmix.errors import UserError
+from splitmix.models.network import LaneNetwork, Model, NetworkSpec, Tensors, lane_entries
+from splitmix.randomness import torch_rng
+
+
+@dataclass(frozen=True)
+class FedAvg:
+    """Settings of `algorithm=fedavg`.
+
+    Attributes:
+        width: width of the network that every client trains.
+        loss_temperature: tau of the loss tau * CE(logits / tau); `auto` is `width`; None is 1.
+    """
+
+    name: ClassVar[str] = "fedavg"
+
+    width: float = 1.0
+    loss_temperature: float | str | None = None
+
+    def bind(self, model: Model, problem: Problem) -> FedAvgMethod:
+        """Check the settings against the model and the problem (UserError)."""
+        if not 0 < self.width <= 1:
+            raise UserError(f"algorithm.width={self.width:g}: give a width above 0 and up to 1")
+        check_temperature(self.loss_temperature)
+        model.check(problem.input_shape, self.width)
+        return FedAvgMethod(self, model, problem)
+
+
+@dataclass(frozen=True)
+class FedAvgMethod:
+    """FedAvg bound to a model and a problem (see `splitmix.algorithms.base.Method`)."""
+
+    settings: FedAvg
+    model: Model
+    problem: Problem
+    base_models: ClassVar[int] = 1
+    mixes: ClassVar[bool] = False
+
+    @property
+    def name(self) -> str:
+        return self.settings.name
+
+    @cached_property
+    def spec(self) -> NetworkSpec:
+        """The network."""
+        return NetworkSpec(
+            self.model, self.settings.width, self.problem.input_shape, self.problem.classes, bn=self.model.bn
+        )
+
+    @property
+    def widths(self) -> tuple[float, ...]:
+        return (self.settings.width,)
+
+    def initial_state(self, seed: int) -> ServerState:
+        tensors = self.spec.initial_tensors(1, torch_rng(seed, "init"))
+        return ServerState(self, 0, tensors, initial_local(self.spec, tensors, len(self.problem.budgets)))
+
+    def plan(self, state: ServerState, participants: Sequence[int], seed: int) -> list[Work]:
+        return [Work(client, self.spec, (0,)) for client in participants]
+
+    def extract(self, state: ServerState, work: Work) -> Tensors:
+        return state.lanes(work.client, work.rows)
+
+    def objective(self, network: LaneNetwork, images: Tensor, labels: Tensor, streams: Streams) -> Objective:
+        logits = network(images)
+        temperature = temperature_of(self.settings.loss_temperature, self.settings.width)
+        losses = lane_cross_entropy(logits, labels, masked=self.problem.masked_loss, temperature=temperature)
+        return Objective.of(losses, logits, labels)
+
+    def merge(self, state: ServerState, updates: Iterable[Update]) -> ServerState:
+        return average_rows(state, updates)
+
+    def mix_groups(self, tensors: Tensors, widths: Sequence[float]) -> list[MixGroup]:
+        for width in widths:
+            if abs(width - self.settings.width) > 1e-6:
+                raise UserError(
+                    f"width {width:g}: algorithm=fedavg trained a single network of width {self.settings.width:g} and"
+                    f" gives no other; ask for {self.settings.width:g}, or train with algorithm.width={width:g}"
+                )
+        return [MixGroup(self.spec, tensors, dict.fromkeys(widths, 1))]
+
+    def upload_entries(self, budget: float) -> int:
+        return lane_entries(self.spec)
+
+    def training_load(self, budget: float) -> list[tuple[NetworkSpec, float]]:
+        return [(self.spec, 1.0)]

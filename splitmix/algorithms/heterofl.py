@@ -1,0 +1,32 @@
+"""HeteroFL: Diao, Ding, Tarokh, "HeteroFL: Computation and Communication Efficient Federated Learning for
+Heterogeneous Clients", ICLR 2021 (arXiv 2010.01264), with batch statistics, as Hong et al., ICLR 2022, compare with it.
+
+One full network; a client trains its first channels, as many as its budget allows; every entry is averaged over the
+clients that trained it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from splitmix.algorithms.base import Problem
+from splitmix.algorithms.slices import SliceMethod, bound
+from splitmix.models.network import Model
+
+
+@dataclass(frozen=True)
+class HeteroFL:
+    """Settings of `algorithm=heterofl`.
+
+    Attributes:
+        rescale_layer: divide the outputs of sliced layers by the slice's width while training.
+    """
+
+    name: ClassVar[str] = "heterofl"
+
+    rescale_layer: bool = True
+
+    def bind(self, model: Model, problem: Problem) -> SliceMethod:
+        """Check the settings against the model and the problem (UserError)."""
+        return bound(SliceMethod, self, model, problem)

@@ -1,0 +1,90 @@
+"""SHeteroFL: HeteroFL with slimmable training (Yu et al., "Slimmable Neural Networks", ICLR 2019), the rival of Hong et
+al., ICLR 2022.
+
+A client sums, in every step, the gradients of all candidate widths up to its budget, then takes one optimizer step.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from splitmix.algorithms.base import Objective, Problem, Streams, accuracy
+from splitmix.algorithms.objectives import lane_cross_entropy
+from splitmix.algorithms.slices import SliceMethod, bound, forward_slices
+from splitmix.errors import UserError
+from splitmix.models.network import LaneNetwork, Model, NetworkSpec
+
+
+@dataclass(frozen=True)
+class SHeteroFL:
+    """Settings of `algorithm=sheterofl`.
+
+    Attributes:
+        rescale_layer: divide the outputs of sliced layers by the slice's width while training.
+        duplicates: a width that stands several times among the budgets counts so often in the sum of gradients, as
+            in the authors' code; by default each counts once.
+        candidates: widths to train; None are the budgets.
+    """
+
+    name: ClassVar[str] = "sheterofl"
+
+    rescale_layer: bool = True
+    duplicates: bool = False
+    candidates: tuple[float, ...] | None = None
+
+    def bind(self, model: Model, problem: Problem) -> SliceMethod:
+        """Check the settings against the model and the problem.
+
+        Raises:
+            UserError: a candidate width outside (0, 1] or none that the smallest budget can train.
+        """
+        for width in self.candidates or ():
+            if not 0 < width <= 1:
+                raise UserError(f"algorithm.candidates has {width:g}: give widths above 0 and up to 1")
+        if self.candidates is not None and min(self.candidates, default=2.0) > min(problem.budgets):
+            raise UserError(
+                f"algorithm.candidates={list(self.candidates)}: clients of budget {min(problem.budgets):g} could train"
+                " none of them; add a width up to that"
+            )
+        model.check(problem.input_shape, min(self.candidates or problem.budgets))
+        return bound(SHeteroFLMethod, self, model, problem)
+
+
+@dataclass(frozen=True)
+class SHeteroFLMethod(SliceMethod):
+    """SHeteroFL bound to a model and a problem."""
+
+    settings: SHeteroFL
+
+    @property
+    def counted(self) -> Counter[float]:
+        """How often each candidate width counts in the sum of gradients."""
+        if self.settings.candidates is not None:
+            return Counter({width: 1 for width in self.settings.candidates if width <= self.problem.full_width})
+        if self.settings.duplicates:
+            return Counter(self.problem.budget_widths)
+        return Counter(set(self.problem.budget_widths))
+
+    @property
+    def candidates(self) -> tuple[float, ...]:
+        return tuple(sorted(self.counted))
+
+    def objective(self, network: LaneNetwork, images: Tensor, labels: Tensor, streams: Streams) -> Objective:
+        widths = [width for width in self.candidates if width <= network.spec.width]
+        counts = torch.tensor([self.counted[width] for width in sorted(widths, reverse=True)])
+        losses, accuracies = [], []
+        for _, logits in forward_slices(dict(network.named_parameters()), network.spec, widths, images):
+            losses.append(lane_cross_entropy(logits, labels, masked=self.problem.masked_loss))
+            accuracies.append(accuracy(logits, labels))
+        weights = counts.to(images.device).unsqueeze(1)
+        loss = (torch.stack(losses) * weights).sum(0)
+        share = weights / counts.sum()
+        return Objective(loss, loss.detach() / counts.sum(), (torch.stack(accuracies) * share).sum(0))
+
+    def training_load(self, budget: float) -> list[tuple[NetworkSpec, float]]:
+        return [(self.spec(width), float(count)) for width, count in self.counted.items() if width <= budget]

@@ -1,0 +1,185 @@
+"""What the methods share that train slices of one full network: extraction, merging, and the model of a width."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from splitmix.algorithms.averaging import average_slices, corners
+from splitmix.algorithms.base import MixGroup, Objective, Problem, ServerState, Streams, Update, Work
+from splitmix.algorithms.objectives import lane_cross_entropy
+from splitmix.errors import UserError
+from splitmix.models.network import LaneNetwork, Model, NetworkSpec, Tensors, hidden_dims, lane_entries, lane_template
+from splitmix.randomness import torch_rng
+
+TOLERANCE = 1e-6
+
+
+class SliceSettings(Protocol):
+    """What the settings of such a method must tell."""
+
+    name: ClassVar[str]
+
+    @property
+    def rescale_layer(self) -> bool: ...
+
+
+@dataclass(frozen=True)
+class SliceMethod:
+    """HeteroFL's server and clients (see `splitmix.algorithms.base.Method`); the others change a function or two.
+
+    The server holds one network of the largest budget's width. A client of budget b trains the first ceil(b * C)
+    channels of every hidden layer; input channels and classes are whole.
+    """
+
+    settings: SliceSettings
+    model: Model
+    problem: Problem
+    base_models: ClassVar[int] = 1
+    mixes: ClassVar[bool] = False
+
+    @property
+    def name(self) -> str:
+        return self.settings.name
+
+    @property
+    def candidates(self) -> tuple[float, ...]:
+        """The distinct widths of the budgets, ascending."""
+        return tuple(dict.fromkeys(self.problem.budget_widths))
+
+    @property
+    def widths(self) -> tuple[float, ...]:
+        return self.candidates
+
+    def spec(self, width: float) -> NetworkSpec:
+        """The slice of a width."""
+        return NetworkSpec(
+            self.model,
+            width,
+            self.problem.input_shape,
+            self.problem.classes,
+            rescale_layer=self.settings.rescale_layer,
+            slice=True,
+        )
+
+    @property
+    def full(self) -> NetworkSpec:
+        """The server's network."""
+        return self.spec(self.problem.full_width)
+
+    def offset(self, round_index: int) -> int:
+        """The first channel of every client's slice in a round."""
+        return 0
+
+    def initial_state(self, seed: int) -> ServerState:
+        return ServerState(self, 0, self.full.initial_tensors(1, torch_rng(seed, "init")))
+
+    def plan(self, state: ServerState, participants: Sequence[int], seed: int) -> list[Work]:
+        return [Work(client, self.spec(self.problem.budgets[client]), (0,)) for client in participants]
+
+    def extract(self, state: ServerState, work: Work) -> Tensors:
+        return window(state.tensors, self.full, work.spec, self.offset(state.round))
+
+    def objective(self, network: LaneNetwork, images: Tensor, labels: Tensor, streams: Streams) -> Objective:
+        logits = network(images)
+        losses = lane_cross_entropy(logits, labels, masked=self.problem.masked_loss)
+        return Objective.of(losses, logits, labels)
+
+    def merge(self, state: ServerState, updates: Iterable[Update]) -> ServerState:
+        """Average every entry over the clients whose slice holds it."""
+        offset = self.offset(state.round)
+        server = rolled(state.tensors, self.full, -offset)
+        merged = average_slices(server, ((update.weight, update.tensors) for update in updates))
+        return state.after(rolled(merged, self.full, offset))
+
+    def mix_groups(self, tensors: Tensors, widths: Sequence[float]) -> list[MixGroup]:
+        groups = []
+        for width in widths:
+            if not 0 < width <= self.problem.full_width + TOLERANCE:
+                raise UserError(
+                    f"width {width:g}: algorithm={self.name} gives widths above 0 and up to the largest budget,"
+                    f" {self.problem.full_width:g}"
+                )
+            spec = self.spec(width)
+            groups.append(MixGroup(spec, corners(tensors, lane_template(spec, 1)), {width: 1}))
+        return groups
+
+    def upload_entries(self, budget: float) -> int:
+        return lane_entries(self.spec(budget))
+
+    def training_load(self, budget: float) -> list[tuple[NetworkSpec, float]]:
+        return [(self.spec(budget), 1.0)]
+
+
+def bound(method: type[SliceMethod], settings: SliceSettings, model: Model, problem: Problem) -> SliceMethod:
+    """A slice method, its model checked.
+
+    Raises:
+        UserError: a network that cannot be sliced so far, or running statistics, which slices cannot share.
+    """
+    if model.bn != "batch":
+        raise UserError(
+            f"model.bn={model.bn}: algorithm={settings.name} has slices of different widths in one network, which"
+            " cannot share running statistics; use model.bn=batch (and test.bn=post to fix statistics afterwards)"
+        )
+    model.check(problem.input_shape, min(problem.budgets))
+    return method(settings, model, problem)
+
+
+def window(tensors: Tensors, full: NetworkSpec, part: NetworkSpec, offset: int) -> Tensors:
+    """The channels `offset`, `offset + 1`, … of every hidden layer, cyclically, as many as `part` has.
+
+    Args:
+        tensors: of the network `full`, leading dimension lanes.
+    """
+    template = lane_template(part, 1)
+    if offset == 0:
+        return corners(tensors, template)
+    slices = dict(tensors)
+    for name, dim, block in hidden_dims(full):
+        size = tensors[name].shape[dim]
+        units = torch.arange(template[name].shape[dim] // block)
+        index = ((units.unsqueeze(1) + offset) * block % size + torch.arange(block)).flatten()
+        slices[name] = slices[name].index_select(dim, index)
+    return slices
+
+
+def rolled(tensors: Tensors, full: NetworkSpec, channels: int) -> Tensors:
+    """The network `full` with the channels of every hidden layer moved up by `channels`, cyclically."""
+    moved = dict(tensors)
+    if channels:
+        for name, dim, block in hidden_dims(full):
+            moved[name] = moved[name].roll(channels * block, dim)
+    return moved
+
+
+@lru_cache(maxsize=64)
+def skeleton(spec: NetworkSpec, lanes: int) -> LaneNetwork:
+    """A network in training mode without weights of its own, to call with others'."""
+    with torch.device("meta"):
+        return spec.build(lanes).train()
+
+
+def forward_slices(
+    tensors: Tensors, own: NetworkSpec, widths: Iterable[float], images: Tensor
+) -> Iterator[tuple[float, Tensor]]:
+    """Logits `[lanes, n, classes]` of slices of a network in training, the widest first.
+
+    Every slice is cut from the one before, so that its gradient is padded only to that one's size.
+
+    Args:
+        tensors: parameters of the network, leading dimension lanes.
+        own: the network's architecture.
+        widths: widths to run, up to the network's own.
+    """
+    lanes = len(next(iter(tensors.values())))
+    for width in sorted(widths, reverse=True):
+        spec = replace(own, width=width)
+        tensors = corners(tensors, lane_template(spec, 1))
+        yield width, functional_call(skeleton(spec, lanes), tensors, (images,))

@@ -1,0 +1,23 @@
+"""How the method authors' reference implementation names the entries of a model's state dict."""
+
+from __future__ import annotations
+
+import re
+
+from splitmix.algorithms.base import Method
+from splitmix.models.network import NetworkSpec
+
+RENAMED_NORM = re.compile(r"(^|\.)n(\d\.)")
+
+
+def reference_name(method: Method, spec: NetworkSpec, row: int, name: str) -> str:
+    """The reference's name of entry `name` of base model `row`.
+
+    Base models are prefixed with their number; networks of other methods have no prefix. Where base models have running
+    statistics, PreResNet-18's norms are called bn instead of n.
+    """
+    if method.base_models == 1 and not method.mixes:
+        return name
+    if spec.tracked:
+        name = RENAMED_NORM.sub(r"\1bn\2", name)
+    return f"{row}.{name}"
