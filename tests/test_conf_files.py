@@ -7,8 +7,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from splitmix.binding import bind
-from splitmix.commands.help import composed, groups, header
+from splitmix.commands.help import composed, documented, groups, header
 from splitmix.config import conf_dir, config_hash, load_run_config, resolve
+from splitmix.errors import UserError
 from splitmix.federation.build import check_config
 
 FILES = sorted(path for path in conf_dir().rglob("*.yaml"))
@@ -16,12 +17,28 @@ OPTIONS = [(group, path) for group, files in groups().items() for path in files]
 
 
 def test_all_files_are_seen():
-    assert len(FILES) == 18 and len(OPTIONS) == len(FILES) - 4
+    assert len(FILES) == 28 and len(OPTIONS) == len(FILES) - 6
 
 
 @pytest.mark.parametrize(("group", "path"), OPTIONS, ids=[f"{group}={path.stem}" for group, path in OPTIONS])
 def test_every_option_composes_and_binds(group, path):
-    check_config(load_run_config(resolve(composed("train", [f"{group}={path.stem}"]))))
+    config = load_run_config(resolve(composed("train", [f"{group}={path.stem}"])))
+    if path.stem == "alexnet":
+        with pytest.raises(UserError, match="model=alexnet needs images of at least 63x63 pixels"):
+            check_config(config)
+    else:
+        check_config(config)
+
+
+def test_import_has_the_keys_of_train():
+    """Its config is a training config with two keys of its own."""
+    keys = [dict(documented(conf_dir() / f"{verb}.yaml")) for verb in ("train", "import")]
+    assert keys[0].pop("resume") and keys[1].pop("file") and keys[1].pop("out")
+    assert keys[0] == keys[1]
+    config = composed("import", ["file=a", "out=b"])
+    assert {key: value for key, value in resolve(config).items() if key not in ("file", "out")} == {
+        key: value for key, value in resolve(composed("train", [])).items() if key != "resume"
+    }
 
 
 @pytest.mark.parametrize(("group", "path"), OPTIONS, ids=[f"{group}={path.stem}" for group, path in OPTIONS])

@@ -10,9 +10,14 @@ from splitmix.binding import nearest
 VERBS = {
     "train": "train a federation, then test it at every width",
     "test": "test customised models of a finished run, without retraining",
+    "profile": "MACs, parameters, bytes per round and latency by width",
+    "import": "turn a checkpoint of the authors' code into a run folder",
     "benchmark": "time fixed workloads on this machine",
     "list": "print what there is to choose: datasets, algorithms, models, …",
 }
+
+MODULES = {"import": "import_"}
+"""Where a verb is a word of Python's."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -27,5 +32,5 @@ def main(argv: list[str] | None = None) -> int:
     if verb not in VERBS:
         print(f"splitmix: unknown verb {verb}{nearest(verb, VERBS)}; verbs: {', '.join(VERBS)}", file=sys.stderr)
         return 2
-    code: int = import_module(f"splitmix.commands.{verb}").main(rest)
+    code: int = import_module(f"splitmix.commands.{MODULES.get(verb, verb)}").main(rest)
     return code

@@ -189,4 +189,4 @@ class Run:
         ]
         print_table(width_table(rows))
         log.info(f"run folder: {self.folder}   (best round {best.best_round}, figure: {figure.name})")
-        log.info(f"next: splitmix test run={self.folder} test.widths=0.25")
+        log.info(f"next: splitmix test run={self.folder} test.widths={self.widths[0]:g}")

@@ -70,6 +70,27 @@ def accuracy_table(rows: Sequence[TestRow]) -> Table:
     return table
 
 
+def profile_table(rows: Sequence[Mapping[str, Any]], batch_size: int) -> Table:
+    """What customised models and clients cost, by width (rows of `splitmix.evaluation.profile`)."""
+    table = _table(
+        "MACs, parameters, latency: the model of the width. Bytes (each way, per round) and MACs of a training step:"
+        " a client whose budget is the width."
+    )
+    latency = f"latency of {batch_size}"
+    for name in ("width", "MACs/image", "parameters", latency, "bytes/round", "MACs/training step"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(
+            f"×{row['width']:g}",
+            quantity(row["macs"]),
+            quantity(row["params"]),
+            f"{1000 * row['latency_s']:.2f} ms",
+            quantity(row["bytes_per_round"], "B"),
+            quantity(row["training_macs"]),
+        )
+    return table
+
+
 def benchmark_table(workloads: Mapping[str, Mapping[str, Any]]) -> Table:
     """Seconds of a round by phase, packed and one lane at a time (records of `splitmix.federation.benchmark`)."""
     table = _table("Seconds of a round (medians). Share: of the rate of a large matrix product on the same threads.")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from splitmix.algorithms.averaging import average_rows
-from splitmix.algorithms.base import Problem, Update, Work
+from splitmix.algorithms.base import Problem, ServerState, Update, Work
 from splitmix.algorithms.splitmix import SplitMix
 from splitmix.errors import UserError
 from splitmix.federation.budgets import Groups
@@ -55,7 +55,8 @@ def test_averaging_is_weighted_per_row_and_keeps_what_nobody_trained():
         Update(Work(1, spec, (1,)), 1.0, {"w": torch.tensor([[40.0]])}),
     ]
     # Row 1: (3 * 20 + 1 * 40) / 4 = 25.
-    assert average_rows(server, iter(updates))["w"].tolist() == [[10.0], [25.0], [3.0]]
+    merged = average_rows(ServerState(method(), 0, server), iter(updates))
+    assert merged.tensors["w"].tolist() == [[10.0], [25.0], [3.0]] and merged.round == 1
 
 
 def test_batch_counters_come_from_the_last_client_and_are_zero_where_nobody_trained():
@@ -65,7 +66,9 @@ def test_batch_counters_come_from_the_last_client_and_are_zero_where_nobody_trai
         Update(Work(c, spec, (0,)), 1.0, {"w": torch.ones(1, 1), "bn.num_batches_tracked": torch.tensor([n])})
         for c, n in enumerate([9, 11])
     ]
-    assert average_rows(server, updates)["bn.num_batches_tracked"].tolist() == [11, 0]
+    for order in (updates, updates[::-1]):
+        merged = average_rows(ServerState(method(), 0, server), order).tensors
+        assert merged["bn.num_batches_tracked"].tolist() == [11, 0]
 
 
 def test_one_full_width_base_model_is_plain_federated_averaging(federation):

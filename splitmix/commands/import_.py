@@ -1,0 +1,27 @@
+"""`splitmix import`: a checkpoint of the method authors' code becomes a run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from splitmix.commands.application import log, run_application
+from splitmix.config import load_run_config, resolve
+
+
+def main(argv: list[str]) -> int:
+    """Run the verb; returns the exit code."""
+    return run_application("import", argv, import_)
+
+
+def import_(cfg: DictConfig) -> None:
+    """Import the checkpoint that the config names."""
+    resolved = resolve(cfg)
+    file, out = Path(str(resolved.pop("file"))), Path(str(resolved.pop("out")))
+    config = load_run_config(resolved)
+    from splitmix.federation.import_reference import import_reference
+
+    state = import_reference(config, {**resolved, "resume": None}, file, out)
+    log.info(f"{out}: {state.method.name} after {state.round} rounds, from {file}")
+    log.info(f"next: splitmix test run={out}")

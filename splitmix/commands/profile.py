@@ -1,0 +1,61 @@
+"""`splitmix profile`: MACs, parameters, bytes per round and latency by width."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from splitmix.binding import bind, convert, nearest
+from splitmix.commands.application import log, run_application
+from splitmix.config import TestSettings, resolve
+from splitmix.errors import UserError
+
+GROUPS = ("dataset", "budget", "algorithm", "model", "engine")
+KEYS = (*GROUPS, "widths", "batch_size", "repeats", "image_size", "clients_per_domain", "out")
+
+
+def main(argv: list[str]) -> int:
+    """Run the verb; returns the exit code."""
+    return run_application("profile", argv, profile)
+
+
+def profile(cfg: DictConfig) -> None:
+    """Profile the method that the config names."""
+    values = resolve(cfg)
+    for key in values:
+        if key not in KEYS:
+            raise UserError(f"unknown key {key}{nearest(key, KEYS)}; known: {', '.join(KEYS)}")
+    for key, low in (("image_size", 1), ("batch_size", 2), ("repeats", 1), ("clients_per_domain", 1)):
+        if (key, values[key]) != ("image_size", None) and (not isinstance(values[key], int) or values[key] < low):
+            raise UserError(f"{key}={values[key]}: give a whole number of at least {low}")
+    out = None if values["out"] is None else Path(str(values["out"]))
+    if out is not None and not out.parent.is_dir():
+        raise UserError(f"out={out}: the folder {out.parent} does not exist")
+    dataset, budget, algorithm, model, engine = (bind(values[key], key) for key in GROUPS)
+    wanted = TestSettings(widths=convert(values["widths"], tuple[float, ...] | str, "widths"))
+    if isinstance(wanted.widths, str) and wanted.widths != "auto":
+        raise UserError(f"widths={wanted.widths}: give a number, a list of numbers, or auto")
+    dataset.check()
+    engine.check()
+    import torch
+
+    from splitmix.algorithms.base import Problem
+    from splitmix.evaluation.profile import profile
+    from splitmix.files import write_atomically
+    from splitmix.reporting.tables import print_table, profile_table
+
+    budgets = budget.assign(values["clients_per_domain"], len(dataset.domains), 0)
+    channels, height, breadth = dataset.input_shape
+    shape = (channels, values["image_size"] or height, values["image_size"] or breadth)
+    method = algorithm.bind(model, Problem(shape, len(dataset.classes), budgets, listed=budget.listed()))
+    widths = wanted.widths_or(method.widths)
+    method.mix_groups({}, widths)
+    torch.set_num_threads(engine.cpu_threads)
+    rows = [asdict(row) for row in profile(method, widths, values["batch_size"], values["repeats"])]
+    print_table(profile_table(rows, values["batch_size"]))
+    if out is not None:
+        write_atomically(out, lambda file: file.write(json.dumps(rows, indent=1).encode()))
+        log.info(f"written to {out}")
