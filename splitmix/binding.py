@@ -15,8 +15,8 @@ from splitmix.errors import UserError
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
-    """` (did you mean …?)` for the choice closest to `word`, or nothing if none is close."""
-    close = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
+    """` (did you mean …?)` for another choice close to `word`, or nothing if none is."""
+    close = difflib.get_close_matches(word, [choice for choice in choices if choice != word], n=1, cutoff=0.5)
     return f" (did you mean {close[0]}?)" if close else ""
 
 

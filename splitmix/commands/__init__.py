@@ -10,6 +10,7 @@ from splitmix.binding import nearest
 VERBS = {
     "train": "train a federation, then test it at every width",
     "test": "test customised models of a finished run, without retraining",
+    "report": "tables over many runs",
     "profile": "MACs, parameters, bytes per round and latency by width",
     "import": "turn a checkpoint of the authors' code into a run folder",
     "benchmark": "time fixed workloads on this machine",

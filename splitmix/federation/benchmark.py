@@ -16,12 +16,13 @@ from typing import Any
 import torch
 
 import splitmix
-from splitmix.algorithms.splitmix import SplitMix
+from splitmix.algorithms.fedavg import FedAvg
+from splitmix.algorithms.sheterofl import SHeteroFL
 from splitmix.data.dataset import Dataset
 from splitmix.evaluation.cost import lane_cost
-from splitmix.federation.budgets import Groups
 from splitmix.federation.engine_settings import EngineSettings
 from splitmix.federation.federation import Federation
+from splitmix.models.preresnet18 import PreResNet18
 
 PHASES = ("data", "train", "merge", "evaluate")
 TRAIN_PASSES = 3
@@ -51,7 +52,16 @@ WORKLOADS = {
     ),
     "fedavg": Workload(
         "federated averaging of one model of width 0.125: 50 clients, 111 images each, training and merge only",
-        {"algorithm": SplitMix(rescale_init=False, rescale_layer=False), "budget": Groups("8")},
+        {"algorithm": FedAvg(width=0.125)},
+    ),
+    "sheterofl": Workload(
+        "SHeteroFL round: 50 clients, 111 images each, all widths up to the budget, then 4 widths validated",
+        {"algorithm": SHeteroFL()},
+        widths=(0.125, 0.25, 0.5, 1.0),
+    ),
+    "preresnet18": Workload(
+        "Split-Mix round of PreResNet-18 on 28x28 images: 10 clients, 111 images each, training and merge only",
+        {"model": PreResNet18(), "clients_per_domain": 2, "train_fraction": 0.2},
     ),
 }
 
@@ -64,11 +74,13 @@ class Timing:
         engine: settings and what `auto` chose.
         seconds: by phase.
         flops: floating-point operations of a round, training and evaluation.
+        lane_steps: optimizer steps of single lanes in a round.
     """
 
     engine: dict[str, Any]
     seconds: dict[str, float]
     flops: float
+    lane_steps: int
 
     @property
     def total(self) -> float:
@@ -137,13 +149,21 @@ class Timed:
     def timing(self) -> Timing:
         """Medians over all rounds but the first."""
         seconds = {phase: median(row[phase] for row in self.seconds[1:]) for phase in PHASES}
-        return Timing({**asdict(self.settings), "chosen": self.federation.engine.chosen}, seconds, self.flops())
+        engine = {**asdict(self.settings), "chosen": self.federation.engine.chosen}
+        return Timing(engine, seconds, self.flops(), self.lane_steps())
+
+    def lane_steps(self) -> int:
+        """Optimizer steps of single lanes in a round."""
+        works = self.federation.method.plan(self.state, range(len(self.federation.clients)), 0)
+        return sum(len(work.rows) * len(self.federation.batches(work.client, 0)) for work in works)
 
     def flops(self) -> float:
         """Floating-point operations of a round, two per multiply-accumulate."""
         clients, method = self.federation.clients, self.federation.method
-        works = method.plan(self.state, range(len(clients)), 0)
-        trained = sum(len(work.rows) * len(clients[work.client].train) * lane_cost(work.spec)[0] for work in works)
+        trained = 0.0
+        for client, budget in zip(clients, self.federation.budgets, strict=True):
+            load = sum(lane_cost(spec)[0] * times for spec, times in method.training_load(budget))
+            trained += len(client.train) * load
         evaluated = 0.0
         if self.workload.widths:
             images = sum(len(client.val) for client in clients)
@@ -177,6 +197,7 @@ def described(timing: Timing, rate: float) -> dict[str, Any]:
         "engine": timing.engine,
         "seconds": {**timing.seconds, "total": timing.total},
         "flops_per_s": achieved,
+        "lane_steps_per_s": timing.lane_steps / (timing.seconds["data"] + timing.seconds["train"]),
         "share_of_matrix_rate": achieved / rate,
     }
 

@@ -70,6 +70,17 @@ def accuracy_table(rows: Sequence[TestRow]) -> Table:
     return table
 
 
+def text_table(rows: Sequence[Sequence[str]], caption: str) -> Table:
+    """A table of ready text: its first row is the header, its first column stands left."""
+    table = _table(caption)
+    header, *body = rows
+    for number, name in enumerate(header):
+        table.add_column(name, justify="right" if number else "left")
+    for row in body:
+        table.add_row(*row)
+    return table
+
+
 def profile_table(rows: Sequence[Mapping[str, Any]], batch_size: int) -> Table:
     """What customised models and clients cost, by width (rows of `splitmix.evaluation.profile`)."""
     table = _table(
@@ -95,7 +106,7 @@ def benchmark_table(workloads: Mapping[str, Mapping[str, Any]]) -> Table:
     """Seconds of a round by phase, packed and one lane at a time (records of `splitmix.federation.benchmark`)."""
     table = _table("Seconds of a round (medians). Share: of the rate of a large matrix product on the same threads.")
     phases = ("data", "train", "merge", "evaluate", "total")
-    for name in ("workload", "path", *phases, "speed-up", "FLOP/s", "share"):
+    for name in ("workload", "path", *phases, "speed-up", "lane steps/s", "share"):
         table.add_column(name, justify="left" if name in ("workload", "path") else "right")
     for name, timed in workloads.items():
         for path in ("one_lane", "packed"):
@@ -104,7 +115,7 @@ def benchmark_table(workloads: Mapping[str, Mapping[str, Any]]) -> Table:
             gain = f"{timed['speedup']:.2f}" if path == "packed" else ""
             words = path.replace("_", " ")
             table.add_row(
-                name, words, *seconds, gain, quantity(one["flops_per_s"]), percent(one["share_of_matrix_rate"])
+                name, words, *seconds, gain, f"{one['lane_steps_per_s']:.0f}", percent(one["share_of_matrix_rate"])
             )
     return table
 

@@ -33,6 +33,7 @@ def test_operations_are_counted_by_lanes_and_images(dataset):
     train = [len(client.train) for client in timed.federation.clients]
     val = sum(len(client.val) for client in timed.federation.clients)
     trained = sum(n * lanes for n, lanes in zip(train, (1, 2, 4, 8), strict=True))
+    assert timed.lane_steps() == 3 * (1 + 2 + 4 + 8)
     assert timed.flops() == pytest.approx(2 * macs * (3 * trained + 8 * val))
 
 
