@@ -17,13 +17,16 @@ OPTIONS = [(group, path) for group, files in groups().items() for path in files]
 
 
 def test_all_files_are_seen():
-    assert len(FILES) == 29 and len(OPTIONS) == len(FILES) - 7
+    assert len(FILES) == 37 and len(OPTIONS) == len(FILES) - 7
 
 
 @pytest.mark.parametrize(("group", "path"), OPTIONS, ids=[f"{group}={path.stem}" for group, path in OPTIONS])
 def test_every_option_composes_and_binds(group, path):
     config = load_run_config(resolve(composed("train", [f"{group}={path.stem}"])))
-    if path.stem == "alexnet":
+    if group == "dataset" and path.stem != "minidigits":
+        with pytest.raises(UserError, match=r"dataset\.root"):
+            check_config(config)
+    elif path.stem == "alexnet":
         with pytest.raises(UserError, match="model=alexnet needs images of at least 63x63 pixels"):
             check_config(config)
     else:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from splitmix.data.augmentation import Augmentation
+
 
 @dataclass(frozen=True)
 class ImageSet:
@@ -37,6 +39,8 @@ class Dataset:
         domains: domain names, in the order in which clients are dealt.
         classes: class names; labels index them.
         train, test: the two splits; both list the domains in the same order.
+        augmentation: how training images are changed in every batch; None leaves them.
+        fraction_applied: `train_fraction` has already chosen what is in `train`.
     """
 
     name: str
@@ -44,6 +48,8 @@ class Dataset:
     classes: tuple[str, ...]
     train: ImageSet
     test: ImageSet
+    augmentation: Augmentation | None = None
+    fraction_applied: bool = False
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

@@ -75,11 +75,12 @@ class MiniDigits:
                 f"dataset.domain_order is {self.domain_order!r}: give a whole number from 0 to {len(DOMAINS) - 1}"
             )
 
-    def load(self, progress: Callable[[str], None] | None = None) -> Dataset:
+    def load(self, progress: Callable[[str], None] | None = None, train_fraction: float = 1.0) -> Dataset:
         """Read the cache file, or draw the images (some seconds) and write it.
 
         Args:
             progress: called with one line for every step of the drawing; not called when the cache is good.
+            train_fraction: left to the partition.
 
         Raises:
             UserError: `domain_order` is out of range, or the cache folder cannot be written or read.

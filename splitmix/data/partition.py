@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -31,6 +31,24 @@ class ClientData:
     train: Tensor
     val: Tensor
     test: Tensor
+
+
+class Partition(Protocol):
+    """The settings of one option of the config group `partition`.
+
+    Attributes:
+        masked_loss: the loss ignores the classes absent from a batch (label-skewed clients).
+        fixed_steps: sizes differ much, so every client does equally many steps per round.
+    """
+
+    masked_loss: ClassVar[bool]
+    fixed_steps: ClassVar[bool]
+
+    def split(
+        self, dataset: Dataset, clients_per_domain: int, train_fraction: float, val_fraction: float, seed: int
+    ) -> tuple[ClientData, ...]:
+        """Every client's images, clients listed domain by domain (UserError: too few images)."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def build_federation(
     """
     check_config(config)
     return Federation(
-        config.dataset.load(say),
+        config.dataset.load(say, config.scalars.train_fraction),
         config.algorithm,
         config.model,
         partition=config.partition,

@@ -63,7 +63,7 @@ class Engine:
         self.train_set, self.test_set = self.on_device(dataset.train), self.on_device(dataset.test)
         self.batch_size = batch_size
         self.trainer = LaneTrainer(
-            fabric, method, optimizer, self.train_set.images, self.train_set.labels, seed, settings.dtype
+            fabric, method, optimizer, self.train_set, dataset.augmentation, seed, settings.dtype
         )
         self.chosen: dict[str, int] = {}
         self.shared: Tensors = {}

@@ -15,7 +15,7 @@ from torch import Tensor
 from splitmix.algorithms.base import Algorithm, Method, Problem, ServerState, Update
 from splitmix.algorithms.splitmix import SplitMix
 from splitmix.data.dataset import Dataset
-from splitmix.data.partition import ClientData, Uniform
+from splitmix.data.partition import ClientData, Partition, Uniform
 from splitmix.errors import UserError
 from splitmix.evaluation.accuracy import Accuracy
 from splitmix.evaluation.statistics import POST_PASSES
@@ -24,7 +24,7 @@ from splitmix.federation.engine import Engine
 from splitmix.federation.engine_settings import EngineSettings
 from splitmix.federation.lane_trainer import Trained
 from splitmix.federation.optimizers import SGD, Adam
-from splitmix.federation.sampling import eval_batches, participants, train_batches
+from splitmix.federation.sampling import eval_batches, fixed_batches, participants, train_batches
 from splitmix.federation.schedules import Cosine, Schedule
 from splitmix.models.digit_cnn import DigitCNN
 from splitmix.models.network import Model
@@ -80,7 +80,7 @@ class Federation:
         algorithm: Algorithm | None = None,
         model: Model | None = None,
         *,
-        partition: Uniform | None = None,
+        partition: Partition | None = None,
         budget: Groups | None = None,
         optimizer: SGD | Adam | None = None,
         schedule: Schedule | None = None,
@@ -113,11 +113,27 @@ class Federation:
         )
         self.method: Method = (algorithm or SplitMix()).bind(model or DigitCNN(), self.problem)
         self.clients: tuple[ClientData, ...] = partition.split(
-            dataset, clients_per_domain, train_fraction, val_fraction, seed
+            dataset, clients_per_domain, 1.0 if dataset.fraction_applied else train_fraction, val_fraction, seed
         )
+        self.fixed_steps = self.equal_steps() if partition.fixed_steps else None
         engine = engine or EngineSettings()
         self.fabric = engine.fabric(loggers)
         self.engine = Engine(engine, self.fabric, self.method, self.optimizer, dataset, batch_size, seed)
+
+    def equal_steps(self) -> int:
+        """Steps of every client per round where sizes differ: the mean number of full batches (METHOD).
+
+        Raises:
+            UserError: a client with less than one batch.
+        """
+        for client in self.clients:
+            if len(client.train) < self.batch_size:
+                raise UserError(
+                    f"batch_size={self.batch_size}: client {client.id} has {len(client.train)} training images, less"
+                    " than a batch; lower batch_size or raise partition.min_samples"
+                )
+        full = [len(client.train) // self.batch_size for client in self.clients]
+        return self.local_epochs * int(mean(full))
 
     def initial_state(self) -> ServerState:
         """The server before the first round."""
@@ -177,6 +193,8 @@ class Federation:
     def batches(self, client: int, round_index: int) -> list[Tensor]:
         """The batches that a client trains on in a round."""
         generator = rng(self.seed, "batches", round_index, client)
+        if self.fixed_steps is not None:
+            return fixed_batches(self.clients[client].train, self.batch_size, self.fixed_steps, generator)
         return train_batches(self.clients[client].train, self.batch_size, self.local_epochs, generator)
 
     def refuse_nan(self, round_index: int, trained: Trained) -> None:

@@ -11,7 +11,8 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from splitmix.algorithms.base import Method, ServerState, Streams, Update
-from splitmix.data.dataset import to_float
+from splitmix.data.augmentation import Augmentation, augment
+from splitmix.data.dataset import ImageSet, to_float
 from splitmix.federation.client import ClientModule
 from splitmix.federation.optimizers import SGD, Adam
 from splitmix.federation.packing import Pack
@@ -61,7 +62,8 @@ class LaneTrainer:
         fabric: device and precision.
         method: the client objective and the meaning of lanes.
         optimizer: settings of the local optimizer; it must work element by element.
-        images, labels: the training set on the device, uint8 `[n, c, h, w]` and int64 `[n]`.
+        train: the training set, on the device.
+        augmentation: how its images are changed in every batch.
         seed: of the lanes' own randomness.
         dtype: of parameters and images.
     """
@@ -71,8 +73,8 @@ class LaneTrainer:
         fabric: Fabric,
         method: Method,
         optimizer: SGD | Adam,
-        images: Tensor,
-        labels: Tensor,
+        train: ImageSet,
+        augmentation: Augmentation | None = None,
         seed: int = 0,
         dtype: torch.dtype = torch.float32,
     ):
@@ -81,8 +83,8 @@ class LaneTrainer:
         self.dtype = dtype
         self.method = method
         self.optimizer = optimizer
-        self.images = images
-        self.labels = labels
+        self.images, self.labels = train.images, train.labels
+        self.augmentation = augmentation
         self.benches: dict[tuple[NetworkSpec, int], Bench] = {}
 
     def train(self, state: ServerState, pack: Pack, lr: float) -> PackResult:
@@ -95,22 +97,28 @@ class LaneTrainer:
         losses = torch.zeros(len(pack.lanes), device=device)
         correct = torch.zeros(len(pack.lanes), device=device)
         streams = [rng(self.seed, "objective", state.round, lane.client, lane.row) for lane in pack.lanes]
+        # Lanes of a client see the same augmented images, wherever they are packed.
+        seeing = pack.lanes[:1] if pack.shared else pack.lanes
+        drawers = [rng(self.seed, "augmentation", state.round, lane.client) for lane in seeing]
         data_s = 0.0
         steps = list(pack.steps())
         # One transfer for all steps: nothing in the loop waits for the device.
         rows = torch.cat([step.rows.flatten() for step in steps]).to(device, non_blocking=True)
         for step, wanted in zip(steps, rows.split([step.rows.numel() for step in steps]), strict=True):
             part = bench.part(step.low, step.high)
-            result = self.step(part, wanted.view(step.rows.shape), step.number, streams[step.low : step.high])
+            own = drawers if pack.shared else drawers[step.low : step.high]
+            result = self.step(part, wanted.view(step.rows.shape), step.number, streams[step.low : step.high], own)
             data_s += result["data_s"]
             losses[step.low : step.high] += result["losses"] * step.rows.shape[-1]
             correct[step.low : step.high] += result["accuracy"] * step.rows.shape[-1]
         return PackResult(bench.tensors, losses, correct, data_s)
 
-    def step(self, part: Part, rows: Tensor, number: int, streams: Streams | None = None) -> dict[str, Any]:
+    def step(
+        self, part: Part, rows: Tensor, number: int, streams: Streams | None = None, drawers: Streams = ()
+    ) -> dict[str, Any]:
         """One optimizer step of a part: what `ClientModule.training_step` returns, and the seconds of gathering."""
         start = perf_counter()
-        batch = self.gather(rows)
+        batch = self.gather(rows, drawers)
         data_s = perf_counter() - start
         part.optimizer.zero_grad(set_to_none=True)
         with self.fabric.autocast():
@@ -119,11 +127,17 @@ class LaneTrainer:
         part.step(number)
         return {**result, "data_s": data_s}
 
-    def gather(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Float images and labels of a step: shared for `[n]`, side by side in the channels for `[lanes, n]`."""
-        images = self.images[rows]
+    def gather(self, rows: Tensor, drawers: Streams = ()) -> tuple[Tensor, Tensor]:
+        """Float images and labels of a step: shared for `[n]`, side by side in the channels for `[lanes, n]`.
+
+        Args:
+            drawers: randomness of augmentation, one for each batch; none leaves the images as they are.
+        """
+        images = self.images[rows.flatten()]
+        if self.augmentation is not None and drawers:
+            images = augment(images, self.augmentation, drawers)
         if rows.dim() == 2:
-            images = fold_lanes(images)
+            images = fold_lanes(images.unflatten(0, rows.shape))
         return to_float(images, self.dtype), self.labels[rows]
 
     def bench(self, spec: NetworkSpec, lanes: int) -> Bench:

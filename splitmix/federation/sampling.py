@@ -31,6 +31,19 @@ def train_batches(rows: Tensor, batch_size: int, epochs: int, generator: np.rand
     return batches
 
 
+def fixed_batches(rows: Tensor, batch_size: int, steps: int, generator: np.random.Generator) -> list[Tensor]:
+    """Exactly `steps` full batches: the client's images over and over, reshuffled at each pass, the rest dropped.
+
+    Args:
+        rows: int64 `[n]`, the client's training rows, at least `batch_size` of them.
+    """
+    batches: list[Tensor] = []
+    while len(batches) < steps:
+        shuffled = rows[torch.from_numpy(generator.permutation(len(rows)))]
+        batches += [batch for batch in shuffled.split(batch_size) if len(batch) == batch_size]
+    return batches[:steps]
+
+
 def eval_batches(rows: Tensor, batch_size: int) -> list[Tensor]:
     """`rows` in order, in batches of `batch_size`; a lone last image joins the batch before it, for the same reason."""
     batches = list(rows.split(batch_size))

@@ -56,8 +56,10 @@ EQUAL = {
 @pytest.mark.parametrize("name", EQUAL)
 def test_limit_cases(federation, name):
     one, two, budgets = EQUAL[name]
+    rounds = 2 if "roll" in name else 1
     (first, metrics), (second, others) = (
-        after(federation(algorithm, budget=Groups(budgets), engine=EXACT)) for algorithm in (one, two)
+        after(federation(algorithm, budget=Groups(budgets), engine=EXACT, clients_per_domain=1), rounds)
+        for algorithm in (one, two)
     )
     assert first.tensors.keys() == second.tensors.keys()
     for key, value in first.tensors.items():
@@ -142,10 +144,10 @@ def test_the_window_rolls_and_keeps_layers_in_step():
 
 
 def test_after_enough_rounds_every_channel_has_been_trained_by_the_narrowest_client():
-    method = bound(FedRolex(), (0.125, 1.0))
+    method = bound(FedRolex(), (0.125, 0.25))
     state = method.initial_state(0)
     work = method.plan(state, [0], 0)[0]
-    for number in range(64):
+    for number in range(16):
         state = replace(state, round=number)
         zeros = {name: torch.zeros_like(value) for name, value in method.extract(state, work).items()}
         state = method.merge(state, [Update(work, 1.0, zeros)])

@@ -1,0 +1,70 @@
+"""Training-time augmentation of whole batches: every pixel of an augmented image is a pixel of its source, or black."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Augmentation(Protocol):
+    """Where each pixel of a batch comes from."""
+
+    def sources(self, n: int, height: int, width: int, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Rows and columns of the source pixels, int64 `[n, height, width]` each; outside the image means black."""
+        ...
+
+
+@dataclass(frozen=True)
+class CropFlip:
+    """A random crop of the image padded with `padding` black pixels on every side, then a horizontal flip by lot."""
+
+    padding: int = 4
+
+    def sources(self, n: int, height: int, width: int, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+        offsets = torch.from_numpy(generator.integers(-self.padding, self.padding + 1, (2, n, 1)))
+        flip = torch.from_numpy(generator.integers(0, 2, (n, 1)).astype(bool))
+        rows = offsets[0] + torch.arange(height)
+        columns = offsets[1] + torch.where(flip, torch.arange(width - 1, -1, -1), torch.arange(width))
+        return rows.unsqueeze(2).expand(n, height, width), columns.unsqueeze(1).expand(n, height, width)
+
+
+@dataclass(frozen=True)
+class FlipRotate:
+    """A horizontal flip by lot, then a rotation by up to `degrees` either way about the middle: nearest pixel."""
+
+    degrees: float = 30.0
+
+    def sources(self, n: int, height: int, width: int, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+        flip = torch.from_numpy(generator.integers(0, 2, (n, 1, 1)).astype(bool))
+        angle = torch.from_numpy(generator.uniform(-self.degrees, self.degrees, (n, 1, 1)).astype(np.float32))
+        cos, sin = torch.cos(angle * math.pi / 180), torch.sin(angle * math.pi / 180)
+        y = (torch.arange(height) - (height - 1) / 2).view(1, -1, 1)
+        x = (torch.arange(width) - (width - 1) / 2).view(1, 1, -1)
+        # A positive angle turns counter-clockwise, as in PIL.
+        columns = torch.round(cos * x - sin * y + (width - 1) / 2).long()
+        rows = torch.round(sin * x + cos * y + (height - 1) / 2).long()
+        return rows, torch.where(flip, width - 1 - columns, columns)
+
+
+def augment(images: Tensor, augmentation: Augmentation, generators: Sequence[np.random.Generator]) -> Tensor:
+    """Augment images `[n, channels, height, width]`, uint8 or float, each with draws of its own.
+
+    Args:
+        generators: the only sources of randomness, one for each equal share of the images, in order; equal generators
+            give equal images on every device.
+    """
+    n, channels, height, width = images.shape
+    drawn = [augmentation.sources(n // len(generators), height, width, generator) for generator in generators]
+    rows, columns = torch.cat([rows for rows, _ in drawn]), torch.cat([columns for _, columns in drawn])
+    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    # One black pixel more, to which everything outside points.
+    index = torch.where(inside, rows * width + columns, height * width).view(n, 1, -1).to(images.device)
+    black = images.new_zeros(n, channels, 1)
+    flat = torch.cat([images.reshape(n, channels, -1), black], 2)
+    return flat.gather(2, index.expand(n, channels, -1)).view(n, channels, height, width)

@@ -1,0 +1,72 @@
+"""What datasets on disk share: domain order, assembling splits, checks of arrays, and the message of missing data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from splitmix.data.dataset import ImageSet
+from splitmix.errors import UserError
+
+Pixels = NDArray[np.uint8]
+
+
+def rotated(names: Sequence[str], domain_order: int) -> tuple[str, ...]:
+    """The base order of domains, rotated left; UserError for an order that does not exist."""
+    if not 0 <= domain_order < len(names):
+        raise UserError(f"dataset.domain_order={domain_order}: give a number from 0 to {len(names) - 1}")
+    return (*names[domain_order:], *names[:domain_order])
+
+
+def require_folder(root: str | None, needed: Sequence[str], mend: str) -> Path:
+    """The data's folder, which holds what is needed; UserError says what is missing and how to get it."""
+    if not root:
+        raise UserError(f"dataset.root is not set: {mend}")
+    folder = Path(root).expanduser()
+    for name in needed:
+        if not (folder / name).exists():
+            raise UserError(f"dataset.root={root}: {folder / name} is missing; {mend}")
+    return folder
+
+
+def check_arrays(path: Path, images: Any, labels: Any, shape: tuple[int, ...], classes: int) -> tuple[Pixels, Any]:
+    """Images uint8 `[n, *shape]` and labels int64 `[n]` of a file; UserError names the file and what is wrong."""
+    labels = np.asarray(labels)
+    if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.shape[1:] != shape:
+        got = f"{images.dtype} {list(images.shape)}" if isinstance(images, np.ndarray) else type(images).__name__
+        raise UserError(f"{path}: images must be uint8 [n, {', '.join(map(str, shape))}], found {got}")
+    if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) != len(images):
+        raise UserError(f"{path}: {len(images)} images, but labels of shape {list(labels.shape)} ({labels.dtype})")
+    if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
+        raise UserError(f"{path}: labels must lie from 0 to {classes - 1}, found {labels.min()} to {labels.max()}")
+    return images, labels.astype(np.int64)
+
+
+def mapped_sets(pixels: Pixels, labels: Mapping[tuple[str, str], Sequence[int]]) -> tuple[ImageSet, ImageSet]:
+    """Train and test set over one array of images, without copying it.
+
+    Args:
+        pixels: uint8 `[n, 3, h, w]`, all train images domain after domain, then all test images.
+        labels: by split (`train` before `test`) and domain, in that order.
+    """
+    sets, start = [], 0
+    for split in ("train", "test"):
+        parts = [np.asarray(values, np.int64) for (name, _), values in labels.items() if name == split]
+        counts = tuple(len(values) for values in parts)
+        images = torch.from_numpy(pixels[start : start + sum(counts)])
+        sets.append(ImageSet(images, torch.from_numpy(np.concatenate(parts)), counts))
+        start += sum(counts)
+    return sets[0], sets[1]
+
+
+def image_set(parts: Sequence[tuple[Pixels, Any]]) -> ImageSet:
+    """One split from the images `[n, 3, h, w]` and labels of every domain, in order; the parts are not kept."""
+    counts = tuple(len(labels) for _, labels in parts)
+    images = np.concatenate([pixels for pixels, _ in parts]) if len(parts) > 1 else parts[0][0]
+    labels = np.concatenate([values for _, values in parts])
+    return ImageSet(torch.from_numpy(images), torch.from_numpy(labels), counts)
