@@ -10,6 +10,10 @@ from splitmix.binding import nearest
 VERBS = {
     "train": "train a federation, then test it at every width",
     "test": "test customised models of a finished run, without retraining",
+    "data-list": "the datasets, and whether their files are there",
+    "data-prepare": "fetch a dataset, or unpack its archives",
+    "data-check": "read all of a dataset: what is there, what is wrong",
+    "data-show": "draw samples of a dataset and its clients",
     "report": "tables over many runs",
     "profile": "MACs, parameters, bytes per round and latency by width",
     "import": "turn a checkpoint of the authors' code into a run folder",
@@ -17,8 +21,7 @@ VERBS = {
     "list": "print what there is to choose: datasets, algorithms, models, …",
 }
 
-MODULES = {"import": "import_"}
-"""Where a verb is a word of Python's."""
+MODULES = {"import": "import_"}  # where a verb is a word of Python's
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -26,12 +29,13 @@ def main(argv: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print("Split-Mix federated learning\n\nusage: splitmix <verb> key=value …\n")
-        print("\n".join(f"  {verb:<10} {what}" for verb, what in VERBS.items()))
+        print("\n".join(f"  {verb:<12} {what}" for verb, what in VERBS.items()))
         print("\nsplitmix <verb> --help explains its groups and keys.")
         return 0
     verb, *rest = arguments
     if verb not in VERBS:
         print(f"splitmix: unknown verb {verb}{nearest(verb, VERBS)}; verbs: {', '.join(VERBS)}", file=sys.stderr)
         return 2
-    code: int = import_module(f"splitmix.commands.{MODULES.get(verb, verb)}").main(rest)
+    module = MODULES.get(verb, verb.replace("-", "_"))
+    code: int = import_module(f"splitmix.commands.{module}").main(rest)
     return code

@@ -31,11 +31,12 @@ def benchmark(cfg: DictConfig) -> None:
     engine.check()
     from splitmix.data.minidigits import MiniDigits
     from splitmix.federation.benchmark import WORKLOADS, benchmark, memory
+    from splitmix.federation.benchmark_data import data_times
     from splitmix.federation.benchmark_layers import layer_times
     from splitmix.files import write_atomically
     from splitmix.reporting.tables import benchmark_table, print_table, quantity
 
-    chosen, choices = values["benchmark"], [*WORKLOADS, "all", "layers", "memory"]
+    chosen, choices = values["benchmark"], [*WORKLOADS, "all", "layers", "data", "memory"]
     if chosen not in choices:
         raise UserError(f"benchmark={chosen}: no such workload{nearest(str(chosen), choices)}; {', '.join(choices)}")
     for key in ("repeats", "rounds"):
@@ -47,6 +48,8 @@ def benchmark(cfg: DictConfig) -> None:
     record: dict[str, Any]
     if chosen == "layers":
         record = {"layers": layer_times(log.info)}
+    elif chosen == "data":
+        record = {"data": data_times(log.info)}
     elif chosen == "memory":
         record = {"memory": {}}
         for number, resident in memory(MiniDigits().load(log.info), engine, values["rounds"]):

@@ -16,7 +16,7 @@ class Augmentation(Protocol):
     """Where each pixel of a batch comes from."""
 
     def sources(self, n: int, height: int, width: int, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Rows and columns of the source pixels, int64 `[n, height, width]` each; outside the image means black."""
+        """Rows and columns of the source pixels, int64, broadcastable to `[n, height, width]`; outside means black."""
         ...
 
 
@@ -31,7 +31,7 @@ class CropFlip:
         flip = torch.from_numpy(generator.integers(0, 2, (n, 1)).astype(bool))
         rows = offsets[0] + torch.arange(height)
         columns = offsets[1] + torch.where(flip, torch.arange(width - 1, -1, -1), torch.arange(width))
-        return rows.unsqueeze(2).expand(n, height, width), columns.unsqueeze(1).expand(n, height, width)
+        return rows.unsqueeze(2), columns.unsqueeze(1)
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,10 @@ def augment(images: Tensor, augmentation: Augmentation, generators: Sequence[np.
     n, channels, height, width = images.shape
     drawn = [augmentation.sources(n // len(generators), height, width, generator) for generator in generators]
     rows, columns = torch.cat([rows for rows, _ in drawn]), torch.cat([columns for _, columns in drawn])
-    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
-    # One black pixel more, to which everything outside points.
-    index = torch.where(inside, rows * width + columns, height * width).view(n, 1, -1).to(images.device)
-    black = images.new_zeros(n, channels, 1)
-    flat = torch.cat([images.reshape(n, channels, -1), black], 2)
-    return flat.gather(2, index.expand(n, channels, -1)).view(n, channels, height, width)
+    # A frame of one black pixel, to which everything outside points.
+    index = (rows.clamp(-1, height) + 1) * (width + 2) + 1 + columns.clamp(-1, width)
+    index = index.view(n, 1, -1).to(images.device)
+    framed = images.new_zeros(n, channels, height + 2, width + 2)
+    framed[:, :, 1:-1, 1:-1] = images
+    picked = framed.flatten(2).gather(2, index.expand(n, channels, -1))
+    return picked.view(n, channels, height, width)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -52,6 +53,30 @@ class CIFAR10:
         nested = Path(self.root or "").expanduser() / "cifar10" / FOLDER
         root = str(nested) if self.root and nested.is_dir() else self.root and str(Path(self.root) / FOLDER)
         return require_folder(root, [*TRAIN, *TEST], "run: splitmix data-prepare dataset=cifar10")
+
+    def prepare(self, archives: Sequence[Path], say: Callable[[str], None]) -> None:
+        """Download the archive through torchvision, which checks it, unless the files are there already.
+
+        Raises:
+            UserError: the download failed.
+        """
+        from torchvision import datasets
+        from torchvision.datasets.utils import download_and_extract_archive
+
+        with suppress(UserError):
+            self.check()
+            say(f"CIFAR-10 is at {self.folder()}")
+            return
+        root = Path(str(self.root)).expanduser()
+        known = datasets.CIFAR10
+        try:
+            download_and_extract_archive(known.url, str(root), filename=known.filename, md5=known.tgz_md5)
+        except (OSError, RuntimeError, EOFError) as error:
+            raise UserError(
+                f"dataset.root={self.root}: the download of {known.url} failed ({' '.join(str(error).split())[:80]});"
+                f" unpack {known.filename} there by hand"
+            ) from None
+        self.check()
 
     def load(self, say: Callable[[str], None] | None = None, train_fraction: float = 1.0) -> Dataset:
         """Read all batch files.

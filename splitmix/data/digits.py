@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from PIL import Image
 
+from splitmix.data.archives import below, unpack
 from splitmix.data.dataset import Dataset
 from splitmix.data.safe_pickle import read_pickle
 from splitmix.data.sources import Pixels, check_arrays, image_set, require_folder, rotated
@@ -52,6 +53,15 @@ class Digits:
     def folder(self, needed: tuple[str, ...]) -> Path:
         mend = f"fetch {ARCHIVE} of FedBN, then: splitmix data-prepare dataset=digits archive={ARCHIVE}"
         return require_folder(self.root, needed, mend)
+
+    def prepare(self, archives: Sequence[Path], say: Callable[[str], None]) -> None:
+        """Unpack FedBN's archive into the root (UserError: none given, or damaged)."""
+        if not archives:
+            self.check()
+        for archive in archives:
+            count = unpack(archive, Path(str(self.root)).expanduser(), below(tuple(SHAPES)))
+            say(f"{archive}: {count} files to {self.root}")
+        self.check()
 
     def load(self, say: Callable[[str], None] | None = None, train_fraction: float = 1.0) -> Dataset:
         """Read the training parts that the fraction picks, and the test sets.

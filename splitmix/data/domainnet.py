@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from splitmix.data.archives import below, unpack
 from splitmix.data.augmentation import FlipRotate
 from splitmix.data.dataset import Dataset
 from splitmix.data.image_cache import decoded
@@ -60,6 +61,16 @@ class DomainNet:
         pictures = require_folder(self.root, self.domains, mend)
         lists = [f"DomainNet/{site}_{split}.pkl" for site in self.domains for split in ("train", "test")]
         return pictures, require_folder(self.split_root or self.root, lists, mend)
+
+    def prepare(self, archives: Sequence[Path], say: Callable[[str], None]) -> None:
+        """Unpack the domains' archives and FedBN's lists (UserError: none given, or damaged)."""
+        if not archives:
+            self.check()
+        for archive in archives:
+            pictures = unpack(archive, Path(str(self.root)).expanduser(), below(SITES))
+            lists = unpack(archive, Path(str(self.split_root or self.root)).expanduser(), below(("DomainNet",)))
+            say(f"{archive}: {pictures} pictures and {lists} lists to {self.root}")
+        self.check()
 
     def load(self, say: Callable[[str], None] | None = None, train_fraction: float = 1.0) -> Dataset:
         """Decode all pictures, or map those decoded by an earlier run.

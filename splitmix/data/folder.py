@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -81,6 +81,11 @@ class ImageFolder:
                     raise UserError(f"{place} has the class {', '.join(extra)}, which no train folder has")
         if len(self.classes) < 2:
             raise UserError(f"dataset.root={self.root}: at least two classes are needed, found {len(self.classes)}")
+
+    def prepare(self, archives: Sequence[Path], say: Callable[[str], None]) -> None:
+        """Nothing to fetch: checks the tree."""
+        self.check()
+        say(f"{self.root}: domains {', '.join(self.domains)}; classes {', '.join(self.classes)}")
 
     def load(self, say: Callable[[str], None] | None = None, train_fraction: float = 1.0) -> Dataset:
         """Decode all images, or map those decoded by an earlier run (UserError: an empty class, a damaged image)."""

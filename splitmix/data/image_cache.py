@@ -17,6 +17,7 @@ from splitmix.data.sources import Pixels
 from splitmix.errors import UserError
 from splitmix.files import cache_folder, write_atomically
 
+NAMED = 5  # damaged files that a message names
 VERSION = 1
 """Goes up when images are decoded differently."""
 
@@ -40,6 +41,14 @@ def decode(file: Path, size: int) -> Pixels:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(f"{file} is truncated or no image ({' '.join(str(error).split())}): fetch it again") from None
     return np.broadcast_to(small, (3, size, size)) if small.ndim == 2 else small.transpose(2, 0, 1)
+
+
+def attempt(file: Path, size: int) -> Pixels | UserError:
+    """`decode`, a mistake being returned: the others are looked at too."""
+    try:
+        return decode(file, size)
+    except UserError as error:
+        return error
 
 
 def decoded(
@@ -73,10 +82,17 @@ def build(path: Path, files: Sequence[Path], size: int, say: Callable[[str], Non
         pixels = np.lib.format.open_memmap(beside, "w+", np.uint8, (len(files), 3, size, size))
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding leaves Python's lock
             step = max(len(files) // 10, 1)
-            for number, image in enumerate(pool.map(lambda file: decode(file, size), files)):
-                pixels[number] = image
+            damaged: list[str] = []
+            for number, image in enumerate(pool.map(lambda file: attempt(file, size), files)):
+                if isinstance(image, UserError):
+                    damaged.append(str(image))
+                else:
+                    pixels[number] = image
                 if say is not None and (number + 1) % step == 0:
                     say(f"decoding images: {number + 1} of {len(files)}")
+        if damaged:
+            more = f"; and {len(damaged) - NAMED} more" if len(damaged) > NAMED else ""
+            raise UserError("; ".join(damaged[:NAMED]) + more)
         pixels.flush()
         del pixels
         os.replace(beside, path)

@@ -11,7 +11,7 @@ import hashlib
 import io
 import os
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -74,6 +74,11 @@ class MiniDigits:
             raise UserError(
                 f"dataset.domain_order is {self.domain_order!r}: give a whole number from 0 to {len(DOMAINS) - 1}"
             )
+
+    def prepare(self, archives: Sequence[Path], say: Callable[[str], None]) -> None:
+        """Draw the images into the cache (UserError: it cannot be written)."""
+        self.load(say)
+        say(f"minidigits are at {cache_folder(self.root) / _cache_name()}")
 
     def load(self, progress: Callable[[str], None] | None = None, train_fraction: float = 1.0) -> Dataset:
         """Read the cache file, or draw the images (some seconds) and write it.

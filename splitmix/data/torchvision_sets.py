@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -82,6 +82,19 @@ class TorchvisionSet:
         root = Path(str(self.root)).expanduser()
         which: dict[str, Any] = {"split": split} if self.source == "SVHN" else {"train": split == "train"}
         return getattr(datasets, self.source)(str(root), download=download, **which)
+
+    def prepare(self, archives: Sequence[Path], say: Callable[[str], None]) -> None:
+        """Download through torchvision, which checks the files (UserError: the download failed)."""
+        self.known()
+        Path(str(self.root)).expanduser().mkdir(parents=True, exist_ok=True)
+        for split in ("train", "test"):
+            try:
+                self.open(split, download=True)
+            except (OSError, RuntimeError, EOFError) as error:
+                raise UserError(
+                    f"dataset.source={self.source}: the download failed ({' '.join(str(error).split())[:80]})"
+                ) from None
+        say(f"{self.source} is at {self.root}")
 
     def load(self, say: Callable[[str], None] | None = None, train_fraction: float = 1.0) -> Dataset:
         """Read both splits (UserError: missing or damaged files)."""

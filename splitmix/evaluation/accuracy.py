@@ -102,7 +102,7 @@ def evaluate(
                 for norm in network.batch_norms():
                     norm.segments = len(clients)
                 labels = images.labels[rows].flatten()
-                logits = network(to_float(images.images[rows.flatten()], dtype))
+                logits = network(to_float(images.images.index_select(0, rows.flatten().to(device)), dtype))
                 for count, hits in (
                     (right, mixes(logits, sizes).argmax(-1) == labels),
                     (alone, logits.argmax(-1) == labels),

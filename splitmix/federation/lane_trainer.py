@@ -133,7 +133,7 @@ class LaneTrainer:
         Args:
             drawers: randomness of augmentation, one for each batch; none leaves the images as they are.
         """
-        images = self.images[rows.flatten()]
+        images = self.images.index_select(0, rows.flatten())
         if self.augmentation is not None and drawers:
             images = augment(images, self.augmentation, drawers)
         if rows.dim() == 2:

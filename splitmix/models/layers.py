@@ -88,11 +88,16 @@ class LaneConv2d(LaneLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         weight, bias = self.scaled()
+        stride = self.stride
+        if stride > 1 and weight.shape[-1] == 1:
+            # The same numbers; strided 1x1 convolutions of channels-last images crash in oneDNN's backward pass with
+            # two threads and an odd number of images (torch 2.14, x86).
+            x, stride = x[..., ::stride, ::stride].contiguous(memory_format=torch.channels_last), 1
         return F.conv2d(
             x,
             weight.flatten(0, 1),
             None if bias is None else bias.flatten(),
-            stride=self.stride,
+            stride=stride,
             padding=self.padding,
             groups=x.shape[1] // weight.shape[2],
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -16,7 +17,7 @@ LABEL_POINTS = 10
 INCHES_PER_LETTER = 0.095  # at LABEL_POINTS, with room to spare, so that no domain name is cut
 
 
-def draw_samples(dataset: Dataset, path: Path, per_domain: int = 12, seed: int = 0) -> None:
+def draw_samples(dataset: Dataset, path: Path | IO[bytes], per_domain: int = 12, seed: int = 0) -> None:
     """Write a picture of random training images as a file of 150 dots per inch.
 
     Columns show the classes in order, starting again at the first after the last; a class that a domain lacks
@@ -24,7 +25,7 @@ def draw_samples(dataset: Dataset, path: Path, per_domain: int = 12, seed: int =
 
     Args:
         dataset: images with one channel (drawn in grey) or three (RGB).
-        path: file to write; its ending chooses the format. Its folder must exist.
+        path: file to write, whose ending chooses the format and whose folder must exist; or an open file, for PNG.
         per_domain: columns.
         seed: chooses the images.
 

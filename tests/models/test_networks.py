@@ -237,3 +237,17 @@ def test_channels_last_statistics_are_as_accurate_as_float32_allows():
             getattr(ours, name).double(), getattr(exact, name), rtol=tolerance, atol=tolerance, msg=name
         )
     assert (ours.grad - exact.grad).abs().max() < 1e-4 * exact.grad.abs().max()
+
+
+@pytest.mark.parametrize("n", [2, 3, 13])
+def test_odd_batches_on_several_threads_survive(n):
+    """Strided 1x1 convolutions used to end the process here (see `LaneConv2d.forward`)."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    network = NetworkSpec(PreResNet18(), 0.125, (3, 32, 32), 10).build(1).train()
+    network.reset_parameters(torch_rng(0, "test"))
+    for _ in range(5):
+        images = torch.rand(n, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+        network(images).square().sum().backward()
+    assert all(value.grad.isfinite().all() for value in network.parameters())
+    torch.set_num_threads(threads)
