@@ -6,18 +6,16 @@ Every client trains the same network of one width, whatever its budget; the serv
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
-from torch import Tensor
-
-from splitmix.algorithms.averaging import average_rows
-from splitmix.algorithms.base import MixGroup, Objective, Problem, ServerState, Streams, Update, Work, initial_local
-from splitmix.algorithms.objectives import check_temperature, lane_cross_entropy, temperature_of
+from splitmix.algorithms.base import MixGroup, Problem, ServerState, Work, initial_local
+from splitmix.algorithms.bound import BoundMethod
+from splitmix.algorithms.objectives import check_temperature, temperature_of
 from splitmix.errors import UserError
-from splitmix.models.network import LaneNetwork, Model, NetworkSpec, Tensors, lane_entries
+from splitmix.models.network import Model, NetworkSpec, Tensors, lane_entries
 from splitmix.randomness import torch_rng
 
 
@@ -45,18 +43,14 @@ class FedAvg:
 
 
 @dataclass(frozen=True)
-class FedAvgMethod:
+class FedAvgMethod(BoundMethod):
     """FedAvg bound to a model and a problem (see `splitmix.algorithms.base.Method`)."""
 
     settings: FedAvg
-    model: Model
-    problem: Problem
-    base_models: ClassVar[int] = 1
-    mixes: ClassVar[bool] = False
 
     @property
-    def name(self) -> str:
-        return self.settings.name
+    def temperature(self) -> float:
+        return temperature_of(self.settings.loss_temperature, self.settings.width)
 
     @cached_property
     def spec(self) -> NetworkSpec:
@@ -75,18 +69,6 @@ class FedAvgMethod:
 
     def plan(self, state: ServerState, participants: Sequence[int], seed: int) -> list[Work]:
         return [Work(client, self.spec, (0,)) for client in participants]
-
-    def extract(self, state: ServerState, work: Work) -> Tensors:
-        return state.lanes(work.client, work.rows)
-
-    def objective(self, network: LaneNetwork, images: Tensor, labels: Tensor, streams: Streams) -> Objective:
-        logits = network(images)
-        temperature = temperature_of(self.settings.loss_temperature, self.settings.width)
-        losses = lane_cross_entropy(logits, labels, masked=self.problem.masked_loss, temperature=temperature)
-        return Objective.of(losses, logits, labels)
-
-    def merge(self, state: ServerState, updates: Iterable[Update]) -> ServerState:
-        return average_rows(state, updates)
 
     def mix_groups(self, tensors: Tensors, widths: Sequence[float]) -> list[MixGroup]:
         for width in widths:

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.func import functional_call
 
 from splitmix.algorithms.averaging import average_slices, corners
-from splitmix.algorithms.base import MixGroup, Objective, Problem, ServerState, Streams, Update, Work
-from splitmix.algorithms.objectives import lane_cross_entropy
+from splitmix.algorithms.base import MixGroup, Problem, ServerState, Update, Work
+from splitmix.algorithms.bound import BoundMethod
 from splitmix.errors import UserError
 from splitmix.models.network import LaneNetwork, Model, NetworkSpec, Tensors, hidden_dims, lane_entries, lane_template
 from splitmix.randomness import torch_rng
@@ -31,7 +31,7 @@ class SliceSettings(Protocol):
 
 
 @dataclass(frozen=True)
-class SliceMethod:
+class SliceMethod(BoundMethod):
     """HeteroFL's server and clients (see `splitmix.algorithms.base.Method`); the others change a function or two.
 
     The server holds one network of the largest budget's width. A client of budget b trains the first ceil(b * C)
@@ -39,14 +39,6 @@ class SliceMethod:
     """
 
     settings: SliceSettings
-    model: Model
-    problem: Problem
-    base_models: ClassVar[int] = 1
-    mixes: ClassVar[bool] = False
-
-    @property
-    def name(self) -> str:
-        return self.settings.name
 
     @property
     def candidates(self) -> tuple[float, ...]:
@@ -85,11 +77,6 @@ class SliceMethod:
 
     def extract(self, state: ServerState, work: Work) -> Tensors:
         return window(state.tensors, self.full, work.spec, self.offset(state.round))
-
-    def objective(self, network: LaneNetwork, images: Tensor, labels: Tensor, streams: Streams) -> Objective:
-        logits = network(images)
-        losses = lane_cross_entropy(logits, labels, masked=self.problem.masked_loss)
-        return Objective.of(losses, logits, labels)
 
     def merge(self, state: ServerState, updates: Iterable[Update]) -> ServerState:
         """Average every entry over the clients whose slice holds it."""

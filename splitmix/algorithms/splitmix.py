@@ -8,18 +8,16 @@ logits of so many base models.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
-from torch import Tensor
-
-from splitmix.algorithms.averaging import average_rows
-from splitmix.algorithms.base import MixGroup, Objective, Problem, ServerState, Streams, Update, Work, initial_local
-from splitmix.algorithms.objectives import check_temperature, lane_cross_entropy, temperature_of
+from splitmix.algorithms.base import MixGroup, Problem, ServerState, Work, initial_local
+from splitmix.algorithms.bound import BoundMethod
+from splitmix.algorithms.objectives import check_temperature, temperature_of
 from splitmix.errors import UserError
-from splitmix.models.network import LaneNetwork, Model, NetworkSpec, Tensors, lane_entries
+from splitmix.models.network import Model, NetworkSpec, Tensors, lane_entries
 from splitmix.randomness import rng, torch_rng
 
 TOLERANCE = 1e-6
@@ -63,17 +61,15 @@ class SplitMix:
 
 
 @dataclass(frozen=True)
-class SplitMixMethod:
+class SplitMixMethod(BoundMethod):
     """Split-Mix bound to a model and a problem (see `splitmix.algorithms.base.Method`)."""
 
     settings: SplitMix
-    model: Model
-    problem: Problem
     mixes: ClassVar[bool] = True
 
     @property
-    def name(self) -> str:
-        return self.settings.name
+    def temperature(self) -> float:
+        return temperature_of(self.settings.loss_temperature, self.settings.atom_width)
 
     @cached_property
     def spec(self) -> NetworkSpec:
@@ -123,18 +119,6 @@ class SplitMixMethod:
         extra = self.count(self.problem.budgets[client]) - 1
         drawn = rng(seed, "base models", round_index, client).choice(others, extra, replace=False) if extra else None
         return tuple(sorted([first, *([] if drawn is None else drawn.tolist())]))
-
-    def extract(self, state: ServerState, work: Work) -> Tensors:
-        return state.lanes(work.client, work.rows)
-
-    def objective(self, network: LaneNetwork, images: Tensor, labels: Tensor, streams: Streams) -> Objective:
-        logits = network(images)
-        temperature = temperature_of(self.settings.loss_temperature, self.settings.atom_width)
-        losses = lane_cross_entropy(logits, labels, masked=self.problem.masked_loss, temperature=temperature)
-        return Objective.of(losses, logits, labels)
-
-    def merge(self, state: ServerState, updates: Iterable[Update]) -> ServerState:
-        return average_rows(state, updates)
 
     def mix_size(self, width: float) -> int:
         """Number of base models mixed at `width`; UserError if there is no such mix."""

@@ -6,7 +6,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
 from functools import wraps
 from io import TextIOBase
@@ -23,7 +23,7 @@ from yaml import YAMLError
 
 from splitmix.binding import nearest
 from splitmix.commands.help import option_names, print_help
-from splitmix.config import conf_dir
+from splitmix.config import conf_dir, resolve
 from splitmix.errors import UserError
 
 log = logging.getLogger("splitmix")
@@ -159,6 +159,15 @@ def one_line(error: Exception) -> str:
     if found := re.search(r"Could not override '?([\w/.]+)'?\.? ?No match", text):
         return f"unknown key {found[1]}{nearest(found[1], keys)}; splitmix <verb> --help lists the keys"
     return text
+
+
+def values_of(cfg: DictConfig, keys: Sequence[str]) -> dict[str, Any]:
+    """A composed config as plain values; UserError for a key that is not one of these."""
+    values = resolve(cfg)
+    for key in values:
+        if key not in keys:
+            raise UserError(f"unknown key {key}{nearest(key, keys)}; known: {', '.join(keys)}")
+    return values
 
 
 def overrides_of(argv: list[str]) -> dict[str, str]:

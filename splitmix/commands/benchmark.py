@@ -9,8 +9,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from splitmix.binding import bind, nearest
-from splitmix.commands.application import log, run_application
-from splitmix.config import resolve
+from splitmix.commands.application import log, run_application, values_of
 from splitmix.errors import UserError
 
 KEYS = ("benchmark", "repeats", "rounds", "out", "engine")
@@ -23,10 +22,7 @@ def main(argv: list[str]) -> int:
 
 def benchmark(cfg: DictConfig) -> None:
     """Time what the config names."""
-    values = resolve(cfg)
-    for key in values:
-        if key not in KEYS:
-            raise UserError(f"unknown key {key}{nearest(key, KEYS)}; known: {', '.join(KEYS)}")
+    values = values_of(cfg, KEYS)
     engine = bind(values["engine"], "engine")
     engine.check()
     from splitmix.data.minidigits import MiniDigits

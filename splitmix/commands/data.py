@@ -7,9 +7,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from splitmix.binding import bind, nearest
-from splitmix.commands.application import log, run_application
-from splitmix.config import resolve
+from splitmix.binding import bind
+from splitmix.commands.application import log, run_application, values_of
 from splitmix.errors import UserError
 
 
@@ -17,10 +16,7 @@ def run_data_verb(verb: str, argv: list[str], keys: Sequence[str], task: Callabl
     """Run `task(dataset settings, config values)`; returns the exit code."""
 
     def run(cfg: DictConfig) -> None:
-        values = resolve(cfg)
-        for key in values:
-            if key not in keys:
-                raise UserError(f"unknown key {key}{nearest(key, keys)}; known: {', '.join(keys)}")
+        values = values_of(cfg, keys)
         task(bind(values["dataset"], "dataset"), values)
 
     return run_application(verb, argv, run)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from splitmix.binding import bind, convert, nearest
-from splitmix.commands.application import log, run_application
-from splitmix.config import TestSettings, resolve
+from splitmix.binding import bind, convert
+from splitmix.commands.application import log, run_application, values_of
+from splitmix.config import TestSettings
 from splitmix.errors import UserError
 
 GROUPS = ("dataset", "budget", "algorithm", "model", "engine")
@@ -24,10 +24,7 @@ def main(argv: list[str]) -> int:
 
 def profile(cfg: DictConfig) -> None:
     """Profile the method that the config names."""
-    values = resolve(cfg)
-    for key in values:
-        if key not in KEYS:
-            raise UserError(f"unknown key {key}{nearest(key, KEYS)}; known: {', '.join(KEYS)}")
+    values = values_of(cfg, KEYS)
     for key, low in (("image_size", 1), ("batch_size", 2), ("repeats", 1), ("clients_per_domain", 1)):
         if (key, values[key]) != ("image_size", None) and (not isinstance(values[key], int) or values[key] < low):
             raise UserError(f"{key}={values[key]}: give a whole number of at least {low}")

@@ -7,9 +7,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from splitmix.binding import convert, nearest
-from splitmix.commands.application import log, run_application
-from splitmix.config import resolve
+from splitmix.binding import convert
+from splitmix.commands.application import log, run_application, values_of
 from splitmix.errors import UserError
 
 KEYS = ("runs", "report", "out")
@@ -23,10 +22,7 @@ def main(argv: list[str]) -> int:
 
 def report(cfg: DictConfig) -> None:
     """Print, and write, what the config asks for."""
-    values = resolve(cfg)
-    for key in values:
-        if key not in KEYS:
-            raise UserError(f"unknown key {key}{nearest(key, KEYS)}; known: {', '.join(KEYS)}")
+    values = values_of(cfg, KEYS)
     if values["report"] not in REPORTS:
         raise UserError(f"report={values['report']}: no such report; choose {', '.join(REPORTS)}")
     from splitmix.files import write_atomically

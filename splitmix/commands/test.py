@@ -7,10 +7,10 @@ import sys
 
 from omegaconf import DictConfig
 
-from splitmix.binding import bind, nearest
-from splitmix.commands.application import run_application
+from splitmix.binding import bind
+from splitmix.commands.application import run_application, values_of
 from splitmix.commands.folders import find_run, read_config
-from splitmix.config import load_run_config, resolve
+from splitmix.config import load_run_config
 from splitmix.errors import UserError
 
 KEYS = ("run", "checkpoint", "engine", "test")
@@ -23,10 +23,7 @@ def main(argv: list[str]) -> int:
 
 def test(cfg: DictConfig) -> None:
     """Test the run that the config names."""
-    values = resolve(cfg)
-    for key in values:
-        if key not in KEYS:
-            raise UserError(f"unknown key {key}{nearest(key, KEYS)}; known: {', '.join(KEYS)}")
+    values = values_of(cfg, KEYS)
     if values["checkpoint"] not in ("best", "last"):
         raise UserError(f"checkpoint={values['checkpoint']}: choose best or last")
     settings, engine = bind(values["test"], "test"), bind(values["engine"], "engine")

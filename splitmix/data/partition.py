@@ -2,53 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
-import numpy as np
-import torch
-from torch import Tensor
-
+from splitmix.data.clients import ClientData, contiguous, domain_clients, even_counts
 from splitmix.data.dataset import Dataset
 from splitmix.errors import UserError
 from splitmix.randomness import rng
-
-
-@dataclass(frozen=True)
-class ClientData:
-    """One client's images, as row indices into the dataset's splits.
-
-    Attributes:
-        id: `<domain index>-<index within the domain>`.
-        domain: name of the client's domain.
-        train, val: int64 rows of `dataset.train`; test: int64 rows of `dataset.test`.
-    """
-
-    id: str
-    domain: str
-    train: Tensor
-    val: Tensor
-    test: Tensor
-
-
-class Partition(Protocol):
-    """The settings of one option of the config group `partition`.
-
-    Attributes:
-        masked_loss: the loss ignores the classes absent from a batch (label-skewed clients).
-        fixed_steps: sizes differ much, so every client does equally many steps per round.
-    """
-
-    masked_loss: ClassVar[bool]
-    fixed_steps: ClassVar[bool]
-
-    def split(
-        self, dataset: Dataset, clients_per_domain: int, train_fraction: float, val_fraction: float, seed: int
-    ) -> tuple[ClientData, ...]:
-        """Every client's images, clients listed domain by domain (UserError: too few images)."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -95,27 +55,5 @@ class Uniform:
                 )
             trains = contiguous(train_start, train_counts)
             tests = contiguous(test_start, test_counts)
-            for index, (rows, test) in enumerate(zip(trains, tests, strict=True)):
-                n_val = int(len(rows) * val_fraction)
-                train, val = rows[: len(rows) - n_val], rows[len(rows) - n_val :]
-                if len(train) < 2 or len(val) < 2:
-                    raise UserError(
-                        f"val_fraction={val_fraction:g} leaves client {number}-{index} {len(train)} train and"
-                        f" {len(val)} validation images: give each at least 2"
-                    )
-                clients.append(ClientData(f"{number}-{index}", domain, train, val, test))
+            clients += domain_clients(number, domain, trains, tests, val_fraction)
         return tuple(clients)
-
-
-def even_counts(total: int, parts: int, generator: np.random.Generator) -> list[int]:
-    """Equal counts that add up to `total`; each of the left-over items goes to a part drawn at random."""
-    counts = [total // parts] * parts
-    for part in generator.integers(parts, size=total % parts):
-        counts[part] += 1
-    return counts
-
-
-def contiguous(start: int, counts: Sequence[int]) -> list[Tensor]:
-    """Consecutive index ranges of these lengths, the first from `start`."""
-    bounds = np.cumsum([start, *counts]).tolist()
-    return [torch.arange(low, high) for low, high in pairwise(bounds)]

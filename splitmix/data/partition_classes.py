@@ -8,16 +8,9 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from splitmix.data.clients import ClientData, domain_clients, even_counts
 from splitmix.data.dataset import Dataset
-from splitmix.data.partition import ClientData, even_counts
-from splitmix.data.partition_tools import (
-    MIN_TEST,
-    check_enough,
-    class_sizes,
-    domain_clients,
-    domain_rows,
-    share_classes,
-)
+from splitmix.data.partition_tools import MIN_TEST, check_enough, class_sizes, domain_rows, share_classes
 from splitmix.errors import UserError
 from splitmix.randomness import rng
 

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from splitmix.data.clients import ClientData, contiguous, domain_clients, even_counts
 from splitmix.data.dataset import Dataset
-from splitmix.data.partition import ClientData, contiguous, even_counts
-from splitmix.data.partition_tools import MIN_TEST, apportion, check_enough, domain_clients, domain_rows
+from splitmix.data.partition_tools import MIN_TEST, apportion, check_enough, domain_rows
 from splitmix.randomness import rng
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from splitmix.data.dataset import ImageSet
-from splitmix.data.partition import ClientData
 from splitmix.errors import UserError
 
 MIN_TEST = 2  # a test set of one image cannot be batch-normalised
@@ -75,24 +72,3 @@ def check_enough(
             f"{train_fraction:g}) and {test} test images, too few to give every client {min_samples} and {MIN_TEST};"
             " ask for fewer clients, a larger train_fraction or a smaller partition.min_samples"
         )
-
-
-def domain_clients(
-    number: int, domain: str, rows: Sequence[Tensor], tests: Sequence[Tensor], val_fraction: float
-) -> list[ClientData]:
-    """The clients of domain `number`, the last `val_fraction` of each one's `rows` for validation.
-
-    Raises:
-        UserError: a client with fewer than two train or validation images.
-    """
-    clients = []
-    for index, (own, test) in enumerate(zip(rows, tests, strict=True)):
-        n_val = int(len(own) * val_fraction)
-        train, val = own[: len(own) - n_val], own[len(own) - n_val :]
-        if len(train) < 2 or len(val) < 2:
-            raise UserError(
-                f"val_fraction={val_fraction:g} leaves client {number}-{index} {len(train)} train and {len(val)}"
-                " validation images: give each at least 2, or raise partition.min_samples"
-            )
-        clients.append(ClientData(f"{number}-{index}", domain, train, val, test))
-    return clients

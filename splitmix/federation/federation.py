@@ -14,8 +14,9 @@ from torch import Tensor
 
 from splitmix.algorithms.base import Algorithm, Method, Problem, ServerState, Update
 from splitmix.algorithms.splitmix import SplitMix
+from splitmix.data.clients import ClientData, Partition
 from splitmix.data.dataset import Dataset
-from splitmix.data.partition import ClientData, Partition, Uniform
+from splitmix.data.partition import Uniform
 from splitmix.errors import UserError
 from splitmix.evaluation.accuracy import Accuracy
 from splitmix.evaluation.statistics import POST_PASSES
