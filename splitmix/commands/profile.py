@@ -35,7 +35,6 @@ def profile(cfg: DictConfig) -> None:
     wanted = TestSettings(widths=convert(values["widths"], tuple[float, ...] | str, "widths"))
     if isinstance(wanted.widths, str) and wanted.widths != "auto":
         raise UserError(f"widths={wanted.widths}: give a number, a list of numbers, or auto")
-    dataset.check()
     engine.check()
     import torch
 

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from PIL import Image
 
 from splitmix.data.archives import below, unpack
-from splitmix.data.dataset import Dataset
+from splitmix.data.dataset import Dataset, ImageSet
 from splitmix.data.safe_pickle import read_pickle
-from splitmix.data.sources import Pixels, check_arrays, image_set, require_folder, rotated
+from splitmix.data.sources import Pixels, check_arrays, require_folder, rotated
 from splitmix.errors import UserError
 
 SIDE = 28
@@ -71,19 +72,32 @@ class Digits:
         """
         root = self.folder(self.domains)
         parts = max(int(train_fraction * PARTS + 1e-9), 1)
-        splits: dict[str, list[tuple[Pixels, Any]]] = {"train": [], "test": []}
-        for domain in self.domains:
-            files = [root / domain / "partitions" / f"train_part{number}.pkl" for number in range(parts)]
-            read = [read_part(file, SHAPES[domain]) for file in files]
-            images, labels = np.concatenate([pair[0] for pair in read]), np.concatenate([pair[1] for pair in read])
-            if train_fraction < 1 / PARTS:
-                keep = int(len(labels) * train_fraction * PARTS)
-                images, labels = images[:keep], labels[:keep]
-            splits["train"].append((as_rgb(images), labels))
-            images, labels = read_part(root / domain / "test.pkl", SHAPES[domain])
-            splits["test"].append((as_rgb(images), labels))
-        train, test = image_set(splits["train"]), image_set(splits["test"])
-        return Dataset(self.name, self.domains, self.classes, train, test, fraction_applied=True)
+        train = [
+            [root / domain / "partitions" / f"train_part{number}.pkl" for number in range(parts)]
+            for domain in self.domains
+        ]
+        test = [[root / domain / "test.pkl"] for domain in self.domains]
+        share = min(train_fraction * PARTS, 1.0)
+        sets = (read_split(self.domains, train, share), read_split(self.domains, test))
+        return Dataset(self.name, self.domains, self.classes, *sets, fraction_applied=True)
+
+
+def read_split(domains: Sequence[str], files: Sequence[Sequence[Path]], share: float = 1.0) -> ImageSet:
+    """All domains of a split, from the first `share` of each file (UserError names a bad one)."""
+    stored = []
+    for domain, names in zip(domains, files, strict=True):
+        for images, labels in (read_part(name, SHAPES[domain]) for name in names):
+            keep = int(len(labels) * share + 1e-9)
+            stored.append((domain, images[:keep], labels[:keep]))
+    # Filled in place: the resized images are in memory once.
+    pixels = np.empty((sum(len(labels) for _, _, labels in stored), 3, SIDE, SIDE), np.uint8)
+    start = 0
+    for _, images, _ in stored:
+        resize_into(pixels[start : start + len(images)], images)
+        start += len(images)
+    counts = tuple(sum(len(labels) for name, _, labels in stored if name == domain) for domain in domains)
+    labels = np.concatenate([labels for _, _, labels in stored])
+    return ImageSet(torch.from_numpy(pixels), torch.from_numpy(labels), counts)
 
 
 def read_part(file: Path, shape: tuple[int, ...]) -> tuple[Pixels, Any]:
@@ -94,11 +108,9 @@ def read_part(file: Path, shape: tuple[int, ...]) -> tuple[Pixels, Any]:
     return check_arrays(file, content[0], content[1], shape, len(Digits.classes))
 
 
-def as_rgb(images: Pixels) -> Pixels:
-    """`[n, h, w]` or `[n, h, w, 3]` to `[n, 3, 28, 28]`: antialiased bilinear, grey repeated."""
-    out = np.empty((len(images), 3, SIDE, SIDE), np.uint8)
+def resize_into(out: Pixels, images: Pixels) -> None:
+    """`[n, h, w]` or `[n, h, w, 3]` into `[n, 3, 28, 28]`: antialiased bilinear, grey repeated."""
     same = images.shape[1:3] == (SIDE, SIDE)
     for number, image in enumerate(images):
         small = image if same else np.asarray(Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
         out[number] = small if small.ndim == 2 else small.transpose(2, 0, 1)
-    return out

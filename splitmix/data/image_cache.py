@@ -5,18 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
+from rich.console import Console
+from rich.progress import track
 
 from splitmix.data.sources import Pixels
 from splitmix.errors import UserError
 from splitmix.files import cache_folder, write_atomically
 
+T = TypeVar("T")
 NAMED = 5  # damaged files that a message names
 VERSION = 1
 """Goes up when images are decoded differently."""
@@ -81,15 +85,13 @@ def build(path: Path, files: Sequence[Path], size: int, say: Callable[[str], Non
     try:
         pixels = np.lib.format.open_memmap(beside, "w+", np.uint8, (len(files), 3, size, size))
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding leaves Python's lock
-            step = max(len(files) // 10, 1)
             damaged: list[str] = []
-            for number, image in enumerate(pool.map(lambda file: attempt(file, size), files)):
+            images = pool.map(lambda file: attempt(file, size), files)
+            for number, image in enumerate(shown(images, len(files), say)):
                 if isinstance(image, UserError):
                     damaged.append(str(image))
                 else:
                     pixels[number] = image
-                if say is not None and (number + 1) % step == 0:
-                    say(f"decoding images: {number + 1} of {len(files)}")
         if damaged:
             more = f"; and {len(damaged) - NAMED} more" if len(damaged) > NAMED else ""
             raise UserError("; ".join(damaged[:NAMED]) + more)
@@ -104,6 +106,21 @@ def build(path: Path, files: Sequence[Path], size: int, say: Callable[[str], Non
         with suppress(OSError):
             beside.unlink()
     write_atomically(path.with_suffix(".json"), lambda file: file.write(json.dumps([str(f) for f in files]).encode()))
+
+
+def shown(images: Iterator[T], total: int, say: Callable[[str], None] | None) -> Iterator[T]:
+    """The same items, with a bar on a terminal, or a line for every tenth of them."""
+    console = Console()
+    if say is None:
+        yield from images
+    elif console.is_terminal:
+        yield from track(images, "decoding images", total, console=console, transient=True)
+    else:
+        step = max(total // 10, 1)
+        for number, image in enumerate(images):
+            yield image
+            if (number + 1) % step == 0:
+                say(f"decoding images: {number + 1} of {total}")
 
 
 def signature(files: Sequence[Path], size: int) -> str:

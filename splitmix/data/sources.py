@@ -62,11 +62,3 @@ def mapped_sets(pixels: Pixels, labels: Mapping[tuple[str, str], Sequence[int]])
         sets.append(ImageSet(images, torch.from_numpy(np.concatenate(parts)), counts))
         start += sum(counts)
     return sets[0], sets[1]
-
-
-def image_set(parts: Sequence[tuple[Pixels, Any]]) -> ImageSet:
-    """One split from the images `[n, 3, h, w]` and labels of every domain, in order; the parts are not kept."""
-    counts = tuple(len(labels) for _, labels in parts)
-    images = np.concatenate([pixels for pixels, _ in parts]) if len(parts) > 1 else parts[0][0]
-    labels = np.concatenate([values for _, values in parts])
-    return ImageSet(torch.from_numpy(images), torch.from_numpy(labels), counts)

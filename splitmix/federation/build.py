@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from splitmix.algorithms.base import Problem
 from splitmix.config import RunConfig
+from splitmix.data.dataset import Dataset
 from splitmix.federation.engine_settings import EngineSettings
 from splitmix.federation.federation import Federation
 
@@ -28,6 +30,19 @@ def check_config(config: RunConfig) -> None:
     method.mix_groups({}, config.test.widths_or(method.widths))
 
 
+_last: list[Any] = []
+
+
+def load_dataset(settings: Any, train_fraction: float, say: Callable[[str], None] | None) -> Dataset:
+    """Load a dataset, or take the last one if it is the same: a command checks a run first, and sweeps repeat."""
+    wanted = (settings, train_fraction, Path.cwd())
+    if not _last or _last[0] != wanted:
+        _last.clear()
+        _last.extend([wanted, settings.load(say, train_fraction)])
+    found: Dataset = _last[1]
+    return found
+
+
 def build_federation(
     config: RunConfig,
     *,
@@ -43,7 +58,7 @@ def build_federation(
     """
     check_config(config)
     return Federation(
-        config.dataset.load(say, config.scalars.train_fraction),
+        load_dataset(config.dataset, config.scalars.train_fraction, say),
         config.algorithm,
         config.model,
         partition=config.partition,

@@ -133,6 +133,9 @@ def test_profile_prints_and_writes_costs(tmp_path, monkeypatch, capsys):
     assert wide["training_macs"] == 3 * 32 * (1_194_304 + 3_763_584)
     assert narrow["bytes_per_round"] == 4 * 224_194 and narrow["latency_s"] > 0
     assert "×0.25" in capsys.readouterr().out
+    # Shapes are known without the data.
+    assert main(["profile", "dataset=cifar10", "model=preresnet18", "widths=0.125", "repeats=1", "batch_size=2"]) == 0
+    assert "9.15 M" in capsys.readouterr().out
     assert main(["profile", "model=alexnet", "image_size=64", "widths=0.125", "repeats=1", "batch_size=2"]) == 0
     assert "902 k" in capsys.readouterr().out
 

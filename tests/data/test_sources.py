@@ -14,6 +14,7 @@ from splitmix.data.cifar10 import CIFAR10
 from splitmix.data.digits import SHAPES, Digits
 from splitmix.data.domainnet import SITES, DomainNet
 from splitmix.data.folder import ImageFolder
+from splitmix.data.image_cache import decode
 from splitmix.data.partition import Uniform
 from splitmix.data.torchvision_sets import TorchvisionSet
 from splitmix.errors import UserError
@@ -100,7 +101,23 @@ def test_domainnet_is_decoded_once(tmp_path, monkeypatch):
     assert settings.load().train.images[row, 0].unique().tolist() == [255]
     small = {**SMALL, "partition": Uniform(min_samples=4), "clients_per_domain": 2}
     fed = Federation(data, model=AlexNet(), **small)
-    fed.run_round(fed.initial_state())
+    state, _ = fed.run_round(fed.initial_state())
+    assert fed.test(state, [0.125]).n_images == 120
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "LA", "CMYK", "1", "RGB", "YCbCr"])
+def test_an_image_without_three_channels_becomes_grey(tmp_path, mode):
+    colours = Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 20, 3), dtype=np.uint8))
+    file = tmp_path / ("x.jpg" if mode in ("CMYK", "YCbCr") else "x.png")
+    colours.convert(mode).save(file)
+    found = decode(file, 16)
+    stored = Image.open(file)
+    if mode in ("RGB", "YCbCr"):
+        expected = np.asarray(stored.convert("RGB").resize((16, 16), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
+    else:
+        grey = np.asarray(stored.convert("L").resize((16, 16), Image.Resampling.BILINEAR))
+        expected = np.stack([grey] * 3)
+    assert found.shape == (3, 16, 16) and (found == expected).all()
 
 
 def test_a_folder_of_images(tmp_path):
