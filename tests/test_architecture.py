@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "splitmix"
 # A folder may import from itself and from those to its right.
-ORDER = ["commands", "federation", "evaluation", "reporting", "algorithms", "models", "data"]
+ORDER = ["commands", "federation", "evaluation", "reporting", "algorithms", "robustness", "models", "data"]
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -74,11 +74,14 @@ def print_help(verb: str, overrides: list[str], config_dir: str | None = None) -
         for file in files:
             print(f"  {group}={file.stem:<12} {header(file)}")
         shown = config.get(group)
-        target = None if shown is None else shown.get("_target_")
         for file in files:
-            if shown is not None and _target(file) == target:
+            # Of a group that takes several options at once, each option is a node of its own.
+            name, node = group, shown
+            if shown is not None and "_target_" not in shown and file.stem in shown:
+                name, node = f"{group}.{file.stem}", shown[file.stem]
+            if node is not None and "_target_" in node and _target(file) == node["_target_"]:
                 for key, what in documented(file):
-                    _print_key(f"{group}.{key}", shown.get(key), what)
+                    _print_key(f"{name}.{key}", node.get(key), what)
 
 
 def _target(file: Path) -> Any:

@@ -13,7 +13,7 @@ from splitmix.commands.folders import find_run, read_config
 from splitmix.config import load_run_config
 from splitmix.errors import UserError
 
-KEYS = ("run", "checkpoint", "engine", "test")
+KEYS = ("run", "checkpoint", "engine", "test", "attack")
 
 
 def main(argv: list[str]) -> int:
@@ -28,9 +28,14 @@ def test(cfg: DictConfig) -> None:
         raise UserError(f"checkpoint={values['checkpoint']}: choose best or last")
     settings, engine = bind(values["test"], "test"), bind(values["engine"], "engine")
     settings.check()
+    if not values.get("attack"):
+        raise UserError("attack=[]: give at least one option, none for the images as they are")
+    attacks = {name: bind(node, f"attack.{name}") for name, node in values["attack"].items()}
+    for attack in attacks.values():
+        attack.check()
     folder = find_run("run", str(values["run"]))
     config = load_run_config(read_config(folder))
     from splitmix.federation.run_test import run_test
 
     command = shlex.join(["splitmix", "test", *sys.argv[1:]])
-    run_test(config, folder, values["checkpoint"], settings, engine, command)
+    run_test(config, folder, values["checkpoint"], settings, engine, attacks, command)

@@ -16,7 +16,8 @@ from torch import Tensor
 from splitmix.algorithms.base import Method, ServerState, Update, Work
 from splitmix.data.dataset import Dataset, ImageSet
 from splitmix.errors import UserError
-from splitmix.evaluation.accuracy import Accuracy, evaluate
+from splitmix.evaluation.accuracy import Accuracy
+from splitmix.evaluation.task import EvaluationTask
 from splitmix.federation.engine_settings import EngineSettings
 from splitmix.federation.lane_trainer import LaneTrainer, Trained
 from splitmix.federation.optimizers import SGD, Adam
@@ -164,62 +165,26 @@ class Engine:
         for pack, ((losses, correct, data_s), slot) in zip(packs, pool.map(tasks), strict=True):
             yield pack, views(slot, lane_template(pack.spec, len(pack.lanes))), losses, correct, data_s
 
-    def evaluate(
-        self,
-        state: ServerState,
-        widths: Sequence[float],
-        split: str,
-        batches: Sequence[list[Tensor]],
-        calibration: Sequence[list[Tensor]] | None = None,
-    ) -> Accuracy:
-        """Accuracy of every client at every width.
-
-        Args:
-            state: the server; its base models may be in another order.
-            split: `train` (validation images are rows of it) or `test`.
-            batches: rows of the split, per client, batch by batch.
-            calibration: rows of the training set, per client, batch by batch, from which to estimate
-                batch-normalisation statistics first.
-        """
+    def evaluate(self, state: ServerState, task: EvaluationTask) -> Accuracy:
+        """Accuracy of the customised models of a server, its clients shared out over the workers."""
         with self.threads():
             if self.workers == 1:
-                return self.evaluate_here(state, widths, split, batches, calibration)
-            count = min(len(batches), TASKS_PER_WORKER * self.workers)
-            bounds = [len(batches) * part // count for part in range(count + 1)]
-            tasks = [
-                ("evaluate", tuple(widths), split, batches[low:high], calibration and calibration[low:high], low)
-                for low, high in pairwise(bounds)
-            ]
+                return self.evaluate_here(state, task)
+            clients = len(task.batches)
+            count = min(clients, TASKS_PER_WORKER * self.workers)
+            bounds = [clients * part // count for part in range(count + 1)]
+            tasks = [("evaluate", task.part(low, high)) for low, high in pairwise(bounds)]
             parts = [part for part, _ in self.ready_pool(state, 0).map(tasks)]
         per_client = torch.cat([part.per_client for part in parts])
         per_base = torch.cat([part.per_base for part in parts])
-        return Accuracy(tuple(widths), per_client, per_base, sum(part.n_images for part in parts))
+        return Accuracy(task.widths, per_client, per_base, sum(part.n_images for part in parts))
 
-    def evaluate_here(
-        self,
-        state: ServerState,
-        widths: Sequence[float],
-        split: str,
-        batches: Sequence[list[Tensor]],
-        calibration: Sequence[list[Tensor]] | None,
-        first: int = 0,
-    ) -> Accuracy:
-        """`evaluate` in this process, for the clients from number `first` on."""
-        images = self.train_set if split == "train" else self.test_set
-        statistics = None if calibration is None else (self.train_set.images, calibration)
-        local = {name: value[first:] for name, value in state.local.items()}
+    def evaluate_here(self, state: ServerState, task: EvaluationTask) -> Accuracy:
+        """`evaluate` in this process."""
         while True:
             try:
-                return evaluate(
-                    self.method,
-                    state.tensors,
-                    widths,
-                    images,
-                    batches,
-                    calibration=statistics,
-                    local=local,
-                    together=self.together,
-                    dtype=self.settings.dtype,
+                return task.run(
+                    state, self.train_set, self.test_set, self.together, self.settings.dtype, self.trainer.seed
                 )
             except torch.OutOfMemoryError:
                 if self.together == 1:

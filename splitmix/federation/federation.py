@@ -20,6 +20,7 @@ from splitmix.data.partition import Uniform
 from splitmix.errors import UserError
 from splitmix.evaluation.accuracy import Accuracy
 from splitmix.evaluation.statistics import POST_PASSES
+from splitmix.evaluation.task import EvaluationTask
 from splitmix.federation.budgets import Groups
 from splitmix.federation.engine import Engine
 from splitmix.federation.engine_settings import EngineSettings
@@ -30,6 +31,7 @@ from splitmix.federation.schedules import Cosine, Schedule
 from splitmix.models.digit_cnn import DigitCNN
 from splitmix.models.network import Model
 from splitmix.randomness import rng
+from splitmix.robustness.attacks import Attack
 
 FLOAT32_BYTES = 4
 
@@ -210,7 +212,7 @@ class Federation:
     def validate(self, state: ServerState, widths: Sequence[float]) -> Accuracy:
         """Validation accuracy of every client, in batches of the training batch size."""
         batches = [eval_batches(client.val, self.batch_size) for client in self.clients]
-        return self.engine.evaluate(state, widths, "train", batches)
+        return self.engine.evaluate(state, EvaluationTask(tuple(widths), "train", batches))
 
     def test(
         self,
@@ -220,17 +222,19 @@ class Federation:
         batch_size: int = 128,
         post: bool = False,
         max_images: int | None = None,
+        attack: Attack | None = None,
     ) -> Accuracy:
         """Test accuracy of every client.
 
         Args:
             post: re-estimate batch-normalisation statistics on each client's training images first (20 passes).
             max_images: use so many test images in all, equally many of every client.
+            attack: attack the images, each against the customised model under test; None leaves them.
         """
         share = None if max_images is None else max(2, max_images // len(self.clients))
         batches = [eval_batches(client.test[:share], batch_size) for client in self.clients]
         calibration = [self.post_batches(client) for client in range(len(self.clients))] if post else None
-        return self.engine.evaluate(state, widths, "test", batches, calibration)
+        return self.engine.evaluate(state, EvaluationTask(tuple(widths), "test", batches, calibration, attack))
 
     def post_batches(self, client: int) -> list[Tensor]:
         """The batches from which a client's statistics are estimated in BN mode `post`: 20 reshuffled passes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from time import perf_counter
 from typing import Any
 
@@ -10,6 +11,7 @@ from splitmix.algorithms.base import ServerState
 from splitmix.config import TestSettings
 from splitmix.errors import UserError
 from splitmix.federation.federation import Federation
+from splitmix.robustness.attacks import Attack
 
 
 def records_of(
@@ -19,12 +21,15 @@ def records_of(
     widths: Sequence[float],
     checkpoint: str,
     command: str,
+    attack_name: str = "none",
+    attack: Attack | None = None,
 ) -> list[dict[str, Any]]:
     """Test every width on every client's test images, one record per width.
 
     Args:
         checkpoint: `best` or `last`, for the record.
         command: the command that asked for it, for the record.
+        attack_name, attack: the option of the config group and its settings; none leaves the images as they are.
     """
     start = perf_counter()
     if test.sort_base_models:
@@ -34,7 +39,7 @@ def records_of(
             )
         state = state.select(federation.validate(state, state.method.widths).order())
     accuracy = federation.test(
-        state, widths, batch_size=test.batch_size, post=test.bn == "post", max_images=test.max_images
+        state, widths, batch_size=test.batch_size, post=test.bn == "post", max_images=test.max_images, attack=attack
     )
     seconds = (perf_counter() - start) / len(widths)
     return [
@@ -44,7 +49,7 @@ def records_of(
             "bn": test.bn,
             "width": width,
             "adv_lambda": 0.0,
-            "attack": {"name": "none"},
+            "attack": {"name": attack_name, **({} if attack is None else asdict(attack))},
             "n_images": accuracy.n_images,
             "accuracy": mean,
             "per_client": accuracy.per_client[:, column].tolist(),

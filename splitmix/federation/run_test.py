@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 from splitmix.config import RunConfig, TestSettings
@@ -14,14 +15,24 @@ from splitmix.federation.engine_settings import EngineSettings
 from splitmix.federation.records import records_of
 from splitmix.federation.results import add_tests, read_results, write_results
 from splitmix.reporting.tables import TestRow, accuracy_table, print_table
+from splitmix.robustness.attacks import Attack, NoAttack
 
 log = logging.getLogger("splitmix")
 
 
 def run_test(
-    config: RunConfig, folder: Path, checkpoint: str, test: TestSettings, engine: EngineSettings, command: str
+    config: RunConfig,
+    folder: Path,
+    checkpoint: str,
+    test: TestSettings,
+    engine: EngineSettings,
+    attacks: Mapping[str, Attack],
+    command: str,
 ) -> None:
-    """Evaluate a run's checkpoint at the asked widths; print a table; store the records.
+    """Evaluate a run's checkpoint at the asked widths under the asked attacks; print a table; store the records.
+
+    Args:
+        attacks: settings by option of the config group `attack`.
 
     Raises:
         UserError: a missing or damaged checkpoint, a width that the run cannot give.
@@ -34,16 +45,21 @@ def run_test(
     state = load_checkpoint(path, federation.method).state
     widths = test.widths_or(federation.method.widths)
     federation.method.mix_groups(state.tensors, widths)
-    records = records_of(federation, state, test, widths, checkpoint, command)
+    records = []
+    for name, attack in attacks.items():
+        used = None if isinstance(attack, NoAttack) else attack
+        records += records_of(federation, state, test, widths, checkpoint, command, name, used)
     add_tests(results, records)
     write_results(folder / "results.json", results)
+    price = {width: cost(state, width) for width in widths}
     rows = [
         TestRow(
             record["width"],
+            record["attack"]["name"],
             record["accuracy"],
             min(record["per_client"]),
             max(record["per_client"]),
-            *cost(state, record["width"]),
+            *price[record["width"]],
         )
         for record in records
     ]

@@ -30,11 +30,12 @@ class WidthRow:
 
 @dataclass(frozen=True)
 class TestRow:
-    """One tested width: mean, worst and best accuracy over clients, in [0, 1]."""
+    """One tested width under one attack: mean, worst and best accuracy over clients, in [0, 1]."""
 
     __test__ = False
 
     width: float
+    attack: str
     sa: float
     worst: float
     best: float
@@ -61,12 +62,12 @@ def width_table(rows: Sequence[WidthRow]) -> Table:
 
 def accuracy_table(rows: Sequence[TestRow]) -> Table:
     """Accuracy of the customised models by width."""
-    table = _table("SA: standard accuracy on the clients' test images.")
-    for name in ("width", "test SA (mean)", "worst client", "best client", "MACs/image", "parameters"):
+    table = _table("Accuracy on the clients' test images: SA without an attack, RA under one.")
+    for name in ("width", "attack", "accuracy (mean)", "worst client", "best client", "MACs/image", "parameters"):
         table.add_column(name, justify="right")
     for row in rows:
         accuracies = (percent(value) for value in (row.sa, row.worst, row.best))
-        table.add_row(f"×{row.width:g}", *accuracies, quantity(row.macs), quantity(row.params))
+        table.add_row(f"×{row.width:g}", row.attack, *accuracies, quantity(row.macs), quantity(row.params))
     return table
 
 

@@ -68,6 +68,19 @@ def test_testing_adds_records_and_replaces_its_own(inside, capsys):
     assert sorted(inside.rglob("*")) == before
 
 
+def test_attacks_are_recorded_beside_the_clean_test(inside, capsys):
+    run = the_run(inside)
+    words = ["test.widths=[0.125,0.25]", "test.max_images=40", "attack=[none,linf_pgd,fgsm]", "attack.linf_pgd.eps=2"]
+    for _ in range(2):
+        assert main(["test", f"run={run}", *words]) == 0
+    assert "linf_pgd" in capsys.readouterr().out
+    records = json.loads((run / "results.json").read_text())["tests"]
+    found = [(record["width"], record["attack"]) for record in records if record["n_images"] == 40]
+    pgd = {"name": "linf_pgd", "eps": 2.0, "steps": 7, "step_size": None, "random_start": True}
+    attacks = [{"name": "none"}, pgd, {"name": "fgsm", "eps": 8.0}]
+    assert found == [(width, attack) for attack in attacks for width in (0.125, 0.25)]
+
+
 def test_a_finished_run_resumes_to_success(inside):
     assert main(["train", "resume=latest"]) == 0
 
@@ -178,6 +191,10 @@ MISTAKES = {
     "benchmark repeats=0": "repeats=0: give a whole number",
     "benchmark out=nowhere/x.json": "the folder nowhere does not exist",
     "benchmark benchmrak=round": "unknown key benchmrak (did you mean benchmark?)",
+    "test attack=pgd": "attack=pgd: no such option",
+    "test attack=linf_pgd attack.linf_pgd.eps=0": "attack.linf_pgd.eps=0: give a size in 1/255",
+    "test attack=linf_pgd attack.linf_pgd.step=3": "attack.linf_pgd.step",
+    "test attack=[]": "attack=[]: give at least one option",
     "test run=nowhere": "run=nowhere: not a run folder",
     "test run=latest": "run=latest: no run",
     "test checkpoint=worst": "checkpoint=worst",

@@ -28,11 +28,11 @@ def test_unknown_values_are_dashes():
 
 
 def test_accuracies_of_tested_widths_keep_their_columns():
-    text = printed(accuracy_table([TestRow(0.25, 0.5, 0.25, 0.75, 1e6, 1000)]))
+    text = printed(accuracy_table([TestRow(0.25, "fgsm", 0.5, 0.25, 0.75, 1e6, 1000)]))
     [header] = [line for line in text.splitlines() if "width" in line]
     assert header.index("mean") < header.index("worst") < header.index("best")
     [line] = [line.split() for line in text.splitlines() if "×0.25" in line]
-    assert line == ["×0.25", "50.0", "%", "25.0", "%", "75.0", "%", "1", "M", "1", "k"]
+    assert line == ["×0.25", "fgsm", "50.0", "%", "25.0", "%", "75.0", "%", "1", "M", "1", "k"]
 
 
 @pytest.mark.parametrize(
