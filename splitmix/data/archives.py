@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import os
 import shutil
 import stat
@@ -12,6 +13,8 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from splitmix.errors import UserError
+
+DAMAGED = (zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, IndexError, ValueError)
 
 Place = Callable[[PurePosixPath], PurePosixPath | None]
 """Where a member goes below the target folder; None leaves it out."""
@@ -29,9 +32,11 @@ def unpack(archive: Path, target: Path, place: Place) -> int:
             for member, where in wanted:
                 if where is not None:
                     _write(opened, member, target / where)
+    except UserError:
+        raise
     except FileNotFoundError as error:
         raise UserError(f"archive={archive}: {error.strerror}") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, *DAMAGED) as error:
         raise UserError(f"archive={archive}: is no zip archive or damaged ({error}); fetch it again") from None
     except OSError as error:
         raise UserError(f"archive={archive}: cannot unpack it into {target} ({error.strerror or error})") from None
@@ -50,7 +55,7 @@ def below(names: tuple[str, ...]) -> Place:
 
 def _safe(archive: Path, member: zipfile.ZipInfo) -> PurePosixPath:
     path = PurePosixPath(member.filename.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+    if not path.parts or path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
         raise UserError(f"archive={archive}: its member {member.filename} would leave the folder; it was not unpacked")
     if stat.S_ISLNK(member.external_attr >> 16):
         raise UserError(f"archive={archive}: its member {member.filename} is a link; it was not unpacked")

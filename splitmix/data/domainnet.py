@@ -102,6 +102,6 @@ def read_list(file: Path, root: Path, classes: tuple[str, ...]) -> tuple[list[Pa
         raise UserError(f"{file}: unknown classes {', '.join(unknown)}; known are {', '.join(classes)}")
     # The last three parts of a path: domain, class, file; the rest is of somebody else's disk.
     parts = [Path(str(path)).parts[-3:] for path in paths]
-    if any(".." in part for part in parts):
+    if any(len(part) != 3 or ".." in part or Path(*part).is_absolute() for part in parts):
         raise UserError(f"{file}: a path leaves the folder of images")
     return [root.joinpath(*part) for part in parts], [classes.index(str(name)) for name in names]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,8 @@ def build_federation(
         engine: use these engine settings instead of the configured ones.
         say: told what takes a while (making a dataset).
     """
+    if engine is not None:
+        config = replace(config, engine=engine)
     check_config(config)
     return Federation(
         load_dataset(config.dataset, config.scalars.train_fraction, say),
@@ -65,7 +68,7 @@ def build_federation(
         budget=config.budget,
         optimizer=config.optimizer,
         schedule=config.schedule,
-        engine=engine or config.engine,
+        engine=config.engine,
         loggers=loggers or [],
         seed=config.scalars.seed,
         rounds=config.scalars.rounds,

@@ -70,4 +70,6 @@ class EngineSettings:
 
     @property
     def cpu_threads(self) -> int:
-        return self.threads or len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else [0])
+        if hasattr(os, "sched_getaffinity"):
+            return self.threads or len(os.sched_getaffinity(0))
+        return self.threads or os.cpu_count() or 1

@@ -69,3 +69,37 @@ def test_damaged_files_are_named(tmp_path, content):
         read_pickle(tmp_path / "x.pkl")
     with pytest.raises(UserError, match="missing"):
         read_pickle(tmp_path / "y.pkl")
+
+
+def build(path, *parts):
+    path.write_bytes(b"\x80\x02" + b"".join(parts) + b".")
+
+
+def test_containers_without_end_and_arrays_told_to_leave_their_memory_are_refused(tmp_path):
+    path = tmp_path / "x.pkl"
+    endless: list[object] = []
+    endless.append(endless)
+    deep: object = 1
+    for _ in range(300):
+        deep = [deep]
+    for content in (endless, deep):
+        path.write_bytes(pickle.dumps(content))
+        with pytest.raises(UserError, match="nested without end"):
+            read_pickle(path)
+    wide: object = [1]
+    for _ in range(15):
+        wide = [wide, wide]
+    path.write_bytes(pickle.dumps(wide))
+    assert read_pickle(path)[0] == read_pickle(path)[1]
+    dtype = b"cnumpy\ndtype\n(U\x02S1\x89\x88tR"
+    grown = dtype + b"(K\x03U\x01|NNNJ\x00\x00\x40\x00K\x01K\x00tb"
+    array = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00tU\x01btR"
+    state = b"(K\x01(K\x01t" + grown + b"\x89U\x01xtb"
+    build(path, array, state)
+    assert read_pickle(path).tolist() == [b"x"]  # the size that the file claims for a letter does not count
+    build(path, array, state, b"K\x00U\x01ys")  # array[0] = ...
+    with pytest.raises(UserError, match=r"x\.pkl"):
+        read_pickle(path)
+    build(path, array, b"(K\x01(K\x05t" + dtype + b"\x89U\x01xtb")
+    with pytest.raises(UserError, match="another size than its shape"):
+        read_pickle(path)
