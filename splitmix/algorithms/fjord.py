@@ -49,7 +49,7 @@ class FjORDMethod(SliceMethod):
 
     def choices(self, budget: float) -> list[float]:
         """Widths that a client of this budget draws from, all equally likely."""
-        return [width for width in self.candidates if width <= budget]
+        return [width for width in self.candidates if width <= budget] or [budget]
 
     def objective(self, network: LaneNetwork, images: Tensor, labels: Tensor, streams: Streams) -> Objective:
         choices = self.choices(network.spec.width)

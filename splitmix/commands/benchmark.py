@@ -38,7 +38,9 @@ def benchmark(cfg: DictConfig) -> None:
     for key in ("repeats", "rounds"):
         if not isinstance(values[key], int) or values[key] < 1:
             raise UserError(f"{key}={values[key]}: give a whole number of at least 1")
-    out = None if values["out"] is None else Path(values["out"])
+    out = None if values["out"] is None else Path(str(values["out"]))
+    if out is not None and out.is_dir():
+        raise UserError(f"out={out}: is a folder; name a file")
     if out is not None and not out.parent.is_dir():
         raise UserError(f"out={out}: the folder {out.parent} does not exist")
     record: dict[str, Any]

@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from splitmix.binding import bind
+from splitmix.binding import bind, convert
 from splitmix.commands.application import log, run_application, values_of
 from splitmix.errors import UserError
 
@@ -38,18 +38,18 @@ def federation_of(dataset: Any, values: Mapping[str, Any]) -> tuple[Any, tuple[f
     for key in ("seed", "clients_per_domain"):
         if not isinstance(values[key], int) or values[key] < (key != "seed"):
             raise UserError(f"{key}={values[key]}: give a whole number of at least {int(key != 'seed')}")
-    fraction = float(values["train_fraction"])
+    fraction, kept = (convert(values[key], float, key) for key in ("train_fraction", "val_fraction"))
     if not 0 < fraction <= 1:
         raise UserError(f"train_fraction={fraction:g}: give a share above 0 and up to 1")
-    if not 0 < float(values["val_fraction"]) < 1:
-        raise UserError(f"val_fraction={values['val_fraction']}: give a share between 0 and 1")
+    if not 0 < kept < 1:
+        raise UserError(f"val_fraction={kept:g}: give a share between 0 and 1")
     partition, budget = bind(values["partition"], "partition"), bind(values["budget"], "budget")
     data = dataset.load(log.info, fraction)
     clients = partition.split(
         data,
         values["clients_per_domain"],
         1.0 if data.fraction_applied else fraction,
-        float(values["val_fraction"]),
+        kept,
         values["seed"],
     )
     budgets = budget.assign(values["clients_per_domain"], len(data.domains), values["seed"])

@@ -30,6 +30,8 @@ def show(dataset: Any, values: dict[str, Any]) -> None:
 
     dataset.check()
     (data, clients), budgets = federation_of(dataset, values)
+    if values["out"] is None:
+        raise UserError("out=null: name a folder to draw into")
     out = Path(str(values["out"]))
     try:
         out.mkdir(parents=True, exist_ok=True)

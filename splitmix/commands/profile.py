@@ -29,11 +29,13 @@ def profile(cfg: DictConfig) -> None:
         if (key, values[key]) != ("image_size", None) and (not isinstance(values[key], int) or values[key] < low):
             raise UserError(f"{key}={values[key]}: give a whole number of at least {low}")
     out = None if values["out"] is None else Path(str(values["out"]))
+    if out is not None and out.is_dir():
+        raise UserError(f"out={out}: is a folder; name a file")
     if out is not None and not out.parent.is_dir():
         raise UserError(f"out={out}: the folder {out.parent} does not exist")
     dataset, budget, algorithm, model, engine = (bind(values[key], key) for key in GROUPS)
     wanted = TestSettings(widths=convert(values["widths"], tuple[float, ...] | str, "widths"))
-    if isinstance(wanted.widths, str) and wanted.widths != "auto":
+    if wanted.widths == () or (isinstance(wanted.widths, str) and wanted.widths != "auto"):
         raise UserError(f"widths={wanted.widths}: give a number, a list of numbers, or auto")
     engine.check()
     import torch

@@ -64,7 +64,10 @@ def read_runs(patterns: tuple[str, ...]) -> list[tuple[Path, dict[str, Any]]]:
     found: dict[Path, dict[str, Any]] = {}
     for pattern in patterns:
         root, relative = (Path("/"), pattern.lstrip("/")) if pattern.startswith("/") else (Path(), pattern)
-        matches = [Path(pattern)] if Path(pattern).is_dir() else sorted(root.glob(relative))
+        try:
+            matches = [Path(pattern)] if Path(pattern).is_dir() else sorted(root.glob(relative))
+        except (ValueError, NotImplementedError) as error:
+            raise UserError(f"runs={pattern}: no valid pattern ({error})") from None
         files = {file for match in matches for file in [match / "results.json", *match.glob("**/results.json")]}
         files = {file for file in files if file.is_file()}
         if not files:

@@ -37,6 +37,10 @@ def require_folder(root: str | None, needed: Sequence[str], mend: str) -> Path:
 def check_arrays(path: Path, images: Any, labels: Any, shape: tuple[int, ...], classes: int) -> tuple[Pixels, Any]:
     """Images uint8 `[n, *shape]` and labels int64 `[n]` of a file; UserError names the file and what is wrong."""
     labels = np.asarray(labels)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]  # as SVHN's own files have them
+    if labels.dtype.kind == "f" and (labels == labels.astype(np.int64)).all():
+        labels = labels.astype(np.int64)
     if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.shape[1:] != shape:
         got = f"{images.dtype} {list(images.shape)}" if isinstance(images, np.ndarray) else type(images).__name__
         raise UserError(f"{path}: images must be uint8 [n, {', '.join(map(str, shape))}], found {got}")

@@ -31,7 +31,8 @@ SOURCES = {
 class TorchvisionSet:
     """Settings of `dataset=torchvision`: one domain, grey images repeated to three channels.
 
-    Files are checked by torchvision against the known checksums before they are read.
+    Downloads are checked by torchvision against the known checksums; of files that are already there it checks the
+    CIFAR and SVHN ones.
 
     Attributes:
         source: MNIST, FashionMNIST, KMNIST, USPS, SVHN, CIFAR10 or CIFAR100.
@@ -86,9 +87,9 @@ class TorchvisionSet:
     def prepare(self, archives: Sequence[Path], say: Callable[[str], None]) -> None:
         """Download through torchvision, which checks the files (UserError: the download failed)."""
         self.known()
-        Path(str(self.root)).expanduser().mkdir(parents=True, exist_ok=True)
         for split in ("train", "test"):
             try:
+                Path(str(self.root)).expanduser().mkdir(parents=True, exist_ok=True)
                 self.open(split, download=True)
             except (OSError, RuntimeError, EOFError) as error:
                 raise UserError(
@@ -103,12 +104,14 @@ class TorchvisionSet:
         for split in ("train", "test"):
             try:
                 found = self.open(split)
-            except (RuntimeError, OSError, ValueError) as error:
+            except Exception as error:  # torchvision raises nearly anything on damaged files
                 raise UserError(
                     f"dataset.root={self.root}: {self.source} is not there or damaged"
                     f" ({' '.join(str(error).split())[:80]}); {self.mend}"
                 ) from None
             labels = torch.as_tensor(np.asarray(found.labels if self.source == "SVHN" else found.targets))
+            if len(labels) != len(found.data) or not 0 <= int(labels.min()) <= int(labels.max()) < self.known()[1]:
+                raise UserError(f"dataset.root={self.root}: {self.source} has labels that do not fit; {self.mend}")
             sets.append(ImageSet(as_channels(torch.as_tensor(found.data)), labels.long(), (len(labels),)))
         augmentation = CropFlip() if self.augment else None
         return Dataset(self.name, self.domains, self.classes, sets[0], sets[1], augmentation=augmentation)

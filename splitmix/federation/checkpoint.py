@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,7 +23,7 @@ class Checkpoint:
         best_round: 0-based round of the best validation accuracy so far; -1 before the first validation.
         best_value: that accuracy, in [0, 1].
         wall_s: seconds spent on the run so far.
-        engine: what the engine chose where it was told `auto` (see `Engine.chosen`).
+        engine: what the engine chose where it was told `auto` (see `Engine.choices`).
     """
 
     state: ServerState
@@ -59,9 +58,10 @@ def load_checkpoint(path: Path, method: Method) -> Checkpoint:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: this run has no such checkpoint") from None
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:
         raise UserError(f"{path} is truncated or not a checkpoint ({type(error).__name__}): use another") from error
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+    needed = {"round", "tensors", "best_round", "best_value", "wall_s"}
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA or not needed <= content.keys():
         raise UserError(f"{path} is not a checkpoint of splitmix (schema {SCHEMA}): use another")
     fresh = method.initial_state(0)
     expected = {**fresh.tensors, **{f"local {name}": value for name, value in fresh.local.items()}}

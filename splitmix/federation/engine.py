@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
@@ -75,6 +75,16 @@ class Engine:
 
     def on_device(self, images: ImageSet) -> ImageSet:
         return replace(images, images=self.fabric.to_device(images.images), labels=self.fabric.to_device(images.labels))
+
+    @property
+    def choices(self) -> dict[str, int]:
+        """What `auto` chose, for a checkpoint; on which kind of device stands in the names."""
+        return {f"{self.fabric.device.type} {name}": value for name, value in self.chosen.items()}
+
+    def adopt(self, choices: Mapping[str, int]) -> None:
+        """Take over the choices of a run that stopped, as far as they were made for this kind of device."""
+        prefix = f"{self.fabric.device.type} "
+        self.chosen |= {name.removeprefix(prefix): n for name, n in choices.items() if name.startswith(prefix)}
 
     @property
     def workers(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import shutil
 import tempfile
 from datetime import datetime, timezone
@@ -78,7 +77,7 @@ def read_reference(file: Path) -> dict[str, Any]:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"file={file}: does not exist") from None
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:
         raise UserError(
             f"file={file}: truncated, no checkpoint, or one that holds more than tensors and plain values"
             f" ({type(error).__name__})"
@@ -86,6 +85,10 @@ def read_reference(file: Path) -> dict[str, Any]:
     model = content.get("server_model") if isinstance(content, dict) else None
     if not isinstance(model, dict) or not isinstance(model.get("server"), dict):
         raise UserError(f"file={file}: not a checkpoint of the authors' code: it lacks server_model.server")
+    whole = all(isinstance(content.get(key, 0), int) for key in ("a_iter", "best_epoch"))
+    clients, accuracies = model.get("clients") or [], content.get("best_acc", [])
+    if not (whole and isinstance(accuracies, list) and all(isinstance(entry, dict) for entry in clients)):
+        raise UserError(f"file={file}: not a checkpoint of the authors' code: its numbers or clients are not")
     return content
 
 

@@ -80,7 +80,7 @@ class Run:
         self.validated = tuple(sorted({*self.widths, method.widths[-1]}))
         if resume:
             self.last = load_checkpoint(folder / "checkpoints" / "last.ckpt", method)
-            self.federation.engine.chosen |= self.last.engine
+            self.federation.engine.adopt(self.last.engine)
             self.results = read_results(folder / "results.json")
             self.logger.truncate(self.last.state.round)
         else:
@@ -126,7 +126,7 @@ class Run:
         if improved:
             best_round, best_value = metrics.round, value
         wall_s = self.last.wall_s + evaluated - start
-        self.last = Checkpoint(state, best_round, best_value, wall_s, self.federation.engine.chosen)
+        self.last = Checkpoint(state, best_round, best_value, wall_s, self.federation.engine.choices)
         seconds = {**metrics.seconds, "validate": evaluated - begin}
         # The log line goes first: a kill between the two only repeats the round, and resume drops the extra line.
         self.federation.fabric.log_dict(self.row(metrics, accuracy, seconds), step=metrics.round)

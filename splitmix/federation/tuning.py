@@ -32,8 +32,9 @@ def measured_lanes(trainer: LaneTrainer, spec: NetworkSpec, batch_size: int) -> 
     path = cache_folder() / "lanes.json"
     known: dict[str, int] = {}
     with suppress(OSError, ValueError):
-        known = dict(json.loads(path.read_text()))
-    if not isinstance(known.get(key), int):
+        loaded = json.loads(path.read_text())
+        known = loaded if isinstance(loaded, dict) else {}
+    if known.get(key) not in CANDIDATES:
         known[key] = fastest_lanes(trainer, spec, batch_size)
         # Without a cache the next run measures again.
         with suppress(OSError, UserError):

@@ -135,9 +135,13 @@ def test_small_clients_are_refused_where_everyone_does_equally_many_steps(place,
     [
         ("data-show clients_per_domain=0", "clients_per_domain=0: give a whole number of at least 1"),
         ("data-show train_fraction=2", "train_fraction=2: give a share"),
+        ("data-show train_fraction=abc", "train_fraction=abc: expected a number"),
+        ("data-show val_fraction=null", "val_fraction=None: expected a number"),
+        ("data-show out=null", "out=null: name a folder"),
         ("data-show out=/proc/version/x", "out=/proc/version/x: cannot write there"),
         ("data-check datset=digits", "did you mean dataset"),
         ("data-prepare dataset=torchvision dataset.source=ImageNet", "dataset.source=ImageNet: choose one of MNIST"),
+        ("data-prepare dataset=torchvision dataset.root=/proc/x", "dataset.source=FashionMNIST: the download failed"),
         ("data-prepare dataset=folder dataset.root=nowhere", "dataset.root=nowhere: no such folder"),
     ],
 )

@@ -135,6 +135,8 @@ def test_profile_prints_and_writes_costs(tmp_path, monkeypatch, capsys):
     assert "×0.25" in capsys.readouterr().out
     # Shapes are known without the data.
     assert main(["profile", "dataset=cifar10", "model=preresnet18", "widths=0.125", "repeats=1", "batch_size=2"]) == 0
+    fjord = ["algorithm=fjord", "algorithm.self_distillation=true", "widths=0.05", "repeats=1"]
+    assert main(["profile", *fjord]) == 0
     assert "9.15 M" in capsys.readouterr().out
     assert main(["profile", "model=alexnet", "image_size=64", "widths=0.125", "repeats=1", "batch_size=2"]) == 0
     assert "902 k" in capsys.readouterr().out
@@ -149,6 +151,7 @@ def test_profile_prints_and_writes_costs(tmp_path, monkeypatch, capsys):
         ("batch_size=1", "batch_size=1: give a whole number of at least 2"),
         ("image_size=0", "image_size=0: give a whole number of at least 1"),
         ("out=nowhere/p.json", "the folder nowhere does not exist"),
+        ("widths=[]", "give a number, a list of numbers, or auto"),
         ("repeat=1", "did you mean repeats"),
     ],
 )

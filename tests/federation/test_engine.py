@@ -188,3 +188,9 @@ def test_bf16_stays_close(federation, lanes):
         fed = federation(engine=EngineSettings(precision=precision, lanes=lanes, workers=1))
         losses.append(fed.run_round(fed.initial_state())[1].loss)
     assert losses[0] == pytest.approx(losses[1], rel=0.02) and losses[0] != losses[1]
+
+
+def test_choices_made_for_another_kind_of_device_are_not_taken_over(federation):
+    fed = federation(engine=EngineSettings(threads=2))
+    fed.engine.adopt({"cuda workers": 1, "cuda digit_cnn x0.125": 1 << 20, "cpu workers": 3})
+    assert fed.engine.chosen == {"workers": 3} and fed.engine.choices == {"cpu workers": 3}

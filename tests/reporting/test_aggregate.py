@@ -69,6 +69,7 @@ def test_the_verb(tmp_path, monkeypatch, capfd):
     for words, error in {
         "runs=nowhere": "runs=nowhere: matches no run",
         "runs=outputs/sweep/5": "none of these runs is finished",
+        "runs=a**b": "runs=a**b: no valid pattern",
         "report=magic": "report=magic: no such report; choose table1",
         "run=outputs": "did you mean runs",
         "out=/proc/version/x": "out=/proc/version/x: cannot write there",
