@@ -210,6 +210,11 @@ class Algorithm(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def label(self) -> str:
+        """What tables and figures call it."""
+        ...
+
     def bind(self, model: Model, problem: Problem) -> Method:
         """Check the settings against the model and the problem (UserError) and return the method."""
         ...

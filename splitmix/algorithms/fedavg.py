@@ -29,6 +29,7 @@ class FedAvg:
     """
 
     name: ClassVar[str] = "fedavg"
+    label: ClassVar[str] = "FedAvg"
 
     width: float = 1.0
     loss_temperature: float | str | None = None

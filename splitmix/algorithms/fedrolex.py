@@ -26,6 +26,7 @@ class FedRolex:
     """
 
     name: ClassVar[str] = "fedrolex"
+    label: ClassVar[str] = "FedRolex"
 
     rescale_layer: bool = True
     step: int = 1

@@ -32,6 +32,7 @@ class FjORD:
     """
 
     name: ClassVar[str] = "fjord"
+    label: ClassVar[str] = "FjORD"
 
     self_distillation: bool = False
     rescale_layer: bool = False

@@ -24,6 +24,7 @@ class HeteroFL:
     """
 
     name: ClassVar[str] = "heterofl"
+    label: ClassVar[str] = "HeteroFL"
 
     rescale_layer: bool = True
 

@@ -32,6 +32,7 @@ class SHeteroFL:
     """
 
     name: ClassVar[str] = "sheterofl"
+    label: ClassVar[str] = "SHeteroFL"
 
     rescale_layer: bool = True
     duplicates: bool = False

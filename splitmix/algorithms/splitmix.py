@@ -35,6 +35,7 @@ class SplitMix:
     """
 
     name: ClassVar[str] = "splitmix"
+    label: ClassVar[str] = "Split-Mix"
 
     atom_width: float = 0.125
     rescale_init: bool = True
