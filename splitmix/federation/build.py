@@ -25,6 +25,7 @@ def check_config(config: RunConfig) -> None:
     config.optimizer.check()
     config.schedule.check()
     config.engine.check()
+    config.logger.check()
     budgets = config.budget.assign(config.scalars.clients_per_domain, len(config.dataset.domains), config.scalars.seed)
     problem = Problem(config.dataset.input_shape, len(config.dataset.classes), budgets, listed=config.budget.listed())
     method = config.algorithm.bind(config.model, problem)
