@@ -30,7 +30,7 @@ def adversarial_objective(
     """(1 - weight) CE(clean images) + weight CE(attacked images), per lane.
 
     The clean pass goes through the network at the first level; the attack (in eval mode, against each lane alone, on
-    the plain cross-entropy) and the attacked pass go through the network at the second. Without dual batch normalisation
+    the plain cross-entropy) and the attacked pass go through it at the second. Without dual batch normalisation
     both passes update the same statistics. With weight 1 there is no clean pass.
 
     Args:

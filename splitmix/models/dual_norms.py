@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from splitmix.models.layers import LaneLinear
-from splitmix.models.norms import BN_EPS, BN_MOMENTUM, LaneBatchNorm, normalise
+from splitmix.models.norms import BN_EPS, BN_MOMENTUM, LaneBatchNorm, fixed_norm, normalise
 
 Tensors = dict[str, Tensor]
 
@@ -113,7 +113,7 @@ class FilmBatchNorm(nn.Module):
             return normalise(x, weight, bias)
         mean, var = chosen["running_mean"].flatten(), chosen["running_var"].flatten()
         if not self.training:
-            return F.batch_norm(x, mean, var, weight, bias, False, 0.0, BN_EPS)
+            return fixed_norm(x, weight, bias, mean, var)
         out = normalise(x, weight, bias, mean, var, BN_MOMENTUM)
         learning = torch.ones_like(level, dtype=torch.bool) if self.learning is None else self.learning
         for branch, mine in ((self.clean, (level == 0) & learning), (self.adv, (level > 0) & learning)):
