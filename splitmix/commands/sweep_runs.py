@@ -98,6 +98,7 @@ def slug(overrides: list[str], seed: object = None) -> str:
         top = key.split(".")[0].split("@")[0]
         if not equals or top in (*NOT_HASHED, "experiment", "debug", "seed"):
             continue
+        value = value.lower() if value in ("True", "False", "None") else value
         parts.append(value if key in names else f"{key.rpartition('.')[2]}-{value}")
     clean = [re.sub(r"[^A-Za-z0-9._]+", "-", part).strip("-.") for part in parts]
     text = "_".join(clean)[:SLUG].rstrip("-._")
