@@ -9,6 +9,7 @@ activations need no change. With one lane each layer is the ordinary PyTorch lay
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -93,14 +94,42 @@ class LaneConv2d(LaneLayer):
             # The same numbers; strided 1x1 convolutions of channels-last images crash in oneDNN's backward pass with
             # two threads and an odd number of images (torch 2.14, x86).
             x, stride = x[..., ::stride, ::stride].contiguous(memory_format=torch.channels_last), 1
-        return F.conv2d(
-            x,
-            weight.flatten(0, 1),
-            None if bias is None else bias.flatten(),
-            stride=stride,
-            padding=self.padding,
-            groups=x.shape[1] // weight.shape[2],
-        )
+        groups = x.shape[1] // weight.shape[2]
+        weight, bias = weight.flatten(0, 1), None if bias is None else bias.flatten()
+        if x.requires_grad and not weight.requires_grad and weight.shape[1] % 4 and x.device.type == "cpu":
+            out: Tensor = AttackedConv.apply(x, weight, bias, stride, self.padding, groups)
+            return out
+        return F.conv2d(x, weight, bias, stride=stride, padding=self.padding, groups=groups)
+
+
+class AttackedConv(torch.autograd.Function):
+    """A grouped convolution that is differentiated by its input alone (an attack), on a CPU.
+
+    oneDNN takes several times as long for the gradient by three channels of an image as for that by four.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int, groups: int
+    ) -> Tensor:
+        ctx.save_for_backward(weight)
+        ctx.shape, ctx.arguments = x.shape, (stride, padding, groups)
+        return F.conv2d(x, weight, bias, stride, padding, 1, groups)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        [weight] = ctx.saved_tensors
+        stride, padding, groups = ctx.arguments
+        n, _, height, width = ctx.shape
+        own = weight.shape[1]
+        added = -own % 4
+        wider = weight.new_empty(n, groups * (own + added), height, width).contiguous(memory_format=torch.channels_last)
+        found = torch.ops.aten.convolution_backward(
+            gradients[0], wider, F.pad(weight, (0, 0, 0, 0, 0, added)), None, [stride] * 2, [padding] * 2, [1, 1],
+            False, [0, 0], groups, [True, False, False],
+        )[0]  # fmt: skip
+        kept = found.permute(0, 2, 3, 1).unflatten(3, (groups, -1))[..., :own]
+        return kept.flatten(3).permute(0, 3, 1, 2), None, None, None, None, None
 
 
 class LaneLinear(LaneLayer):

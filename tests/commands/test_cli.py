@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from splitmix.commands import main
 from splitmix.commands.application import run_application
@@ -80,6 +82,48 @@ def test_attacks_are_recorded_beside_the_clean_test(inside, capsys):
     pgd = {"name": "linf_pgd", "eps": 2.0, "steps": 7, "step_size": None, "random_start": True}
     attacks = [{"name": "none"}, pgd, {"name": "fgsm", "eps": 8.0}]
     assert found == [(width, attack) for attack in attacks for width in (0.125, 0.25)]
+
+
+def test_a_grid_of_levels_fills_the_records_and_draws(tmp_path, monkeypatch, capsys):
+    """DAT in one command, the grid in another: records of every width, level and attack, and RA against SA."""
+    monkeypatch.chdir(tmp_path)
+    dat = ["algorithm.adv_lambda=0.5", "model.bn=tracked", "train_attack=fgsm", "test.max_images=20", "rounds=1"]
+    assert main(["train", *SMALL, *dat, "name=dat"]) == 0
+    text = capsys.readouterr().out
+    assert "note: algorithm.rescale_init=true" in text and "validation RA" in text and "val RA" in text
+    run = the_run(tmp_path, "dat")
+    columns = (run / "metrics.csv").read_text().splitlines()[0].split(",")
+    assert {"val_sa/0.125", "val_ra/0.125", "val_ra/0.25", "val_ra_client/0-0"} <= set(columns)
+    grid = ["test.widths=auto", "test.adv_lambdas=[0,0.5,1]", "attack=[none,linf_pgd]", "attack.linf_pgd.steps=1"]
+    for _ in range(2):
+        assert main(["test", f"run={run}", *grid, "test.max_images=22"]) == 0
+    records = [record for record in json.loads((run / "results.json").read_text())["tests"] if record["n_images"] == 22]
+    asked = {(record["width"], record["adv_lambda"], record["attack"]["name"]) for record in records}
+    assert len(records) == len(asked) == 2 * 3 * 2
+    assert (run / "figures" / "tradeoff_linf_pgd.png").is_file()
+    capsys.readouterr()
+    assert main(["test", f"run={run}", "test.adv_lambdas=1.1"]) == 2
+    assert "test.adv_lambdas=1.1: give values from 0" in capsys.readouterr().err
+    # A checkpoint of another network is told by its entries.
+    config = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(config.replace("adv_lambda: 0.5", "adv_lambda: 1.0"))
+    assert main(["test", f"run={run}"]) == 2
+    assert "does not fit the run's config: bn1.adv.bias is unknown" in capsys.readouterr().err
+
+
+def test_a_level_asked_of_a_run_without_dual_norms_is_refused(inside, capfd):
+    assert main(["test", f"run={the_run(inside)}", "test.adv_lambdas=0.5"]) == 2
+    assert "trained without dual batch normalisation, only 0 is possible" in capfd.readouterr().err
+
+
+def test_a_run_of_an_earlier_version_is_tested(inside, tmp_path):
+    """Its config lacks the keys that came later."""
+    old = tmp_path / "old"
+    shutil.copytree(the_run(inside), old)
+    config = yaml.safe_load((old / "config.yaml").read_text())
+    del config["train_attack"], config["algorithm"]["adv_lambda"]
+    (old / "config.yaml").write_text(yaml.safe_dump(config))
+    assert main(["test", f"run={old}", "test.widths=0.25", "test.max_images=20"]) == 0
 
 
 def test_a_finished_run_resumes_to_success(inside):
@@ -183,6 +227,12 @@ MISTAKES = {
     "train model=alexnet": "model=alexnet needs images of at least 63x63",
     "report runs=nowhere": "runs=nowhere: matches no run",
     "train test.adv_lambdas=0.5": "dual batch normalisation",
+    "train test.adv_lambdas=-1": "test.adv_lambdas=-1: give values from 0",
+    "train algorithm.adv_lambda=2": "algorithm.adv_lambda=2: give a weight from 0",
+    "train algorithm.adv_lambda=0.5 train_attack=none": "algorithm.adv_lambda=0.5 trains on attacked",
+    "train algorithm.adv_lambda=0.5 train_attack.eps=300": "train_attack.eps=300: give a size in 1/255",
+    "train train_attack=autoattack": "train_attack=autoattack: no such option",
+    "train algorithm=heterofl algorithm.adv_lambda=0.5": "unknown key algorithm.adv_lambda",
     "train resume=nowhere": "resume=nowhere: not a run folder",
     "train resume=latest": "resume=latest: no run",
     "train hydra.run.dir=/proc/version/out": "/proc/version",

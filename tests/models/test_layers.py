@@ -8,6 +8,7 @@ from splitmix.models.digit_cnn import DigitCNN
 from splitmix.models.layers import LaneConv2d, LaneLinear
 from splitmix.models.network import NetworkSpec
 from splitmix.models.norms import LaneBatchNorm
+from splitmix.randomness import torch_rng
 
 LANES = 3
 
@@ -76,3 +77,18 @@ def test_batch_norm_without_statistics_depends_on_the_batch_in_eval_mode():
     layer = LaneBatchNorm(1, 4).eval()
     x = torch.randn(6, 4)
     assert not torch.allclose(layer(x)[:3], layer(x[:3]))
+
+
+@pytest.mark.parametrize(("channels", "stride", "shared"), [(3, 1, False), (3, 2, True), (8, 1, False), (1, 1, True)])
+def test_the_gradient_by_the_input_alone_is_the_same(channels, stride, shared):
+    """What an attack differentiates: the parameters' gradients off or on, the input's gradient is one."""
+    layer = LaneConv2d(2, channels, 5, 3, stride, 1).double()
+    layer.reset_parameters(torch_rng(0, "test"))
+    x = torch.rand(3, channels if shared else 2 * channels, 6, 6, dtype=torch.float64)
+    gradients = []
+    for wanted in (True, False):
+        layer.requires_grad_(wanted)
+        images = x.clone().contiguous(memory_format=torch.channels_last).requires_grad_()
+        layer(images).square().sum().backward()
+        gradients.append(images.grad)
+    torch.testing.assert_close(gradients[1], gradients[0])
