@@ -19,5 +19,6 @@ def test_the_table_of_groups_names_every_group_and_option():
     table = README[README.index("| group |") : README.index("A mistake (")]
     for group, files in groups().items():
         assert f"`{group}`" in table
-        for file in files:
+        # Too many for a table: splitmix list has them.
+        for file in files if group != "experiment" else []:
             assert f"`{file.stem}`" in table
