@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import re
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
 from functools import wraps
 from io import TextIOBase
-from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 import hydra
-from hydra._internal.utils import get_args
+from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig
@@ -22,24 +20,31 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from splitmix.binding import nearest
-from splitmix.commands.help import option_names, print_help
+from splitmix.commands.help import print_help
+from splitmix.commands.messages import log as log
+from splitmix.commands.messages import log_to_console, one_line
+from splitmix.commands.sweep import Plan, is_sweep, run_sweep
 from splitmix.config import conf_dir, resolve
 from splitmix.errors import UserError
 
-log = logging.getLogger("splitmix")
-
 
 def run_application(
-    verb: str, argv: list[str], task: Callable[[DictConfig], None], before: Callable[[list[str]], bool] | None = None
+    verb: str,
+    argv: list[str],
+    task: Callable[[DictConfig], None],
+    before: Callable[[Namespace, bool], bool] | None = None,
+    plan: Plan | None = None,
 ) -> int:
-    """Run `task` on the composed config of `verb`.
+    """Run `task` on the composed config of `verb`, or on every config of a sweep.
 
     Args:
         argv: what stands after the verb on the command line.
-        before: looks at the command line first; true means that all is done already.
+        before: looks at the parsed command line first, and whether it is a sweep; true means that all is done already.
+        plan: decides what the jobs of a sweep are; see `run_sweep`.
 
     Returns:
-        0; 2 after a mistake of the user's, told in one line; 130 after Ctrl-C. A bug keeps its traceback.
+        0; 2 after a mistake of the user's, told in one line; 130 after Ctrl-C. A bug keeps its traceback; in a sweep
+        it leaves the other jobs running, and the code is 1.
     """
     sys.argv = [f"splitmix {verb}", *argv]
     # Hydra would otherwise catch exceptions, print its own message, and exit.
@@ -56,13 +61,18 @@ def run_application(
             raise
 
     try:
-        if "--help" in argv or "-h" in argv:
-            arguments = get_args(argv)
+        arguments = parsed(argv)
+        if arguments.help:
             print_help(verb, arguments.overrides, arguments.config_dir)
-        elif before is None or not before(argv):
-            main = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)(run)
-            with redirect_stderr(WithoutErrorLine(sys.stderr)):
-                main()
+            return 0
+        sweep = is_sweep(verb, arguments)
+        if before is not None and before(arguments, sweep):
+            return 0
+        if sweep:
+            return run_sweep(verb, arguments, task, plan)
+        main = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)(run)
+        with redirect_stderr(WithoutErrorLine(sys.stderr)):
+            main()
     except (UserError, HydraException, OmegaConfBaseException, YAMLError) as error:
         print(f"splitmix {verb}: {one_line(error)}", file=sys.stderr)
         return 2
@@ -86,6 +96,18 @@ def run_application(
     finally:
         GlobalHydra.instance().clear()
     return 0
+
+
+def parsed(argv: list[str]) -> Namespace:
+    """Hydra's flags and the overrides of a command line; UserError for a flag that it does not know."""
+
+    def refuse(message: str) -> NoReturn:
+        raise UserError(f"{message}; give flags such as -m first, then key=value words; --help lists the keys")
+
+    parser = get_args_parser()
+    parser.error = refuse  # type: ignore[method-assign]
+    arguments: Namespace = parser.parse_args(argv)
+    return arguments
 
 
 class WithoutErrorLine(TextIOBase):
@@ -116,49 +138,6 @@ def in_hydra(error: OSError) -> bool:
         files.append(trace.tb_frame.f_code.co_filename)
         trace = trace.tb_next
     return any(f"hydra{os.sep}core{os.sep}utils" in file for file in files[-6:])
-
-
-def log_to_console() -> None:
-    """Messages to standard output, anew (a stream may have been replaced since)."""
-    log.handlers.clear()
-    console = logging.StreamHandler(sys.stdout)
-    console.setLevel(logging.INFO)
-    log.addHandler(console)
-    log.setLevel(logging.DEBUG)
-    log.propagate = False
-    for noisy in ("lightning_fabric", "lightning.fabric", "pytorch_lightning"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
-
-
-def log_to_file(path: Path) -> None:
-    """The same messages to a file beside them, and to no file of an earlier job of a sweep."""
-    for old in [handler for handler in log.handlers if isinstance(handler, logging.FileHandler)]:
-        log.removeHandler(old)
-        old.close()
-    try:
-        handler = logging.FileHandler(path)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}; choose another hydra.run.dir") from error
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    log.addHandler(handler)
-
-
-def one_line(error: Exception) -> str:
-    """The message of a mistake in one line, with the nearest name where a name is unknown."""
-    text = " ".join(str(error).split())
-    if isinstance(error, UserError):
-        return text
-    keys: list[str] = option_names()
-    if found := re.search(r"Could not override '([^']+)'", text):
-        return f"unknown key {found[1]}{nearest(found[1], keys)}; splitmix <verb> --help lists the keys"
-    if found := re.search(r"[Cc]ould not find '([^']+)/([^'/]+)'", text):
-        group, option = found[1], found[2]
-        # Hydra's own list, which knows a user's options too.
-        options = sorted(getattr(error, "options", None) or [])
-        return f"{group}={option}: no such option{nearest(option, options)}; choose among {', '.join(options)}"
-    if found := re.search(r"Could not override '?([\w/.]+)'?\.? ?No match", text):
-        return f"unknown key {found[1]}{nearest(found[1], keys)}; splitmix <verb> --help lists the keys"
-    return text
 
 
 def values_of(cfg: DictConfig, keys: Sequence[str]) -> dict[str, Any]:

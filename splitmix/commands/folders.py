@@ -35,6 +35,38 @@ def find_run(key: str, value: str) -> Path:
     return folder
 
 
+def find_runs(key: str, value: Any) -> list[Path]:
+    """The run folders that `key=value` means: as `find_run`, or those that patterns match or folders of runs hold.
+
+    Args:
+        value: one text, or a list of them.
+
+    Raises:
+        UserError: a text that means no run.
+    """
+    texts = [str(text) for text in (value if isinstance(value, list) else [value])]
+    if not texts:
+        raise UserError(f"{key}=[]: give a run folder, a pattern, or latest")
+    found: list[Path] = []
+    for text in texts:
+        folder = Path(text)
+        if text == "latest" or (folder / "results.json").is_file():
+            found.append(find_run(key, text))
+            continue
+        root, relative = (Path("/"), text.lstrip("/")) if folder.is_absolute() else (Path(), text)
+        try:
+            matches = [folder] if folder.is_dir() else sorted(root.glob(relative))
+        except (ValueError, NotImplementedError) as error:
+            raise UserError(f"{key}={text}: no valid pattern ({error})") from None
+        checkpoints = {file for match in matches for file in match.glob("**/checkpoints/last.ckpt")}
+        runs = sorted({file.parents[1] for file in checkpoints})
+        if not runs and set("*?[") & set(text):
+            raise UserError(f"{key}={text}: matches no run; give run folders, folders of runs, patterns, or latest")
+        # Where there is none, the message is that of a single folder.
+        found += runs or [find_run(key, text)]
+    return list(dict.fromkeys(found))
+
+
 def runs_by_age() -> list[Path]:
     """Run folders under outputs/, the newest last."""
     checkpoints = sorted(OUTPUTS.glob("**/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)

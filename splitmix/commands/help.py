@@ -22,14 +22,21 @@ def composed(verb: str, overrides: list[str], config_dir: str | None = None) -> 
     Raises:
         UserError: no such folder.
     """
-    if config_dir is not None:
-        # Hydra's application resolves --config-dir itself; compose has only the search path.
-        if not Path(config_dir).is_dir():
-            raise UserError(f"--config-dir {config_dir}: no such folder")
-        quoted = Path(config_dir).resolve().as_uri().replace("'", "\\'")
-        overrides = [f"hydra.searchpath=['{quoted}']", *overrides]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return compose(verb, overrides)
+        return compose(verb, with_config_dir(overrides, config_dir))
+
+
+def with_config_dir(overrides: list[str], config_dir: str | None) -> list[str]:
+    """Overrides that also search a user's folder of options; UserError if there is no such folder.
+
+    Hydra's application resolves --config-dir itself; where it is not used there is only the search path.
+    """
+    if config_dir is None:
+        return overrides
+    if not Path(config_dir).is_dir():
+        raise UserError(f"--config-dir {config_dir}: no such folder")
+    quoted = Path(config_dir).resolve().as_uri().replace("'", "\\'")
+    return [f"hydra.searchpath=['{quoted}']", *overrides]
 
 
 def header(path: Path) -> str:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from splitmix.commands.application import run_application
+from splitmix.binding import nearest
+from splitmix.commands.application import run_application, values_of
+from splitmix.commands.experiments import jobs
 from splitmix.commands.help import groups, header
+from splitmix.errors import UserError
 
 
 def main(argv: list[str]) -> int:
@@ -14,8 +17,19 @@ def main(argv: list[str]) -> int:
 
 
 def show(cfg: DictConfig) -> None:
-    """Print groups and options."""
-    for group, files in groups().items():
+    """Print groups and options; of an experiment also how many runs its grid has."""
+    what = values_of(cfg, ("what",))["what"]
+    found = groups()
+    if what != "all" and what not in found:
+        raise UserError(f"what={what}: no such group{nearest(str(what), found)}; choose all, {', '.join(found)}")
+    for group, files in found.items():
+        if what not in ("all", group):
+            continue
         print(group)
+        width = max((len(file.stem) for file in files), default=0)
         for file in files:
-            print(f"  {file.stem:<12} {header(file)}")
+            runs = ""
+            if group == "experiment":
+                number = jobs(file)
+                runs = f"{number:>3} {'run ' if number == 1 else 'runs'}  "
+            print(f"  {file.stem:<{width}}  {runs}{header(file)}")

@@ -8,8 +8,8 @@ import sys
 from omegaconf import DictConfig
 
 from splitmix.binding import bind
-from splitmix.commands.application import run_application, values_of
-from splitmix.commands.folders import find_run, read_config
+from splitmix.commands.application import log, run_application, values_of
+from splitmix.commands.folders import find_runs, read_config
 from splitmix.config import load_run_config
 from splitmix.errors import UserError
 
@@ -22,7 +22,7 @@ def main(argv: list[str]) -> int:
 
 
 def test(cfg: DictConfig) -> None:
-    """Test the run that the config names."""
+    """Test the runs that the config names; one that cannot be tested does not stop the others."""
     values = values_of(cfg, KEYS)
     if values["checkpoint"] not in ("best", "last"):
         raise UserError(f"checkpoint={values['checkpoint']}: choose best or last")
@@ -33,9 +33,19 @@ def test(cfg: DictConfig) -> None:
     attacks = {name: bind(node, f"attack.{name}") for name, node in values["attack"].items()}
     for name, attack in attacks.items():
         attack.check(f"attack.{name}")
-    folder = find_run("run", str(values["run"]))
-    config = load_run_config(read_config(folder))
+    folders = find_runs("run", values["run"])
     from splitmix.federation.run_test import run_test
 
     command = shlex.join(["splitmix", "test", *sys.argv[1:]])
-    run_test(config, folder, values["checkpoint"], settings, engine, attacks, command)
+    mistakes = []
+    for folder in folders:
+        try:
+            config = load_run_config(read_config(folder))
+            run_test(config, folder, values["checkpoint"], settings, engine, attacks, command)
+        except UserError as error:
+            if len(folders) == 1:
+                raise
+            mistakes.append(f"{folder}: {error}")
+            log.error(mistakes[-1])
+    if mistakes:
+        raise UserError(f"{len(mistakes)} of {len(folders)} runs could not be tested, the first: {mistakes[0]}")

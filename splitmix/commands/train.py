@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.utils import get_args
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from splitmix.commands.application import log, log_to_file, overrides_of, run_application
+from splitmix.commands.application import overrides_of, run_application
 from splitmix.commands.folders import find_run, read_config, unfinished_run
 from splitmix.commands.help import composed
+from splitmix.commands.messages import log, log_to_file
+from splitmix.commands.sweep_runs import can_go_on, check, plan_runs
 from splitmix.config import config_hash, load_run_config, resolve
 from splitmix.errors import UserError
 
@@ -21,27 +24,32 @@ FREE = ("engine", "logger")
 
 def main(argv: list[str]) -> int:
     """Run the verb; returns the exit code."""
-    return run_application("train", argv, train, before=resume)
+    return run_application("train", argv, train, before=resume, plan=plan_runs)
 
 
 def train(cfg: DictConfig) -> None:
-    """Train the composed config in Hydra's run folder."""
+    """Train the composed config in Hydra's run folder; a job of a sweep goes on where it stopped."""
     resolved = resolve(cfg)
+    hydra_config = HydraConfig.get()
+    folder = Path(hydra_config.runtime.output_dir)
+    log_to_file(folder / "train.log")
+    begun = hydra_config.mode == RunMode.MULTIRUN and can_go_on(folder)
+    if begun:
+        # What changes no number comes from the command line, all else from the run.
+        resolved = {**read_config(folder), **{group: resolved[group] for group in FREE}}
+        log.info(f"resuming {folder}")
     config = load_run_config(resolved)
     from splitmix.federation.run import run_training
 
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    log_to_file(folder / "train.log")
-    run_training(config, folder, resolved)
+    run_training(config, folder, resolved, resume=begun)
 
 
-def resume(argv: list[str]) -> bool:
+def resume(arguments: Namespace, sweep: bool) -> bool:
     """Go on with a run if the command line says so, without Hydra making a folder.
 
     Raises:
         UserError: nothing to resume, or an override that would change the numbers.
     """
-    arguments = get_args(argv)
     if arguments.cfg or arguments.info or arguments.hydra_help or arguments.shell_completion:
         return False
     words, config_dir = arguments.overrides, arguments.config_dir
@@ -49,14 +57,11 @@ def resume(argv: list[str]) -> bool:
     asked = overrides.get("resume", "null")
     if asked in ("null", ""):
         # A mistake must be found before Hydra makes the run folder.
-        if not (arguments.multirun or arguments.config_name or arguments.config_path):
-            config = load_run_config(resolve(composed("train", words, config_dir)))
-            from splitmix.federation.build import build_federation
-
-            build_federation(config, say=log.info)
+        if not (sweep or arguments.config_name or arguments.config_path):
+            check(resolve(composed("train", words, config_dir)))
         return False
-    if arguments.multirun:
-        raise UserError(f"resume={asked}: cannot go with a multirun; resume one run at a time")
+    if sweep:
+        raise UserError(f"resume={asked}: a sweep goes on by itself; type its command again without resume")
     if asked == "auto":
         folder = unfinished_run(config_hash(resolve(composed("train", words, config_dir))))
         if folder is None:

@@ -25,6 +25,7 @@ def check_config(config: RunConfig) -> None:
     config.optimizer.check()
     config.schedule.check()
     config.engine.check()
+    config.logger.check()
     config.train_attack.check("train_attack")
     budgets = config.budget.assign(config.scalars.clients_per_domain, len(config.dataset.domains), config.scalars.seed)
     problem = Problem(

@@ -22,8 +22,9 @@ from splitmix.federation.records import records_of
 from splitmix.federation.results import add_tests, describe_run, read_results, write_results
 from splitmix.federation.round_metrics import RoundMetrics
 from splitmix.files import write_atomically
-from splitmix.reporting.csv_logger import read_metrics
+from splitmix.reporting.csv_logger import CSVLogger, read_metrics
 from splitmix.reporting.figures import convergence_figure
+from splitmix.reporting.loggers import TrackedRun
 from splitmix.reporting.progress import Progress
 from splitmix.reporting.tables import WidthRow, print_table, width_table
 
@@ -44,9 +45,11 @@ def run_training(config: RunConfig, folder: Path, resolved: dict[str, Any], resu
         log.info(f"{folder} is finished: nothing to resume")
         return
     run = Run(config, folder, resolved, started, resume)
+    status = "failed"
     try:
         run.rounds()
         run.finish()
+        status = "success"
     except KeyboardInterrupt:
         run.mark("interrupted")
         log.info(f"interrupted after {run.last.state.round} rounds; go on with: splitmix train resume={folder}")
@@ -56,6 +59,9 @@ def run_training(config: RunConfig, folder: Path, resolved: dict[str, Any], resu
         with suppress(UserError):
             run.mark("failed")
         raise
+    finally:
+        for logger in run.federation.fabric.loggers:
+            logger.finalize(status)
 
 
 class Run:
@@ -70,7 +76,7 @@ class Run:
             raise UserError(
                 f"hydra.run.dir={folder}: cannot write there ({error.strerror}); choose another folder"
             ) from error
-        self.logger = config.logger.build(folder)
+        self.logger = CSVLogger(folder / "metrics.csv")
         self.federation: Federation = build_federation(config, loggers=[self.logger], say=log.info)
         batch_size = self.federation.batch_size
         lone = [client.id for client in self.federation.clients if len(client.train) % batch_size == 1]
@@ -100,8 +106,11 @@ class Run:
                 "started": started,
             }
             self.results = describe_run(self.federation, identity)
+            self.logger.truncate(0)
             self.save("last", self.last)
             self.mark("running")
+        tracked = TrackedRun(folder, resolved, self.last.state.round)
+        self.federation.fabric.loggers.extend(config.logger.trackers(tracked))
 
     def rounds(self) -> None:
         """Every round that is left."""

@@ -6,25 +6,31 @@ import csv
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from lightning_fabric.loggers import Logger
 
 from splitmix.errors import UserError
 from splitmix.files import write_atomically
 
+if TYPE_CHECKING:
+    from splitmix.reporting.loggers import TrackedRun
+
 STEP = "round"
 
 
 @dataclass(frozen=True)
 class CSV:
-    """Settings of `logger=csv`: none."""
+    """Settings of `logger=csv`: none, metrics.csv is always there."""
 
     name: ClassVar[str] = "csv"
 
-    def build(self, folder: Path) -> CSVLogger:
-        """The logger of a run folder."""
-        return CSVLogger(folder / "metrics.csv")
+    def check(self) -> None:
+        """Nothing can be wrong."""
+
+    def trackers(self, run: TrackedRun) -> list[Logger]:
+        """No tracker beside metrics.csv."""
+        return []
 
 
 class CSVLogger(Logger):

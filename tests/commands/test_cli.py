@@ -14,8 +14,9 @@ import torch
 import yaml
 
 from splitmix.commands import main
-from splitmix.commands.application import log, log_to_file, run_application
+from splitmix.commands.application import run_application
 from splitmix.commands.folders import read_config
+from splitmix.commands.messages import log, log_to_file
 from splitmix.commands.train import changed
 
 SMALL = ["debug=quick", "budget.widths=8-4"]

@@ -1,0 +1,62 @@
+"""What the command line says: messages on the console and in train.log, mistakes in one line."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from pathlib import Path
+
+from splitmix.binding import nearest
+from splitmix.commands.help import option_names
+from splitmix.errors import UserError
+
+log = logging.getLogger("splitmix")
+
+LAUNCHERS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm"}
+"""Launchers of sweeps that do not come with Hydra, and the extra that brings each."""
+
+
+def log_to_console() -> None:
+    """Messages to standard output, anew (a stream may have been replaced since)."""
+    log.handlers.clear()
+    console = logging.StreamHandler(sys.stdout)
+    console.setLevel(logging.INFO)
+    log.addHandler(console)
+    log.setLevel(logging.DEBUG)
+    log.propagate = False
+    for noisy in ("lightning_fabric", "lightning.fabric", "pytorch_lightning"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+
+
+def log_to_file(path: Path) -> None:
+    """The same messages to a file beside them, and to no file of an earlier job of a sweep."""
+    for old in [handler for handler in log.handlers if isinstance(handler, logging.FileHandler)]:
+        log.removeHandler(old)
+        old.close()
+    try:
+        handler = logging.FileHandler(path)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}; choose another hydra.run.dir") from error
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    log.addHandler(handler)
+
+
+def one_line(error: Exception) -> str:
+    """The message of a mistake in one line, with the nearest name where a name is unknown."""
+    text = " ".join(str(error).split())
+    if isinstance(error, UserError):
+        return text
+    keys: list[str] = option_names()
+    if found := re.search(r"Could not override '([^']+)'", text):
+        return f"unknown key {found[1]}{nearest(found[1], keys)}; splitmix <verb> --help lists the keys"
+    if found := re.search(r"[Cc]ould not find '([^']+)/([^'/]+)'", text):
+        group, option = found[1], found[2]
+        # Hydra's own list, which knows a user's options too.
+        options = sorted(getattr(error, "options", None) or [])
+        if group == "hydra/launcher" and option in LAUNCHERS:
+            return f"hydra/launcher={option}: not installed; pip install 'splitmix[{LAUNCHERS[option]}]'"
+        return f"{group}={option}: no such option{nearest(option, options)}; choose among {', '.join(options)}"
+    if found := re.search(r"Could not override '?([\w/.]+)'?\.? ?No match", text):
+        return f"unknown key {found[1]}{nearest(found[1], keys)}; splitmix <verb> --help lists the keys"
+    return text

@@ -1,0 +1,230 @@
+"""A verb over a grid: every job is checked before the first one starts, and none stops the others.
+
+Hydra's own sweeper makes the sweep's folder before it looks at a job, and tells of the first failed job only. So the
+grid is expanded, with Hydra's parser, here, and only Hydra's launchers are used: basic, joblib, submitit.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import traceback
+from argparse import Namespace
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from functools import partial
+from time import perf_counter
+from typing import Any
+
+from hydra import initialize_config_dir
+from hydra._internal.callbacks import Callbacks
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.hydra import Hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import HydraException
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from splitmix.commands.help import with_config_dir
+from splitmix.commands.messages import log, log_to_console, one_line
+from splitmix.config import conf_dir
+from splitmix.errors import UserError
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of a sweep.
+
+    Attributes:
+        overrides: its words of the command line, e.g. `["seed=1", "model.bn=batch"]`.
+        label: what the sweep's messages call it.
+        skip: why it need not run, if so.
+        mistake: why it cannot run, if so.
+    """
+
+    overrides: tuple[str, ...]
+    label: str
+    skip: str | None = None
+    mistake: str | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What a job that failed gives back: the reason in one line, and whether it was a bug (its traceback is shown)."""
+
+    reason: str
+    bug: bool
+
+
+Plan = Callable[[list[tuple[list[str], Callable[[], DictConfig]]]], list[Job]]
+"""From each job's overrides, and its config on demand, to jobs."""
+
+
+def is_sweep(verb: str, arguments: Namespace) -> bool:
+    """Whether a command line asks for several jobs: by -m, or by an experiment that sets hydra.mode: MULTIRUN.
+
+    Raises:
+        UserError: several experiments at once, of which Hydra would drop the grids without a word.
+    """
+    if arguments.cfg or arguments.info or arguments.hydra_help or arguments.shell_completion or arguments.run:
+        return False
+    parsed = OverridesParser.create().parse_overrides(arguments.overrides)
+    for override in parsed:
+        if override.get_key_element() == "experiment" and override.is_sweep_override():
+            raise UserError(
+                f"{override.input_line}: an experiment brings its own grid, so give one at a time: one splitmix {verb}"
+                " command each"
+            )
+    if arguments.multirun or arguments.config_name or arguments.config_path:
+        return bool(arguments.multirun)
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        overrides = with_config_dir(arguments.overrides, arguments.config_dir)
+        return bool(the_hydra().get_mode(verb, overrides) == RunMode.MULTIRUN)
+
+
+def the_hydra() -> Hydra:
+    """Hydra as initialised last."""
+    hydra = GlobalHydra.instance().hydra
+    assert hydra is not None
+    return hydra
+
+
+def run_sweep(verb: str, arguments: Namespace, task: Callable[[DictConfig], Any], plan: Plan | None = None) -> int:
+    """Run `task` on every job of the command line's grid.
+
+    Args:
+        plan: decides before anything runs which jobs run, under which overrides; without it all jobs run, in the
+            folder at hand.
+
+    Returns:
+        0; 2 if a job failed by a mistake of the user's, 1 if one failed by a bug.
+
+    Raises:
+        UserError: a mistake that all jobs share.
+        KeyboardInterrupt: Ctrl-C, which ends the whole sweep.
+    """
+    with initialize_config_dir(str(conf_dir()), job_name=verb, version_base="1.3"):
+        hydra = the_hydra()
+        loader = hydra.config_loader
+        overrides = [*with_config_dir(arguments.overrides, arguments.config_dir), "hydra.mode=MULTIRUN"]
+        if plan is None:
+            overrides += ["hydra.sweep.dir=.", "hydra.sweep.subdir=."]
+        master = hydra.compose_config(verb, overrides, run_mode=RunMode.MULTIRUN)
+        grid = {**(master.hydra.sweeper.get("params") or {})}
+        words = [*(f"{key}={value}" for key, value in grid.items()), *master.hydra.overrides.task]
+        parsed = OverridesParser.create(config_loader=loader).parse_overrides(words)
+        points = BasicSweeper.split_arguments(parsed, None)[0]
+        if plan is None:
+            jobs = [Job(tuple(point), shlex.join(point)) for point in points]
+        else:
+            jobs = plan([(point, partial(loader.load_sweep_config, master, point)) for point in points])
+        refuse_if_all_mistaken(jobs)
+        todo = [job for job in jobs if not (job.skip or job.mistake)]
+        announce(jobs, todo)
+        context = HydraContext(config_loader=loader, callbacks=Callbacks(master))
+        alone = master.hydra.launcher._target_ == f"{BasicLauncher.__module__}.{BasicLauncher.__name__}"
+        guarded = SweepTask(task, tuple(job.label for job in todo), not alone and plan is not None)
+        launcher = Plugins.instance().instantiate_launcher(context, guarded, master)
+        try:
+            returns = launcher.launch([job.overrides for job in todo], initial_job_idx=0) if todo else []
+        except KeyboardInterrupt:
+            log.info("sweep interrupted; the same command goes on with it")
+            raise
+        return summary(jobs, todo, returns)
+
+
+class SweepTask:
+    """The task of one job, which tells what it does and gives back a Failure instead of raising.
+
+    Args:
+        task: what to do with a job's config.
+        labels: of all jobs, by number.
+        apart: jobs run beside each other, so what one prints goes to console.log in its folder.
+    """
+
+    def __init__(self, task: Callable[[DictConfig], Any], labels: tuple[str, ...], apart: bool):
+        self.task, self.labels, self.apart = task, labels, apart
+
+    def __call__(self, cfg: DictConfig) -> Failure | None:
+        config = HydraConfig.get()
+        number = config.job.num
+        title = f"job {number + 1}/{len(self.labels)}: {self.labels[number]}"
+        print(f"{title}", flush=True)
+        if not self.apart:
+            return self.run(cfg)
+        start = perf_counter()
+        with open(os.path.join(config.runtime.output_dir, "console.log"), "a") as file, redirect_stdout(file):
+            log_to_console()
+            failure = self.run(cfg)
+        log_to_console()
+        end = "failed" if failure else "finished"
+        print(f"{title}: {end} after {perf_counter() - start:.0f} s", flush=True)
+        return failure
+
+    def run(self, cfg: DictConfig) -> Failure | None:
+        try:
+            self.task(cfg)
+        except (UserError, HydraException, OmegaConfBaseException) as error:
+            failure = Failure(one_line(error), bug=False)
+        except Exception as error:
+            traceback.print_exc()
+            log.debug(traceback.format_exc())
+            failure = Failure(f"{type(error).__name__}: {' '.join(str(error).split())}", bug=True)
+        else:
+            return None
+        log.error(f"failed: {failure.reason}")
+        return failure
+
+
+def refuse_if_all_mistaken(jobs: list[Job]) -> None:
+    """Raise UserError if no job can run."""
+    reasons = list(dict.fromkeys(job.mistake for job in jobs if job.mistake))
+    if reasons and len(jobs) == sum(job.mistake is not None for job in jobs):
+        others = f" (and other jobs have other mistakes, {len(reasons)} in all)" if len(reasons) > 1 else ""
+        raise UserError(f"{reasons[0]}{others}")
+
+
+def announce(jobs: list[Job], todo: list[Job]) -> None:
+    """Say what the sweep will do."""
+    for job in jobs:
+        if job.skip:
+            log.info(f"{job.skip}: {job.label}")
+        elif job.mistake:
+            log.info(f"cannot run: {job.label}: {job.mistake}")
+    log.info(f"sweep of {count(len(jobs))}, {len(todo)} to run")
+
+
+def count(jobs: int) -> str:
+    """A number of jobs in words."""
+    return f"{jobs} job" if jobs == 1 else f"{jobs} jobs"
+
+
+def summary(jobs: list[Job], todo: list[Job], returns: Any) -> int:
+    """Say what failed and why; the exit code."""
+    failures = [(job.label, Failure(job.mistake, False)) for job in jobs if job.mistake]
+    for job, returned in zip(todo, returns, strict=True):
+        if failure := failure_of(returned):
+            failures.append((job.label, failure))
+    if not failures:
+        log.info(f"all {count(len(jobs))} of the sweep are finished" if len(jobs) > 1 else "the sweep is finished")
+        return 0
+    for label, failure in failures:
+        print(f"failed: {label}: {failure.reason}", file=sys.stderr)
+    print(f"{len(failures)} of {count(len(jobs))} failed; the same command tries them again", file=sys.stderr)
+    return 1 if any(failure.bug for _, failure in failures) else 2
+
+
+def failure_of(returned: JobReturn) -> Failure | None:
+    """What went wrong in a job, if anything did."""
+    value = returned._return_value
+    if returned.status == JobStatus.FAILED:
+        return Failure(f"{type(value).__name__}: {value}", bug=True)
+    return value if isinstance(value, Failure) else None
