@@ -14,6 +14,12 @@ from splitmix.reporting.runs import Run
 
 NEEDED = ("algorithm", "dataset", "model", "seed", "started", "status", "clients", "widths", "tests")
 
+WIDTH_KEYS = ("sa", "macs", "params")
+CLIENT_KEYS = ("domain", "budget", "bytes_up", "n_train", "n_val", "n_test")
+TEST_KEYS = (
+    "checkpoint", "sort_base_models", "bn", "width", "adv_lambda", "attack", "n_images", "accuracy", "per_client"
+)  # fmt: skip
+
 
 def find_runs(patterns: Sequence[str]) -> list[tuple[Path, dict[str, Any]]]:
     """Folder and results of all runs in and below the folders that these patterns match, each once.
@@ -51,7 +57,33 @@ def read_whole(file: Path) -> dict[str, Any]:
     results = read_results(file)
     if absent := [key for key in NEEDED if key not in results]:
         raise UserError(f"{file} lacks {', '.join(absent)}: restore it, or leave this run out")
+    widths, clients, tests = results["widths"], results["clients"], results["tests"]
+    whole = (
+        isinstance(widths, dict)
+        and all(map(_is_number, widths))
+        and _all_have(widths.values(), WIDTH_KEYS)
+        and _all_have(clients, CLIENT_KEYS)
+        and _all_have(tests, TEST_KEYS)
+        and all(_all_have([test["attack"]], ("name",)) and len(test["per_client"]) == len(clients) for test in tests)
+    )
+    if not whole:
+        raise UserError(f"{file} is damaged (its widths, clients or tests): restore it, or leave this run out")
     return results
+
+
+def _all_have(items: Any, keys: Sequence[str]) -> bool:
+    try:
+        return all(isinstance(item, dict) and all(key in item for key in keys) for item in items)
+    except TypeError:
+        return False
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def load_run(folder: Path, results: dict[str, Any]) -> Run:

@@ -75,7 +75,7 @@ def grouped(
     named = []
     for group in groups:
         words = _departures(group, [other for other in groups if other.algorithm == group.algorithm], apart)
-        named.append(Group(f"{group.label} ({', '.join(words)})" if words else group.label, group.runs, group.label))
+        named.append(Group(_with_words(group.label, words), group.runs, group.label))
     return named
 
 
@@ -98,6 +98,14 @@ def _name(runs: Sequence[Run], label: Callable[[Run], str] | None) -> str:
     names = [run.label if label is None else label(run) for run in runs]
     # Plain training is the λ = 0 of an adversarially trained method: the fuller name says more.
     return max(names, key=len)
+
+
+def _with_words(label: str, words: Sequence[str]) -> str:
+    if not words:
+        return label
+    told = ", ".join(words)
+    # An algorithm's own label may end in parentheses already, as with its λ.
+    return f"{label[:-1]}, {told})" if label.endswith(")") else f"{label} ({told})"
 
 
 def _departures(group: Group, same: Sequence[Group], apart: Collection[str]) -> list[str]:

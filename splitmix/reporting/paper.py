@@ -45,6 +45,12 @@ def paper_accuracy(group: Group) -> tuple[dict[float, float], list[str]]:
     return {}, []
 
 
+def budget_notes(group: Group) -> list[str]:
+    """What to know when this group's sweep over budgets is held against the paper's."""
+    note = numbers()["budget_notes"].get(group.runs[0].settings["algorithm"])
+    return [] if note is None else [f"{group.algorithm}: {note}"]
+
+
 def paper_costs(group: Group, quantity: str) -> dict[float, int]:
     """Table 1's `macs` per image or `params` by width for this group's networks; empty where it has none."""
     settings, found = group.runs[0].settings, numbers()

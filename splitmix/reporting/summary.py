@@ -97,7 +97,7 @@ def client_rows(run: Run) -> list[list[str]]:
     for name, numbers in by_domain.items():
         clients = [run.results["clients"][number] for number in numbers]
         budgets = Counter(client["budget"] for client in clients)
-        told = " ".join(f"{count}·×{budget:g}" for budget, count in sorted(budgets.items()))
+        told = ", ".join(f"{count} of {budget:g}" for budget, count in sorted(budgets.items()))
         sizes = [str(sum(client[key] for client in clients)) for key in ("n_train", "n_val", "n_test")]
         own = UNKNOWN if accuracies is None else f"{100 * mean(accuracies[number] for number in numbers):.1f}"
         rows.append([name, str(len(clients)), told, *sizes, own])

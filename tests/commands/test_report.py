@@ -7,6 +7,8 @@ import pytest
 from run_folders import attacked, write_run
 
 from splitmix.commands import main
+from splitmix.commands.help import documented
+from splitmix.config import conf_dir
 from splitmix.reporting.kinds import KINDS
 
 ROBUST = {(w, adv): (0.9 - 0.1 * adv, 0.2 + 0.3 * adv) for w in (0.5, 1.0) for adv in (0.0, 0.5, 1.0)}
@@ -113,13 +115,29 @@ def test_a_damaged_file_is_named(tmp_path, capfd, name, text, told):
     assert told in error and str(folder / name) in error and len(error.strip().splitlines()) == 1
 
 
-def test_results_that_lack_something_are_named(tmp_path, capfd):
+LOSSES = {
+    "clients": lambda results: results.pop("clients"),
+    "widths, clients or tests": lambda results: results["widths"]["1.0"].pop("macs"),
+    "its widths, clients": lambda results: results.update(widths=[]),
+    "is damaged": lambda results: results.update(clients=7),
+    "damaged": lambda results: results["tests"][0]["per_client"].pop(),
+}
+
+
+@pytest.mark.parametrize(("told", "lose"), LOSSES.items(), ids=LOSSES)
+def test_results_that_lack_something_are_named(tmp_path, capfd, told, lose):
     folder = write_run(tmp_path / "run", [], {1.0: 0.5})
     results = json.loads((folder / "results.json").read_text())
-    del results["clients"]
+    lose(results)
     (folder / "results.json").write_text(json.dumps(results))
     assert main(["report", f"runs={folder}", "out=null"]) == 2
-    assert "results.json lacks clients" in capfd.readouterr().err
+    error = capfd.readouterr().err
+    assert told in error and str(folder / "results.json") in error and len(error.strip().splitlines()) == 1
+
+
+def test_the_config_names_every_kind():
+    comments = dict(documented(conf_dir() / "report.yaml"))
+    assert comments["report"] == ", ".join([*KINDS, "all"])
 
 
 def test_mixed_datasets_are_refused(tmp_path, capfd):

@@ -31,7 +31,7 @@ def test_a_run_is_shown(tmp_path, monkeypatch, capfd):
     assert ["×0.5", "60.0", "%", "80.0", "%", "5", "M", "500", "k"] in lines
     assert ["linf_pgd", "eps", "8", "\u2013", "55.0"] in lines and ["none", "80.0", "90.0"] in lines
     # Budgets 1/8 and 1/4 use the narrowest model, 1/2 and 1 their own.
-    assert ["handwritten", "2", "1·×0.125", "1·×0.25", "20", "10", "200", "90.0"] in lines
+    assert ["handwritten", "2", "1", "of", "0.125,", "1", "of", "0.25", "20", "10", "200", "90.0"] in lines
     for name in ("checkpoints/best.ckpt", "figures/convergence.png"):
         assert str(folder.relative_to(tmp_path) / name) in said
     assert sorted(tmp_path.rglob("*")) == before

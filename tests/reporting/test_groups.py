@@ -98,3 +98,11 @@ def test_a_config_older_than_a_key_takes_its_default(runs, tmp_path):
     path.write_text(path.read_text() + "mystery: 1\n")
     with pytest.raises(UserError, match=r"config.yaml: unknown key mystery.* leave this run out"):
         load_run(run.folder, old.results)
+
+
+def test_words_join_the_parentheses_of_a_label(runs):
+    made = runs([], ["model.bn=tracked"])
+    assert [group.label for group in grouped(made, label=lambda run: "FedAvg+AT (λ=0.5)")] == [
+        "FedAvg+AT (λ=0.5, bn=batch)",
+        "FedAvg+AT (λ=0.5, bn=tracked)",
+    ]

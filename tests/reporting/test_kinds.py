@@ -205,10 +205,15 @@ def test_budgets(compare):
         ["8-4-2-1", "Split-Mix", "70.0", DASH, "80.0"],
         ["4-2", "Split-Mix", DASH, "60.0", DASH],
     ]
+    assert part.tables[0].notes == []
     histogram = axes_of(part)[2]
     assert histogram.get_title(loc="left") == "4-2" and [bar.get_height() for bar in histogram.patches] == [3, 1]
     with pytest.raises(CannotShow, match="at least two budget distributions"):
         make("budgets", compare(runs[0], runs[2]))
+    [note] = (
+        make("budgets", compare(*runs[2:], (["algorithm=sheterofl", "budget.widths=8-2"], {1.0: 0.7}))).tables[0].notes
+    )
+    assert note.startswith("SHeteroFL: the authors' code")
 
 
 def test_participation(compare):

@@ -12,6 +12,7 @@ from splitmix.reporting.cells import Cell, missing_seeds, told
 from splitmix.reporting.comparison import CannotShow, Comparison, Drawing, Part
 from splitmix.reporting.groups import WIDTH_KEY, grouped
 from splitmix.reporting.kinds.table1 import shown_widths
+from splitmix.reporting.paper import budget_notes
 from splitmix.reporting.runs import Run
 from splitmix.reporting.style import legend_above, new_figure, styled
 from splitmix.reporting.table import Table
@@ -24,7 +25,9 @@ def make(comparison: Comparison) -> Part:
     """The table and the figure."""
     runs = [run for run in comparison.runs if AXES[0] in run.settings]
     found: dict[str, ByMethod] = {}
+    notes: list[str] = []
     for group in grouped(runs, (WIDTH_KEY, *AXES), keep=lambda group: len(group.split(distribution)) > 1):
+        notes += [note for note in budget_notes(group) if note not in notes]
         for name, part in group.split(distribution).items():
             found.setdefault(name, {})[group.label] = part.accuracies()
     if len(found) < 2:
@@ -40,7 +43,7 @@ def make(comparison: Comparison) -> Part:
                 {"budgets": name, "method": label, "width": width, **cell.record()}
                 for width, cell in sorted(cells.items())
             ]
-    notes = missing_seeds(
+    notes += missing_seeds(
         (f"{label} with {name}", f"×{w:g}", cell)
         for name, methods in found.items()
         for label, cells in methods.items()

@@ -60,7 +60,7 @@ def make(comparison: Comparison) -> Part:
     drawings = [
         Drawing(
             f"clients_{key}",
-            f"{text}: boxes over all clients and seeds by method (line: median, diamond: mean,"
+            f"{text[0].upper()}{text[1:]}: boxes over all clients and seeds by method (line: median, diamond: mean,"
             f" whiskers: 5th to 95th percentile).{told}",
             boxes(chosen, key),
         )
