@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from splitmix.reporting.cells import Cell, collected
 from splitmix.reporting.groups import WIDTH_KEY, Group, grouped
+from splitmix.reporting.point_labels import Label, label_points
 from splitmix.reporting.runs import CLEAN, Run
 from splitmix.reporting.style import Look
 
@@ -47,8 +50,8 @@ def attacks_of(runs: Sequence[Run]) -> dict[str, Attack]:
     return named
 
 
-def pairs(run: Run, attack: Attack) -> dict[tuple[float, float], tuple[float, float, bool]]:
-    """SA and RA by width and tested λ, and whether both were measured on equally many images.
+def pairs(run: Run, attack: Attack) -> dict[tuple[float, float], tuple[float, float, tuple[int, int]]]:
+    """SA and RA by width and tested λ, and on how many images each was measured.
 
     Of several tests of one model the one on the most images counts; SA is taken on as many if it was measured so.
     """
@@ -60,7 +63,8 @@ def pairs(run: Run, attack: Attack) -> dict[tuple[float, float], tuple[float, fl
         if clean:
             same = [other for other in clean if other["n_images"] == record["n_images"]]
             best = same[0] if same else max(clean, key=lambda other: other["n_images"])
-            found[width, adv_lambda] = (best["accuracy"], record["accuracy"], bool(same))
+            images = (best["n_images"], record["n_images"])
+            found[width, adv_lambda] = (best["accuracy"], record["accuracy"], images)
     return found
 
 
@@ -100,35 +104,51 @@ def widths_of(group: Group, attack: Attack) -> list[float]:
     return sorted({width for run in group.runs for width, _ in pairs(run, attack)})
 
 
-def unequal_images(groups: Sequence[Group], attack: Attack) -> list[str]:
-    """In words, the runs whose SA and RA were not measured on equally many images."""
-    return [
-        f"{run.folder}: SA and RA were not measured on equally many images"
-        for group in groups
-        for run in group.runs
-        if not all(same for _, _, same in pairs(run, attack).values())
-    ]
+def image_notes(groups: Sequence[Group], attack: Attack) -> list[str]:
+    """In words, on how many images SA and RA were measured."""
+    by_count: dict[tuple[int, int], list[str]] = {}
+    for group in groups:
+        for run in group.runs:
+            for *_, images in pairs(run, attack).values():
+                by_count.setdefault(images, []).append(group.label)
+    notes = []
+    for (clean, attacked), labels in by_count.items():
+        told = f"SA and RA on {attacked}" if clean == attacked else f"SA on {clean} and RA on {attacked}"
+        of = "" if len(by_count) == 1 else f": {', '.join(dict.fromkeys(labels))}"
+        notes.append(f"{told} test images, all clients together{of}")
+    return notes
 
 
-def draw_curve(axes: Axes, label: str, curve: Sequence[Point], look: Look, name_lambdas: bool = True) -> None:
-    """RA against SA in per cent, joined in the order of λ; ends of the curve are labelled with their λ."""
-    axes.errorbar(
-        [100 * point.sa.mean for point in curve],
-        [100 * point.ra.mean for point in curve],
-        [point.ra.bar for point in curve],
-        [point.sa.bar for point in curve],
-        elinewidth=0.5,
-        label=label,
-        **look.keywords(),
-    )
-    if not name_lambdas:
-        return
-    for point in curve:
-        axes.annotate(
-            f"{point.adv_lambda:g}",
-            (100 * point.sa.mean, 100 * point.ra.mean),
-            xytext=(3.5, 2.5),
-            textcoords="offset points",
-            fontsize=6,
-            color=look.colour,
+def draw_curves(axes: Axes, curves: Mapping[str, Sequence[Point]], looks: Sequence[Look]) -> None:
+    """RA against SA in per cent, a curve for each label, joined in the order of λ."""
+    for (label, curve), look in zip(curves.items(), looks, strict=True):
+        axes.errorbar(
+            [100 * point.sa.mean for point in curve],
+            [100 * point.ra.mean for point in curve],
+            [point.ra.bar for point in curve],
+            [point.sa.bar for point in curve],
+            elinewidth=0.5,
+            label=label,
+            **look.keywords(),
         )
+    axes.set_xlabel("SA (%)")
+    axes.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
+    axes.margins(0.1)
+
+
+def name_lambdas(
+    figure: Figure,
+    axes: Axes,
+    curves: Mapping[str, Sequence[Point]],
+    looks: Sequence[Look],
+    only: Collection[str] | None = None,
+) -> None:
+    """Write its λ beside every point of these curves (all of them by default); the last thing to do to a figure."""
+    places = {label: [(100 * p.sa.mean, 100 * p.ra.mean) for p in curve] for label, curve in curves.items()}
+    labels = [
+        Label(x, y, f"{point.adv_lambda:g}", look.colour)
+        for (label, curve), look in zip(curves.items(), looks, strict=True)
+        if only is None or label in only
+        for (x, y), point in zip(places[label], curve, strict=True)
+    ]
+    label_points(figure, axes, labels, list(places.values()))

@@ -14,10 +14,11 @@ from splitmix.reporting.robust import (
     Attack,
     Point,
     attacks_of,
-    draw_curve,
+    draw_curves,
+    image_notes,
     in_situ,
+    name_lambdas,
     points,
-    unequal_images,
     widths_of,
 )
 from splitmix.reporting.style import legend_above, new_figure, ordered, styled
@@ -69,7 +70,7 @@ def table_of(
         " deviation over seeds."
     )
     header = ["width", "λ", "SA", "RA"]
-    return Table(stem, caption, header, rows, records, words=2, notes=notes + unequal_images([group], attack))
+    return Table(stem, caption, header, rows, records, words=2, notes=notes + image_notes([group], attack))
 
 
 @styled
@@ -77,10 +78,10 @@ def figure_of(curves: Mapping[float, Sequence[Point]], attack: str) -> Figure:
     """One curve per width."""
     figure = new_figure(2.3)
     axes = figure.add_subplot()
-    for (width, curve), look in zip(curves.items(), ordered(len(curves)), strict=True):
-        draw_curve(axes, f"×{width:g}", curve, look, name_lambdas=width == max(curves))
-    axes.set_xlabel("SA (%)")
+    named = {f"×{width:g}": curve for width, curve in curves.items()}
+    looks = ordered(len(named))
+    draw_curves(axes, named, looks)
     axes.set_ylabel(f"RA under {attack} (%)")
-    axes.margins(0.1)
     legend_above(figure, axes, title="width", reverse=True)
+    name_lambdas(figure, axes, named, looks, only=[f"×{max(curves):g}"])
     return figure

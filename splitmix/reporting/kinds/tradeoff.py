@@ -14,9 +14,10 @@ from splitmix.reporting.robust import (
     Point,
     attacks_of,
     curves_of,
-    draw_curve,
+    draw_curves,
+    image_notes,
+    name_lambdas,
     points,
-    unequal_images,
     widths_of,
 )
 from splitmix.reporting.style import legend_above, new_figure, styled
@@ -59,7 +60,7 @@ def one_attack(comparison: Comparison, name: str, attack: Attack, stem: str, num
             rows.append([label, f"{point.adv_lambda:g}", str(point.sa), str(point.ra)])
             records.append(point_record(label, width, point))
     notes = missing_seeds((label, f"λ={p.adv_lambda:g}", p.ra) for label, curve in curves.items() for p in curve)
-    notes += unequal_images(groups, attack)
+    notes += image_notes(groups, attack)
     caption = (
         f"SA and RA under {name} in % on {comparison.dataset} at ×{width:g}, mean ± standard deviation over seeds. λ:"
         " of the test where one model gives several, else of the training."
@@ -86,10 +87,9 @@ def figure_of(comparison: Comparison, curves: Mapping[str, Sequence[Point]], att
     """One curve per method."""
     figure = new_figure(2.3)
     axes = figure.add_subplot()
-    for label, curve in curves.items():
-        draw_curve(axes, label, curve, comparison.palette[label])
-    axes.set_xlabel("SA (%)")
+    looks = [comparison.palette[label] for label in curves]
+    draw_curves(axes, curves, looks)
     axes.set_ylabel(f"RA under {attack} (%)")
-    axes.margins(0.1)
     legend_above(figure, axes)
+    name_lambdas(figure, axes, curves, looks)
     return figure
