@@ -15,7 +15,7 @@ from splitmix.reporting.runs import Run
 NEEDED = ("algorithm", "dataset", "model", "seed", "started", "status", "clients", "widths", "tests")
 
 WIDTH_KEYS = ("sa", "macs", "params")
-CLIENT_KEYS = ("domain", "budget", "bytes_up", "n_train", "n_val", "n_test")
+CLIENT_KEYS = ("id", "domain", "budget", "bytes_up", "n_train", "n_val", "n_test")
 TEST_KEYS = (
     "checkpoint", "sort_base_models", "bn", "width", "adv_lambda", "attack", "n_images", "accuracy", "per_client"
 )  # fmt: skip

@@ -90,7 +90,10 @@ class Table:
 
         columns = "l" * self.words + "r" * (len(self.header) - self.words)
         lines = ["% Needs \\usepackage{booktabs}.", r"\begin{table}", r"  \centering"]
-        lines += [rf"  \caption{{{latex(' '.join([self.caption, *self.notes]))}}}", rf"  \label{{tab:{self.name}}}"]
+        lines += [
+            rf"  \caption{{{latex(' '.join([self.caption, *map(sentence, self.notes)]))}}}",
+            rf"  \label{{tab:{self.name}}}",
+        ]
         lines += [rf"  \begin{{tabular}}{{{columns}}}", r"    \toprule"]
         lines += [f"    {' & '.join(map(latex, self.header))} \\\\", r"    \midrule"]
         lines += [f"    {' & '.join(map(word, row))} \\\\" for row in self.entries()]
@@ -115,6 +118,11 @@ class Table:
             f"<table><caption>{html.escape(self.caption)}</caption>\n<thead><tr>{head}</tr></thead>\n"
             f"<tbody>\n{body}</tbody></table>\n" + (f"<ul>{notes}</ul>\n" if notes else "")
         )
+
+
+def sentence(note: str) -> str:
+    """A note as a sentence of a caption."""
+    return f"{note[:1].upper()}{note[1:].removesuffix('.')}."
 
 
 def latex(text: str) -> str:

@@ -30,7 +30,7 @@ def test_markdown(table):
 
 def test_latex(table):
     text = table.latex()
-    assert r"Split\_Mix $<$a$>$ & \textbf{84.0 $\pm$ 4.0} \\" in text and r"\caption{SA in \% a \& b}" in text
+    assert r"Split\_Mix $<$a$>$ & \textbf{84.0 $\pm$ 4.0} \\" in text and r"\caption{SA in \% A \& b.}" in text
     assert r"method & $\times$1 \\" in text and r"\begin{tabular}{lr}" in text and r"\small\emph{paper}" in text
     assert text.count(r"\begin") == text.count(r"\end") == 2
     assert latex("λ=0.5 50% a_b {x} #1 ~^\\").isascii()

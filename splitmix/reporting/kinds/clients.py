@@ -31,6 +31,7 @@ def make(comparison: Comparison) -> Part:
     """A table of the spread over clients and one figure for each quantity."""
     notes: list[str] = []
     values: dict[str, dict[str, list[float]]] = {}
+    names: dict[str, list[dict[str, Any]]] = {}
     groups = grouped(comparison.runs, apart=())
     for group in groups:
         # A client cannot run a network over its budget, so that such a method is no rival here.
@@ -40,6 +41,7 @@ def make(comparison: Comparison) -> Part:
         found = client_values(comparison, group, notes)
         if found["accuracy"]:
             values[group.label] = found
+            names[group.label] = client_names(group)
     if not values:
         raise CannotShow("no run within its clients' budgets has per-client accuracies of the clean test")
     rows, records = [], []
@@ -48,7 +50,9 @@ def make(comparison: Comparison) -> Part:
         for key in ("macs", "params"):
             line.append(UNKNOWN if not found[key] else quantity(mean(found[key])))
         rows.append(line)
-        records += [{"method": label, **record} for record in per_client(found)]
+        records += [
+            {"method": label, **who, **record} for who, record in zip(names[label], per_client(found), strict=True)
+        ]
     caption = (
         f"Clients on {comparison.dataset}, all seeds: test SA in % of each client with the widest tested model that"
         " its budget allows (worst, median, best client); means over clients of the MACs of one training batch"
@@ -86,6 +90,16 @@ def client_values(comparison: Comparison, group: Group, notes: list[str]) -> dic
         except UserError as error:
             notes.append(f"MACs per batch of {group.label} are not known: {error}")
     return found
+
+
+def client_names(group: Group) -> list[dict[str, Any]]:
+    """Seed, client and budget, in the order of the values."""
+    return [
+        {"seed": run.seed, "client": client["id"], "domain": client["domain"], "budget": client["budget"]}
+        for run in group.runs
+        if own_accuracies(run) is not None
+        for client in run.results["clients"]
+    ]
 
 
 def own_accuracies(run: Run) -> list[float] | None:

@@ -50,6 +50,9 @@ def make(comparison: Comparison) -> Part:
             notes.append(f"{group.label} departs from the paper's protocol: {', '.join(departs)}")
     if any("paper" in record for record in records):
         notes.append("the paper's numbers are of a single seed; differences in points of accuracy")
+    each = [cell for by_width in cells.values() for cell in by_width.values()]
+    if len({len(cell.by_seed) > 1 for cell in each}) > 1:
+        notes.append("numbers without ± are of a single seed")
     if over:
         notes.append("† over the budget of some clients: no number to compete with")
     count = sum(len(group.runs) for group in groups)
