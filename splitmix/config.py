@@ -16,8 +16,11 @@ from splitmix.binding import bind, bind_fields, nearest
 from splitmix.errors import UserError
 
 COMPONENTS = (
-    "dataset", "partition", "budget", "algorithm", "model", "optimizer", "schedule", "engine", "logger", "test"
+    "dataset", "partition", "budget", "algorithm", "model", "optimizer", "schedule", "engine", "logger", "test",
+    "train_attack"
 )  # fmt: skip
+OPTIONAL = {"resume": None, "train_attack": {"_target_": "splitmix.robustness.attacks.LinfPGD"}}
+"""What runs of earlier versions lack, and what it was."""
 NOT_HASHED = ("name", "engine", "logger", "resume", "hydra", "test")
 
 
@@ -61,7 +64,8 @@ class TestSettings:
 
     Attributes:
         widths: widths to test; `auto` is every width that the method can give.
-        adv_lambdas: `auto` or 0: no trained model has dual batch normalisation yet.
+        adv_lambdas: levels of robustness to test, in [0, 1]; `auto` is the paper's five where the method can give them,
+            else 0.
         bn: `trained`, or `post`: statistics re-estimated on each client's training images.
         batch_size: images per batch, at least 2.
         sort_base_models: mix base models from the best to the worst validation accuracy.
@@ -85,11 +89,9 @@ class TestSettings:
                 raise UserError(f"test.{key}={value}: give a number, a list of numbers, or auto")
             if value == ():
                 raise UserError(f"test.{key}=[]: give at least one number, or auto")
-        if self.adv_lambdas != "auto" and any(self.adv_lambdas):
-            raise UserError(
-                f"test.adv_lambdas={list(self.adv_lambdas)}: the run was trained without dual batch normalisation;"
-                " only 0 is possible"
-            )
+        for adv_lambda in self.adv_lambdas_or(()):
+            if not 0 <= adv_lambda <= 1:
+                raise UserError(f"test.adv_lambdas={adv_lambda:g}: give values from 0 (clean) to 1 (robust)")
         if self.bn not in ("trained", "post"):
             raise UserError(f"test.bn={self.bn}: choose trained or post")
         if self.batch_size < 2:
@@ -100,6 +102,10 @@ class TestSettings:
     def widths_or(self, auto: tuple[float, ...]) -> tuple[float, ...]:
         """The widths to test, each once, `auto` standing for the given ones."""
         return auto if isinstance(self.widths, str) else tuple(dict.fromkeys(self.widths))
+
+    def adv_lambdas_or(self, auto: tuple[float, ...]) -> tuple[float, ...]:
+        """The levels of robustness to test, each once, `auto` standing for the given ones."""
+        return auto if isinstance(self.adv_lambdas, str) else tuple(dict.fromkeys(self.adv_lambdas))
 
 
 @dataclass(frozen=True)
@@ -117,6 +123,7 @@ class RunConfig:
     engine: Any
     logger: Any
     test: TestSettings
+    train_attack: Any
 
 
 def load_run_config(cfg: Mapping[str, Any]) -> RunConfig:
@@ -125,13 +132,14 @@ def load_run_config(cfg: Mapping[str, Any]) -> RunConfig:
     Raises:
         UserError: an unknown key, a wrong type, a value out of range.
     """
+    cfg = {**OPTIONAL, **cfg}
     scalars = {key: value for key, value in cfg.items() if key not in COMPONENTS}
     known = [*Scalars.__dataclass_fields__, *COMPONENTS]
     for key in scalars:
         if key not in known:
             raise UserError(f"unknown key {key}{nearest(str(key), known)}")
     for key in known:
-        if key not in cfg and key != "resume":
+        if key not in cfg:
             raise UserError(f"the configuration lacks the key {key}: is it a config of splitmix train?")
     bound = Scalars(**bind_fields(Scalars, scalars, ""))
     bound.check()

@@ -42,10 +42,14 @@ from splitmix.models.alexnet import AlexNet
 from splitmix.models.digit_cnn import DigitCNN
 from splitmix.models.network import NetworkSpec, Tensors
 from splitmix.models.preresnet18 import PreResNet18
+from splitmix.robustness.attacks import LinfPGD
+from splitmix.robustness.draws import Draws
 
 WEIGHTS = (0.5, 0.2, 0.3)
 BATCHES = 2
 WIDTHS = (0.125, 0.25, 0.5, 1.0)
+LEVELS = (0.0, 0.2, 0.5, 1.0)
+ATTACK = LinfPGD(random_start=False)
 ALGORITHMS = ("splitmix", "fedavg", "heterofl", "sheterofl")
 MODELS = {"digit_cnn": DigitCNN, "preresnet18": PreResNet18, "alexnet": AlexNet}
 PATHS = {
@@ -60,12 +64,12 @@ on the other side of a ReLU than in the reference, which moves a few entries by 
 
 def method_of(spec: dict[str, Any]) -> Method:
     """The method that a spec describes."""
-    if spec["algorithm"] not in ALGORITHMS or spec["model"] not in MODELS or spec.get("adv_lambda"):
-        raise SystemExit(f"cannot replay algorithm={spec['algorithm']} model={spec['model']} yet")
-    atom = spec.get("atom_width", 0.125)
+    if spec["algorithm"] not in ALGORITHMS or spec["model"] not in MODELS:
+        raise SystemExit(f"cannot replay algorithm={spec['algorithm']} model={spec['model']}")
+    atom, adv_lambda = spec.get("atom_width", 0.125), spec.get("adv_lambda", 0.0)
     algorithm = {
-        "splitmix": lambda: SplitMix(atom_width=atom, rescale_layer=spec["rescale_layer"]),
-        "fedavg": lambda: FedAvg(width=spec["width"]),
+        "splitmix": lambda: SplitMix(atom, rescale_layer=spec["rescale_layer"], adv_lambda=adv_lambda),
+        "fedavg": lambda: FedAvg(spec["width"], adv_lambda=adv_lambda),
         "heterofl": lambda: HeteroFL(rescale_layer=spec.get("rescale_layer", True)),
         "sheterofl": lambda: SHeteroFL(rescale_layer=spec.get("rescale_layer", True), candidates=tuple(WIDTHS)),
     }[spec["algorithm"]]()
@@ -73,7 +77,11 @@ def method_of(spec: dict[str, Any]) -> Method:
     if spec["algorithm"] == "splitmix":
         budgets = (*[client.get("budget", atom) for client in spec["clients"]], 1.0)
     problem = Problem(
-        tuple(spec["input_shape"]), spec.get("classes", 10), budgets, masked_loss=spec.get("masked_loss", False)
+        tuple(spec["input_shape"]),
+        spec.get("classes", 10),
+        budgets,
+        masked_loss=spec.get("masked_loss", False),
+        attack=ATTACK,
     )
     return algorithm.bind(MODELS[spec["model"]](bn=spec["bn"]), problem)
 
@@ -109,6 +117,21 @@ def images(spec: dict[str, Any], clients: int) -> ImageSet:
     return ImageSet(torch.as_tensor(x), torch.as_tensor(y), (len(x),))
 
 
+def customised(state: ServerState, spec: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
+    """Logits of the customised models at every width and level of robustness, on clean and on attacked images."""
+    n = spec["batch_size"]
+    x = torch.as_tensor(fill.images("x", n, tuple(spec["input_shape"])))
+    y = torch.as_tensor(fill.labels("y", n, spec.get("classes", 10)))
+    for level in LEVELS:
+        for width in WIDTHS:
+            model = customize(state, width, level, client=0 if state.local else None)
+            attacked = ATTACK.perturb(model, x, y, Draws([], []))
+            with torch.no_grad():
+                yield f"logits_mix/{width}/{level}", model(x)
+                yield f"pgd/{width}/{level}", fill.probe("pgd", attacked.numpy())
+                yield f"pgd_logits/{width}/{level}", model(attacked)
+
+
 def evaluated(state: ServerState, spec: dict[str, Any], group: str) -> Iterator[tuple[str, Tensor]]:
     """Logits in eval mode, as entries `<group>/<width>`, or `<group>` for a method of a single width."""
     x = torch.as_tensor(fill.images("x", spec["batch_size"], tuple(spec["input_shape"])))
@@ -134,6 +157,10 @@ def entries(spec: dict[str, Any], settings: EngineSettings) -> Iterator[tuple[st
     method = method_of(spec)
     state = initial_state(method)
     yield from evaluated(state, spec, "logits_eval")
+    if len(method.adv_lambdas) > 1:
+        yield from customised(state, spec)
+    # The reference reports half of the loss of a network with two branches.
+    reported = 0.5 if len(method.adv_lambdas) > 1 else 1.0
     works = [
         replace(work, rows=tuple(wanted.get("base_models", work.rows)))
         for work, wanted in zip(method.plan(state, range(len(spec["clients"])), 0), spec["clients"], strict=True)
@@ -149,7 +176,7 @@ def entries(spec: dict[str, Any], settings: EngineSettings) -> Iterator[tuple[st
     engine.close()
     for client in range(len(works)):
         parts = [result for result in trained if result.update.work.client == client]
-        yield f"client{client}/loss", float(torch.cat([part.losses for part in parts]).mean())
+        yield f"client{client}/loss", reported * float(torch.cat([part.losses for part in parts]).mean())
         yield f"client{client}/acc", float(torch.cat([part.accuracy for part in parts]).mean())
         for part in parts:
             work = part.update.work

@@ -117,7 +117,7 @@ def test_a_value_out_of_range_is_refused_by_key_and_value(values, key, value):
     [
         {"widths": "wide"},
         {"widths": ()},
-        {"adv_lambdas": (0.0, 0.5)},
+        {"adv_lambdas": (0.0, 1.5)},
         {"bn": "magic"},
         {"batch_size": 1},
         {"max_images": 0},
@@ -133,7 +133,7 @@ def test_edges_of_the_ranges_pass(values):
     edges = {"seed": 0, "rounds": 1, "batch_size": 2, "clients_per_round": 1, "train_fraction": 1, "val_fraction": 0.01}
     scalars = load_run_config({**values, **edges}).scalars
     assert all(getattr(scalars, key) == value for key, value in edges.items())
-    TestSettings(adv_lambdas=(0.0,), batch_size=2, max_images=1, bn="post").check()
+    TestSettings(adv_lambdas=(0.0, 1.0), batch_size=2, max_images=1, bn="post").check()
 
 
 def test_unknown_and_missing_top_level_keys_are_refused(values):

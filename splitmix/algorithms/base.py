@@ -9,7 +9,9 @@ from typing import Protocol
 import numpy as np
 from torch import Tensor
 
+from splitmix.errors import UserError
 from splitmix.models.network import LaneNetwork, Model, NetworkSpec, Tensors, batch_norm_entries
+from splitmix.robustness.attacks import Attack, LinfPGD
 
 Streams = Sequence[np.random.Generator]
 
@@ -24,6 +26,7 @@ class Problem:
         budgets: largest width that each client can train, in client order.
         masked_loss: label-skewed data: the loss ignores the classes absent from the batch.
         listed: the widths of the budgets as the user listed them, duplicates too; () are those that clients have.
+        attack: what adversarial training attacks with.
     """
 
     input_shape: tuple[int, int, int]
@@ -31,6 +34,7 @@ class Problem:
     budgets: tuple[float, ...]
     masked_loss: bool = False
     listed: tuple[float, ...] = ()
+    attack: Attack = field(default_factory=LinfPGD)
 
     @property
     def budget_widths(self) -> tuple[float, ...]:
@@ -166,6 +170,26 @@ class Method(Protocol):
         """Every width that this method can give without retraining, ascending."""
         ...
 
+    @property
+    def adversarial(self) -> bool:
+        """Whether training sees attacked images, so that robust accuracy (RA) is worth measuring."""
+        ...
+
+    @property
+    def adv_lambdas(self) -> tuple[float, ...]:
+        """The levels of robustness to show, ascending; (0,) where none can be chosen in situ."""
+        ...
+
+    @property
+    def ra_weight(self) -> float:
+        """Weight of validation RA, at the highest level, in choosing the best round; the rest is SA at level 0."""
+        ...
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user may not expect of these settings, one line each."""
+        ...
+
     def initial_state(self, seed: int) -> ServerState: ...
 
     def plan(self, state: ServerState, participants: Sequence[int], seed: int) -> list[Work]:
@@ -218,3 +242,14 @@ class Algorithm(Protocol):
     def bind(self, model: Model, problem: Problem) -> Method:
         """Check the settings against the model and the problem (UserError) and return the method."""
         ...
+
+
+def check_adv_lambda(method: Method, adv_lambda: float, key: str = "adv_lambda") -> None:
+    """Raise UserError for a level outside [0, 1], or one that this method cannot give in situ."""
+    if not 0 <= adv_lambda <= 1:
+        raise UserError(f"{key}={adv_lambda:g}: give a value from 0 to 1")
+    if adv_lambda and len(method.adv_lambdas) == 1:
+        raise UserError(
+            f"{key}={adv_lambda:g}: the run was trained without dual batch normalisation, only 0 is possible; train"
+            " with algorithm.adv_lambda between 0 and 1, or algorithm=fedavg_oat"
+        )

@@ -2,6 +2,8 @@
 Decentralized Data", AISTATS 2017 (arXiv 1602.05629); with `model.bn=local` FedBN: Li et al., ICLR 2021.
 
 Every client trains the same network of one width, whatever its budget; the server averages by numbers of samples.
+With `adv_lambda` above 0, FedAvg + AT: Madry et al., "Towards Deep Learning Models Resistant to Adversarial Attacks",
+ICLR 2018, locally on every client.
 """
 
 from __future__ import annotations
@@ -9,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from splitmix.algorithms.adversarial import check_adversarial
 from splitmix.algorithms.base import MixGroup, Problem, ServerState, Work, initial_local
 from splitmix.algorithms.bound import BoundMethod
 from splitmix.algorithms.objectives import check_temperature, temperature_of
@@ -26,19 +29,24 @@ class FedAvg:
     Attributes:
         width: width of the network that every client trains.
         loss_temperature: tau of the loss tau * CE(logits / tau); `auto` is `width`; None is 1.
+        adv_lambda: weight of the loss on attacked images, in [0, 1]; 0 is plain training, 1 sees no clean images.
     """
 
     name: ClassVar[str] = "fedavg"
-    label: ClassVar[str] = "FedAvg"
 
     width: float = 1.0
     loss_temperature: float | str | None = None
+    adv_lambda: float = 0.0
+
+    @property
+    def label(self) -> str:
+        return f"FedAvg+AT (λ={self.adv_lambda:g})" if self.adv_lambda else "FedAvg"
 
     def bind(self, model: Model, problem: Problem) -> FedAvgMethod:
         """Check the settings against the model and the problem (UserError)."""
-        if not 0 < self.width <= 1:
-            raise UserError(f"algorithm.width={self.width:g}: give a width above 0 and up to 1")
+        check_width(self.width)
         check_temperature(self.loss_temperature)
+        check_adversarial(self.adv_lambda, self.loss_temperature, problem)
         model.check(problem.input_shape, self.width)
         return FedAvgMethod(self, model, problem)
 
@@ -47,11 +55,15 @@ class FedAvg:
 class FedAvgMethod(BoundMethod):
     """FedAvg bound to a model and a problem (see `splitmix.algorithms.base.Method`)."""
 
-    settings: FedAvg
+    settings: Any  # FedAvg's, or another method's of a single network
 
     @property
     def temperature(self) -> float:
         return temperature_of(self.settings.loss_temperature, self.settings.width)
+
+    @property
+    def adv_lambda(self) -> float:
+        return self.settings.adv_lambda
 
     @cached_property
     def spec(self) -> NetworkSpec:
@@ -75,8 +87,8 @@ class FedAvgMethod(BoundMethod):
         for width in widths:
             if abs(width - self.settings.width) > 1e-6:
                 raise UserError(
-                    f"width {width:g}: algorithm=fedavg trained a single network of width {self.settings.width:g} and"
-                    f" gives no other; ask for {self.settings.width:g}, or train with algorithm.width={width:g}"
+                    f"width {width:g}: algorithm={self.name} trained a single network of width {self.settings.width:g}"
+                    f" and gives no other; ask for {self.settings.width:g}, or train with algorithm.width={width:g}"
                 )
         return [MixGroup(self.spec, tensors, dict.fromkeys(widths, 1))]
 
@@ -84,4 +96,10 @@ class FedAvgMethod(BoundMethod):
         return lane_entries(self.spec)
 
     def training_load(self, budget: float) -> list[tuple[NetworkSpec, float]]:
-        return [(self.spec, 1.0)]
+        return [(self.spec, self.passes)]
+
+
+def check_width(width: float) -> None:
+    """Raise UserError unless it is in (0, 1]."""
+    if not 0 < width <= 1:
+        raise UserError(f"algorithm.width={width:g}: give a width above 0 and up to 1")

@@ -4,6 +4,9 @@ Customization", ICLR 2022 (arXiv 2203.09747).
 The full network is split into narrow, independent base models. A client trains as many of them as its budget
 allows; every base model is averaged over the clients that trained it; the model of a width is the mean of the
 logits of so many base models.
+
+With `adv_lambda` above 0 it is trained adversarially; between 0 and 1 with dual batch normalisation (Split-Mix + DAT),
+so that the model of a width also has a level of robustness, chosen in situ.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
+from splitmix.algorithms.adversarial import IN_SITU, check_adversarial, dual_notes
 from splitmix.algorithms.base import MixGroup, Problem, ServerState, Work, initial_local
 from splitmix.algorithms.bound import BoundMethod
 from splitmix.algorithms.objectives import check_temperature, temperature_of
@@ -32,15 +36,26 @@ class SplitMix:
         rescale_init: initialise base models with the fan-in of the full network.
         rescale_layer: divide layer outputs by the base model's width while training.
         loss_temperature: tau of the loss tau * CE(logits / tau); `auto` is the width of the base model; None is 1.
+        adv_lambda: weight of the loss on attacked images, in [0, 1]. 0 is plain training; 1 sees no clean images and
+            has ordinary batch normalisation; anything between has dual batch normalisation.
     """
 
     name: ClassVar[str] = "splitmix"
-    label: ClassVar[str] = "Split-Mix"
 
     atom_width: float = 0.125
     rescale_init: bool = True
     rescale_layer: bool = True
     loss_temperature: float | str | None = None
+    adv_lambda: float = 0.0
+
+    @property
+    def label(self) -> str:
+        return "Split-Mix" + ("+DAT" if self.dual else f"+AT (λ={self.adv_lambda:g})" if self.adv_lambda else "")
+
+    @property
+    def dual(self) -> bool:
+        """Whether batch normalisation has two branches."""
+        return 0 < self.adv_lambda < 1
 
     def bind(self, model: Model, problem: Problem) -> SplitMixMethod:
         """Check the settings against the model and the problem.
@@ -57,6 +72,7 @@ class SplitMix:
                 f" not train a single base model; raise the budget or set algorithm.atom_width={smallest:g}"
             )
         check_temperature(self.loss_temperature)
+        check_adversarial(self.adv_lambda, self.loss_temperature, problem)
         model.check(problem.input_shape, self.atom_width)
         return SplitMixMethod(self, model, problem)
 
@@ -72,6 +88,23 @@ class SplitMixMethod(BoundMethod):
     def temperature(self) -> float:
         return temperature_of(self.settings.loss_temperature, self.settings.atom_width)
 
+    @property
+    def adv_lambda(self) -> float:
+        return self.settings.adv_lambda
+
+    @property
+    def adv_lambdas(self) -> tuple[float, ...]:
+        return IN_SITU if self.settings.dual else (0.0,)
+
+    @property
+    def ra_weight(self) -> float:
+        return self.settings.adv_lambda if self.settings.dual else 0.0
+
+    @property
+    def notes(self) -> list[str]:
+        rescales = {f"algorithm.{name}" for name in ("rescale_init", "rescale_layer") if getattr(self.settings, name)}
+        return dual_notes(self.model.bn, sorted(rescales)) if self.settings.dual else []
+
     @cached_property
     def spec(self) -> NetworkSpec:
         """The network of one base model."""
@@ -83,6 +116,7 @@ class SplitMixMethod(BoundMethod):
             rescale_init=self.settings.rescale_init,
             rescale_layer=self.settings.rescale_layer,
             bn=self.model.bn,
+            norm="dual" if self.settings.dual else "plain",
         )
 
     def count(self, width: float) -> int:
@@ -145,4 +179,4 @@ class SplitMixMethod(BoundMethod):
         return self.count(budget) * lane_entries(self.spec)
 
     def training_load(self, budget: float) -> list[tuple[NetworkSpec, float]]:
-        return [(self.spec, float(self.count(budget)))]
+        return [(self.spec, self.count(budget) * self.passes)]

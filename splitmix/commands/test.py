@@ -31,8 +31,8 @@ def test(cfg: DictConfig) -> None:
     if not values.get("attack"):
         raise UserError("attack=[]: give at least one option, none for the images as they are")
     attacks = {name: bind(node, f"attack.{name}") for name, node in values["attack"].items()}
-    for attack in attacks.values():
-        attack.check()
+    for name, attack in attacks.items():
+        attack.check(f"attack.{name}")
     folder = find_run("run", str(values["run"]))
     config = load_run_config(read_config(folder))
     from splitmix.federation.run_test import run_test

@@ -12,6 +12,7 @@ from torch import Tensor
 from splitmix.algorithms.base import Method, MixGroup
 from splitmix.data.dataset import ImageSet, to_float
 from splitmix.evaluation.statistics import estimate_statistics, with_statistics
+from splitmix.models.folding import folded, folded_norms
 from splitmix.models.network import LaneNetwork, Tensors
 
 Calibration = tuple[Tensor, Sequence[Sequence[Tensor]]]
@@ -64,6 +65,7 @@ def evaluate(
     images: ImageSet,
     batches: Sequence[Sequence[Tensor]],
     *,
+    adv_lambda: float = 0.0,
     calibration: Calibration | None = None,
     local: Tensors | None = None,
     together: int = 1,
@@ -76,6 +78,7 @@ def evaluate(
         images: uint8, on the device to evaluate on.
         batches: rows of `images`, per client, batch by batch. With batch normalisation in mode `batch` the result
             depends on this cut.
+        adv_lambda: level of robustness, where the method can give several.
         calibration: images, and per client the batches of them from which statistics are estimated before that
             client is evaluated (BN mode `post`).
         local: every client's own batch normalisation, `[clients, base models, ...]` (BN mode `local`).
@@ -87,14 +90,15 @@ def evaluate(
     per_client = torch.zeros(len(batches), len(widths), dtype=torch.float64)
     per_base = torch.zeros(len(batches), 0, dtype=torch.float64)
     for group in method.mix_groups(tensors, widths):
-        network = group_network(group, tracked=calibration is not None).to(device, dtype)
+        network = group_network(group, adv_lambda, tracked=calibration is not None).to(device, dtype)
+        own = local_entries(group, local, adv_lambda, tracked=calibration is not None)
         sizes = list(group.sizes.values())
         right = torch.zeros(len(batches), len(sizes), device=device)
         alone = torch.zeros(len(batches), network.lanes, device=device)
         everyone = range(len(batches))
         for passed in [[client] for client in everyone] if local or calibration else [everyone]:
-            if local:
-                network.load_entries({name: value[passed[0], : network.lanes] for name, value in local.items()})
+            if own:
+                network.load_entries({name: value[passed[0]] for name, value in own.items()})
             if calibration is not None:
                 source, rows_of = calibration
                 estimate_statistics(network, (to_float(source[rows], dtype) for rows in rows_of[passed[0]]))
@@ -125,10 +129,27 @@ def passes(batches: Sequence[tuple[int, Tensor]], together: int) -> Iterator[tup
             yield torch.tensor([client for client, _ in chunk]), torch.stack([rows for _, rows in chunk])
 
 
-def group_network(group: MixGroup, tracked: bool = False) -> LaneNetwork:
-    """The lanes of a group as a network in eval mode."""
-    spec, tensors = (group.spec, group.tensors) if not tracked else with_statistics(group.spec, group.tensors)
+def group_network(group: MixGroup, adv_lambda: float = 0.0, tracked: bool = False) -> LaneNetwork:
+    """The lanes of a group, customised to a level of robustness, as a network in eval mode.
+
+    Args:
+        tracked: make room for running statistics, to be estimated.
+    """
+    spec, tensors = folded(group.spec, group.tensors, adv_lambda, statistics=not tracked)
+    if tracked:
+        spec, tensors = with_statistics(spec, tensors)
     lanes = len(next(iter(tensors.values())))
     network = spec.build(lanes)
     network.load_lanes(tensors)
     return network.eval()
+
+
+def local_entries(group: MixGroup, local: Tensors | None, adv_lambda: float, tracked: bool = False) -> Tensors:
+    """Every client's own entries of `group_network`, `[clients, lanes, ...]` (none unless the BN mode is `local`)."""
+    if not local:
+        return {}
+    lanes = len(next(iter(group.tensors.values())))
+    own = {name: value[:, :lanes] for name, value in local.items()}
+    if group.spec.norm == "plain":
+        return own
+    return folded_norms(group.spec, {**group.tensors, **own}, adv_lambda, statistics=not tracked)

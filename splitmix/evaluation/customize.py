@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from splitmix.algorithms.base import ServerState
+from splitmix.algorithms.base import ServerState, check_adv_lambda
 from splitmix.errors import UserError
-from splitmix.evaluation.accuracy import group_network
+from splitmix.evaluation.accuracy import group_network, local_entries
 from splitmix.evaluation.statistics import estimate_statistics
 from splitmix.models.network import LaneNetwork
 
@@ -53,7 +53,8 @@ def customize(
     Args:
         state: a trained server state.
         width: a width that the method can give.
-        adv_lambda: weight of the adversarial batch normalisation; other than 0 needs dual batch normalisation.
+        adv_lambda: level of robustness, the weight of the adversarial batch normalisation, in [0, 1]; both branches
+            are folded into one, exactly. Other than 0 needs a run trained with dual batch normalisation.
         client: number of the client whose own batch normalisation is taken; only after training with BN mode
             `local`, and needed then unless there are `calibration` images.
         calibration: uint8 or float [0, 1] images `[n, channels, h, w]`, n >= 2. They fix the batch-normalisation
@@ -67,10 +68,7 @@ def customize(
         UserError: a width that the method cannot give, `adv_lambda` or `client` for a model that has neither, fewer
             than two calibration images or of another shape.
     """
-    if not 0 <= adv_lambda <= 1:
-        raise UserError(f"adv_lambda={adv_lambda:g}: give a value from 0 to 1")
-    if adv_lambda:
-        raise UserError(f"adv_lambda={adv_lambda:g}: trained without dual batch normalisation, only 0 works")
+    check_adv_lambda(state.method, adv_lambda)
     if client is not None and not state.local:
         raise UserError(f"client={client}: trained without local batch normalisation, all clients share one model")
     if client is None and state.local and calibration is None:
@@ -79,9 +77,10 @@ def customize(
     if client is not None and not 0 <= client < clients:
         raise UserError(f"client={client}: give a number from 0 to {clients - 1}")
     [group] = state.method.mix_groups(state.tensors, [width])
-    network = group_network(group, tracked=calibration is not None)
+    network = group_network(group, adv_lambda, tracked=calibration is not None)
     if client is not None:
-        network.load_entries({name: value[client, : network.lanes] for name, value in state.local.items()})
+        own = local_entries(group, state.local, adv_lambda, tracked=calibration is not None)
+        network.load_entries({name: value[client] for name, value in own.items()})
     if calibration is not None:
         if calibration.dim() != 4 or tuple(calibration.shape[1:]) != group.spec.input_shape or len(calibration) < 2:
             raise UserError(

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from splitmix.algorithms.base import ServerState
+from splitmix.algorithms.base import Method, ServerState
 from splitmix.data.dataset import ImageSet
 from splitmix.evaluation.accuracy import Accuracy, evaluate
-from splitmix.evaluation.robust import evaluate_attacked
+from splitmix.evaluation.robust import TOGETHER, attackable_together, chunk_starts, evaluate_attacked
 from splitmix.robustness.attacks import Attack
 
 
@@ -25,6 +26,7 @@ class EvaluationTask:
         batches: rows of the split, per client, batch by batch.
         calibration: rows of the training set, per client, batch by batch, from which to estimate batch-normalisation
             statistics first; None keeps those of the model.
+        adv_lambda: level of robustness.
         attack: what is done to the images; None leaves them.
         first: number of the first of these clients in the federation.
     """
@@ -33,8 +35,21 @@ class EvaluationTask:
     split: str
     batches: Sequence[Sequence[Tensor]]
     calibration: Sequence[Sequence[Tensor]] | None = None
+    adv_lambda: float = 0.0
     attack: Attack | None = None
     first: int = 0
+
+    def parts(self, method: Method, local: bool, most: int) -> list[EvaluationTask]:
+        """Up to `most` tasks of neighbouring clients.
+
+        Clients whose images are attacked in one call stay together, so that an attack's draws do not depend on `most`.
+        """
+        starts = list(range(len(self.batches)))
+        if self.attack is not None and attackable_together(method, local, self.calibration):
+            starts = chunk_starts([sum(len(rows) for rows in own) for own in self.batches], TOGETHER)
+        count = min(len(starts), most)
+        bounds = [*(starts[len(starts) * part // count] for part in range(count)), len(self.batches)]
+        return [self.part(low, high) for low, high in pairwise(bounds)]
 
     def part(self, low: int, high: int) -> EvaluationTask:
         """The same for the clients `low` up to `high`."""
@@ -59,9 +74,9 @@ class EvaluationTask:
         if self.attack is None:
             return evaluate(
                 method, tensors, self.widths, images, self.batches,
-                calibration=calibration, local=local, together=together, dtype=dtype,
+                adv_lambda=self.adv_lambda, calibration=calibration, local=local, together=together, dtype=dtype,
             )  # fmt: skip
         return evaluate_attacked(
             method, tensors, self.widths, images, self.batches, self.attack,
-            calibration=calibration, local=local, dtype=dtype, seed=seed, first=self.first,
+            adv_lambda=self.adv_lambda, calibration=calibration, local=local, dtype=dtype, seed=seed, first=self.first,
         )  # fmt: skip

@@ -18,10 +18,12 @@ import torch
 import splitmix
 from splitmix.algorithms.fedavg import FedAvg
 from splitmix.algorithms.sheterofl import SHeteroFL
+from splitmix.algorithms.splitmix import SplitMix
 from splitmix.data.dataset import Dataset
 from splitmix.evaluation.cost import lane_cost
 from splitmix.federation.engine_settings import EngineSettings
 from splitmix.federation.federation import Federation
+from splitmix.models.digit_cnn import DigitCNN
 from splitmix.models.preresnet18 import PreResNet18
 
 PHASES = ("data", "train", "merge", "evaluate")
@@ -49,6 +51,13 @@ WORKLOADS = {
     "round": Workload(
         "Split-Mix round: 50 clients, 111 images each, 3.75 base models on average, then 4 widths validated",
         widths=(0.125, 0.25, 0.5, 1.0),
+    ),
+    "dat": Workload(
+        "Split-Mix + DAT (lambda 0.5, PGD-7): 50 clients, 111 images each, training and merge only",
+        {
+            "algorithm": SplitMix(rescale_init=False, rescale_layer=False, adv_lambda=0.5),
+            "model": DigitCNN(bn="tracked"),
+        },
     ),
     "fedavg": Workload(
         "federated averaging of one model of width 0.125: 50 clients, 111 images each, training and merge only",

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from splitmix.algorithms.base import Problem
+from splitmix.algorithms.base import Problem, check_adv_lambda
 from splitmix.config import RunConfig
 from splitmix.data.dataset import Dataset
 from splitmix.federation.engine_settings import EngineSettings
@@ -25,10 +25,19 @@ def check_config(config: RunConfig) -> None:
     config.optimizer.check()
     config.schedule.check()
     config.engine.check()
+    config.train_attack.check("train_attack")
     budgets = config.budget.assign(config.scalars.clients_per_domain, len(config.dataset.domains), config.scalars.seed)
-    problem = Problem(config.dataset.input_shape, len(config.dataset.classes), budgets, listed=config.budget.listed())
+    problem = Problem(
+        config.dataset.input_shape,
+        len(config.dataset.classes),
+        budgets,
+        listed=config.budget.listed(),
+        attack=config.train_attack,
+    )
     method = config.algorithm.bind(config.model, problem)
     method.mix_groups({}, config.test.widths_or(method.widths))
+    for adv_lambda in config.test.adv_lambdas_or(method.adv_lambdas):
+        check_adv_lambda(method, adv_lambda, "test.adv_lambdas")
 
 
 _last: list[Any] = []
@@ -69,6 +78,7 @@ def build_federation(
         optimizer=config.optimizer,
         schedule=config.schedule,
         engine=config.engine,
+        train_attack=config.train_attack,
         loggers=loggers or [],
         seed=config.scalars.seed,
         rounds=config.scalars.rounds,

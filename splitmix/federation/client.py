@@ -8,7 +8,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 
 from splitmix.algorithms.averaging import corners
-from splitmix.algorithms.base import Method, Streams
+from splitmix.algorithms.base import Method, Streams, check_adv_lambda
 from splitmix.errors import UserError
 from splitmix.federation.optimizers import SGD, Adam
 from splitmix.models.network import LaneNetwork, lane_template
@@ -35,6 +35,7 @@ class ClientModule(LightningModule):
         self.optimizer_settings = optimizer
         self.lr = optimizer.lr if lr is None else lr
         self.mixed = network.lanes
+        self.adv_lambda = 0.0
         self.spec = network.spec
         self.streams = [rng(0, "objective", lane) for lane in range(network.lanes)]
 
@@ -51,10 +52,8 @@ class ClientModule(LightningModule):
         Raises:
             UserError: out of range, or other than 0 for a network without dual batch normalisation.
         """
-        if not 0 <= adv_lambda <= 1:
-            raise UserError(f"adv_lambda={adv_lambda:g}: give a value from 0 to 1")
-        if adv_lambda:
-            raise UserError(f"adv_lambda={adv_lambda:g}: this network has no dual batch normalisation, only 0 works")
+        check_adv_lambda(self.method, adv_lambda)
+        self.adv_lambda = adv_lambda
 
     def forward(self, images: Tensor) -> Tensor:
         """Float images `[n, channels, h, w]` in [0, 1] to logits `[n, classes]`."""
@@ -63,6 +62,7 @@ class ClientModule(LightningModule):
             slices = self.spec.build(network.lanes).to(images.device).train(self.training)
             slices.load_lanes(corners(network.lane_tensors(), lane_template(self.spec, 1)))
             network = slices
+        network.set_adv_lambda(self.adv_lambda)
         logits: Tensor = network(images)[: self.mixed]
         return logits.mean(0)
 

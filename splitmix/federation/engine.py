@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -180,10 +179,8 @@ class Engine:
         with self.threads():
             if self.workers == 1:
                 return self.evaluate_here(state, task)
-            clients = len(task.batches)
-            count = min(clients, TASKS_PER_WORKER * self.workers)
-            bounds = [clients * part // count for part in range(count + 1)]
-            tasks = [("evaluate", task.part(low, high)) for low, high in pairwise(bounds)]
+            most = TASKS_PER_WORKER * self.workers
+            tasks = [("evaluate", part) for part in task.parts(state.method, bool(state.local), most)]
             parts = [part for part, _ in self.ready_pool(state, 0).map(tasks)]
         per_client = torch.cat([part.per_client for part in parts])
         per_base = torch.cat([part.per_base for part in parts])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from statistics import mean
 from time import perf_counter
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from splitmix.algorithms.base import Algorithm, Method, Problem, ServerState, Update
+from splitmix.algorithms.base import Algorithm, Method, Problem, ServerState, Update, check_adv_lambda
 from splitmix.algorithms.splitmix import SplitMix
 from splitmix.data.clients import ClientData, Partition
 from splitmix.data.dataset import Dataset
@@ -26,36 +26,15 @@ from splitmix.federation.engine import Engine
 from splitmix.federation.engine_settings import EngineSettings
 from splitmix.federation.lane_trainer import Trained
 from splitmix.federation.optimizers import SGD, Adam
+from splitmix.federation.round_metrics import RoundMetrics
 from splitmix.federation.sampling import eval_batches, fixed_batches, participants, train_batches
 from splitmix.federation.schedules import Cosine, Schedule
 from splitmix.models.digit_cnn import DigitCNN
 from splitmix.models.network import Model
 from splitmix.randomness import rng
-from splitmix.robustness.attacks import Attack
+from splitmix.robustness.attacks import Attack, LinfPGD
 
 FLOAT32_BYTES = 4
-
-
-@dataclass(frozen=True)
-class RoundMetrics:
-    """What a round measured.
-
-    Attributes:
-        round: 0-based number of the round.
-        lr: learning rate of the round.
-        loss, accuracy: training mean over the participants, each over its samples and lanes.
-        bytes_down, bytes_up: training payload of the round, all participants together.
-        seconds: by phase: `data` (drawing and gathering batches), `train`, `merge`. Workers overlap the first two and
-            are counted as if each phase were spread evenly over them.
-    """
-
-    round: int
-    lr: float
-    loss: float
-    accuracy: float
-    bytes_down: int
-    bytes_up: int
-    seconds: dict[str, float]
 
 
 class Federation:
@@ -64,6 +43,7 @@ class Federation:
     Args:
         dataset: the images, domain by domain.
         algorithm, model, partition, budget, optimizer, schedule, engine: components, as in the config groups.
+        train_attack: what adversarial training (and validation of RA) attacks with.
         seed: decides initial weights, partition, participants, batches and draws.
         rounds: length of the learning-rate schedule.
         local_epochs: passes of a client over its images per round.
@@ -88,6 +68,7 @@ class Federation:
         optimizer: SGD | Adam | None = None,
         schedule: Schedule | None = None,
         engine: EngineSettings | None = None,
+        train_attack: Attack | None = None,
         loggers: Sequence[Any] = (),
         seed: int = 1,
         rounds: int = 25,
@@ -112,7 +93,12 @@ class Federation:
                 f" {len(self.budgets)}, or null for all"
             )
         self.problem = Problem(
-            dataset.input_shape, len(dataset.classes), self.budgets, partition.masked_loss, budget.listed()
+            dataset.input_shape,
+            len(dataset.classes),
+            self.budgets,
+            partition.masked_loss,
+            budget.listed(),
+            train_attack or LinfPGD(),
         )
         self.method: Method = (algorithm or SplitMix()).bind(model or DigitCNN(), self.problem)
         self.clients: tuple[ClientData, ...] = partition.split(
@@ -210,15 +196,33 @@ class Federation:
                 )
 
     def validate(self, state: ServerState, widths: Sequence[float]) -> Accuracy:
-        """Validation accuracy of every client, in batches of the training batch size."""
+        """Validation SA of every client, in batches of the training batch size."""
         batches = [eval_batches(client.val, self.batch_size) for client in self.clients]
         return self.engine.evaluate(state, EvaluationTask(tuple(widths), "train", batches))
+
+    def validate_robust(self, state: ServerState, widths: Sequence[float], max_images: int | None = None) -> Accuracy:
+        """Validation RA of every client under the training attack, at the highest level of robustness.
+
+        Args:
+            max_images: use so many validation images in all, equally many of every client.
+        """
+        share = self.share(max_images)
+        batches = [eval_batches(client.val[:share], self.batch_size) for client in self.clients]
+        task = EvaluationTask(
+            tuple(widths), "train", batches, adv_lambda=self.method.adv_lambdas[-1], attack=self.problem.attack
+        )
+        return self.engine.evaluate(state, task)
+
+    def share(self, max_images: int | None) -> int | None:
+        """Images of each client when there are to be so many in all."""
+        return None if max_images is None else max(2, max_images // len(self.clients))
 
     def test(
         self,
         state: ServerState,
         widths: Sequence[float],
         *,
+        adv_lambda: float = 0.0,
         batch_size: int = 128,
         post: bool = False,
         max_images: int | None = None,
@@ -227,14 +231,17 @@ class Federation:
         """Test accuracy of every client.
 
         Args:
+            adv_lambda: level of robustness, in [0, 1]; other than 0 needs a method that gives several in situ.
             post: re-estimate batch-normalisation statistics on each client's training images first (20 passes).
             max_images: use so many test images in all, equally many of every client.
             attack: attack the images, each against the customised model under test; None leaves them.
         """
-        share = None if max_images is None else max(2, max_images // len(self.clients))
+        check_adv_lambda(self.method, adv_lambda)
+        share = self.share(max_images)
         batches = [eval_batches(client.test[:share], batch_size) for client in self.clients]
         calibration = [self.post_batches(client) for client in range(len(self.clients))] if post else None
-        return self.engine.evaluate(state, EvaluationTask(tuple(widths), "test", batches, calibration, attack))
+        task = EvaluationTask(tuple(widths), "test", batches, calibration, adv_lambda, attack)
+        return self.engine.evaluate(state, task)
 
     def post_batches(self, client: int) -> list[Tensor]:
         """The batches from which a client's statistics are estimated in BN mode `post`: 20 reshuffled passes."""

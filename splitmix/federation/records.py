@@ -19,6 +19,7 @@ def records_of(
     state: ServerState,
     test: TestSettings,
     widths: Sequence[float],
+    adv_lambda: float,
     checkpoint: str,
     command: str,
     attack_name: str = "none",
@@ -27,6 +28,7 @@ def records_of(
     """Test every width on every client's test images, one record per width.
 
     Args:
+        adv_lambda: level of robustness.
         checkpoint: `best` or `last`, for the record.
         command: the command that asked for it, for the record.
         attack_name, attack: the option of the config group and its settings; none leaves the images as they are.
@@ -39,7 +41,13 @@ def records_of(
             )
         state = state.select(federation.validate(state, state.method.widths).order())
     accuracy = federation.test(
-        state, widths, batch_size=test.batch_size, post=test.bn == "post", max_images=test.max_images, attack=attack
+        state,
+        widths,
+        adv_lambda=adv_lambda,
+        batch_size=test.batch_size,
+        post=test.bn == "post",
+        max_images=test.max_images,
+        attack=attack,
     )
     seconds = (perf_counter() - start) / len(widths)
     return [
@@ -48,7 +56,7 @@ def records_of(
             "sort_base_models": test.sort_base_models,
             "bn": test.bn,
             "width": width,
-            "adv_lambda": 0.0,
+            "adv_lambda": adv_lambda,
             "attack": {"name": attack_name, **({} if attack is None else asdict(attack))},
             "n_images": accuracy.n_images,
             "accuracy": mean,

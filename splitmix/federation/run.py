@@ -17,9 +17,10 @@ from splitmix.evaluation.accuracy import Accuracy
 from splitmix.evaluation.cost import costs
 from splitmix.federation.build import build_federation
 from splitmix.federation.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from splitmix.federation.federation import FLOAT32_BYTES, Federation, RoundMetrics
+from splitmix.federation.federation import FLOAT32_BYTES, Federation
 from splitmix.federation.records import records_of
 from splitmix.federation.results import add_tests, describe_run, read_results, write_results
+from splitmix.federation.round_metrics import RoundMetrics
 from splitmix.files import write_atomically
 from splitmix.reporting.csv_logger import read_metrics
 from splitmix.reporting.figures import convergence_figure
@@ -76,6 +77,8 @@ class Run:
         if lone:
             log.info(f"one image per pass is dropped at clients {', '.join(lone)}: a batch of one has no variance")
         method = self.federation.method
+        for note in method.notes:
+            log.warning(f"note: {note}")
         self.widths = config.test.widths_or(method.widths)
         self.validated = tuple(sorted({*self.widths, method.widths[-1]}))
         if resume:
@@ -105,23 +108,28 @@ class Run:
         with Progress(self.config.scalars.rounds, self.last.state.round) as progress:
             while self.last.state.round < self.config.scalars.rounds:
                 start = perf_counter()
-                accuracy, metrics = self.one_round()
-                full = accuracy.mean()[self.validated[-1]] if accuracy else None
+                accuracies, metrics = self.one_round()
+                full = {name: accuracy.mean()[self.validated[-1]] for name, accuracy in accuracies.items()}
                 seconds = perf_counter() - start
                 progress.update(metrics.loss, full, seconds)
-                told = "" if full is None else f", validation SA {full:.4f}"
+                told = "".join(f", validation {name.upper()} {value:.4f}" for name, value in full.items())
                 log.debug(f"round {metrics.round}: loss {metrics.loss:.4f}{told}, {seconds:.1f} s")
 
-    def one_round(self) -> tuple[Accuracy | None, RoundMetrics]:
-        """Train, validate, log, save."""
+    def one_round(self) -> tuple[dict[str, Accuracy], RoundMetrics]:
+        """Train, validate (`sa`, and `ra` after adversarial training), log, save."""
         start = perf_counter()
         state, metrics = self.federation.run_round(self.last.state)
         validating = state.round % self.config.scalars.validate_every == 0 or state.round == self.config.scalars.rounds
         begin = perf_counter()
-        accuracy = self.federation.validate(state, self.validated) if validating else None
+        accuracies: dict[str, Accuracy] = {}
+        if validating:
+            accuracies["sa"] = self.federation.validate(state, self.validated)
+            if self.federation.method.adversarial:
+                most = self.config.test.max_images
+                accuracies["ra"] = self.federation.validate_robust(state, self.validated, most)
         evaluated = perf_counter()
         best_round, best_value = self.last.best_round, self.last.best_value
-        value = accuracy.mean()[self.validated[-1]] if accuracy else -1.0
+        value = self.value(accuracies) if accuracies else -1.0
         improved = value > best_value
         if improved:
             best_round, best_value = metrics.round, value
@@ -129,21 +137,29 @@ class Run:
         self.last = Checkpoint(state, best_round, best_value, wall_s, self.federation.engine.choices)
         seconds = {**metrics.seconds, "validate": evaluated - begin}
         # The log line goes first: a kill between the two only repeats the round, and resume drops the extra line.
-        self.federation.fabric.log_dict(self.row(metrics, accuracy, seconds), step=metrics.round)
+        self.federation.fabric.log_dict(self.row(metrics, accuracies, seconds), step=metrics.round)
         if improved:
             self.save("best", self.last)
         self.save("last", self.last)
-        return accuracy, metrics
+        return accuracies, metrics
 
-    def row(self, metrics: RoundMetrics, accuracy: Accuracy | None, seconds: dict[str, float]) -> dict[str, float]:
+    def value(self, accuracies: dict[str, Accuracy]) -> float:
+        """What the best round has most of: validation SA at the largest budget, mixed with RA after dual BN."""
+        weight = self.federation.method.ra_weight
+        full = {name: accuracy.mean()[self.validated[-1]] for name, accuracy in accuracies.items()}
+        return (1 - weight) * full["sa"] + weight * full["ra"] if weight else full["sa"]
+
+    def row(
+        self, metrics: RoundMetrics, accuracies: dict[str, Accuracy], seconds: dict[str, float]
+    ) -> dict[str, float]:
         """One line of metrics.csv."""
         row = {"train_loss": metrics.loss, "train_accuracy": metrics.accuracy, "lr": metrics.lr}
         row |= {"bytes_down": metrics.bytes_down, "bytes_up": metrics.bytes_up}
         row |= {f"seconds/{phase}": value for phase, value in seconds.items()}
-        if accuracy:
-            row |= {f"val_sa/{width}": value for width, value in accuracy.mean().items()}
+        for name, accuracy in accuracies.items():
+            row |= {f"val_{name}/{width}": value for width, value in accuracy.mean().items()}
             full = accuracy.per_client[:, -1].tolist()
-            row |= {f"val_sa_client/{client.id}": sa for client, sa in zip(self.federation.clients, full, strict=True)}
+            row |= {f"val_{name}_client/{c.id}": value for c, value in zip(self.federation.clients, full, strict=True)}
         return row
 
     def save(self, name: str, checkpoint: Checkpoint) -> None:
@@ -160,11 +176,15 @@ class Run:
         method = self.federation.method
         best = load_checkpoint(self.folder / "checkpoints" / "best.ckpt", method)
         price = costs(method, self.widths)
-        records = records_of(self.federation, best.state, self.config.test, self.widths, "best", "splitmix train")
+        test = self.config.test
+        levels = test.adv_lambdas_or(method.adv_lambdas)
+        records = []
+        for level in levels:
+            records += records_of(self.federation, best.state, test, self.widths, level, "best", "splitmix train")
         add_tests(self.results, records)
         # The summary is of the plain test; other test settings only add records.
-        accuracy = {record["width"]: record["accuracy"] for record in records}
-        if self.config.test != TestSettings(widths=self.config.test.widths):
+        accuracy = {record["width"]: record["accuracy"] for record in records if record["adv_lambda"] == 0}
+        if 0 not in levels or test != TestSettings(widths=test.widths, adv_lambdas=test.adv_lambdas):
             accuracy = self.federation.test(best.state, self.widths).mean()
         self.results["widths"] = {
             str(width): {"sa": sa, "macs": price[width][0], "params": price[width][1]} for width, sa in accuracy.items()
@@ -181,6 +201,7 @@ class Run:
             WidthRow(
                 width,
                 at_best[f"val_sa/{width}"],
+                at_best.get(f"val_ra/{width}"),
                 sa,
                 *price[width],
                 FLOAT32_BYTES * method.upload_entries(width),
@@ -189,4 +210,5 @@ class Run:
         ]
         print_table(width_table(rows))
         log.info(f"run folder: {self.folder}   (best round {best.best_round}, figure: {figure.name})")
-        log.info(f"next: splitmix test run={self.folder} test.widths={self.widths[0]:g}")
+        attacks = " 'attack=[none,linf_pgd]'" if method.adversarial else ""
+        log.info(f"next: splitmix test run={self.folder} test.widths={self.widths[0]:g}{attacks}")

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+from splitmix.algorithms.base import check_adv_lambda
 from splitmix.config import RunConfig, TestSettings
 from splitmix.errors import UserError
 from splitmix.evaluation.cost import cost
@@ -15,6 +16,7 @@ from splitmix.federation.engine_settings import EngineSettings
 from splitmix.federation.records import records_of
 from splitmix.federation.results import add_tests, read_results, write_results
 from splitmix.reporting.tables import TestRow, accuracy_table, print_table
+from splitmix.reporting.tradeoff import draw_tradeoffs
 from splitmix.robustness.attacks import Attack, NoAttack
 
 log = logging.getLogger("splitmix")
@@ -29,13 +31,16 @@ def run_test(
     attacks: Mapping[str, Attack],
     command: str,
 ) -> None:
-    """Evaluate a run's checkpoint at the asked widths under the asked attacks; print a table; store the records.
+    """Evaluate a run's checkpoint at the asked widths and levels of robustness under the asked attacks.
+
+    Prints a table, stores the records, and draws RA against SA where there are several levels. Every level is stored as
+    soon as it is known: a stop loses the one at hand.
 
     Args:
         attacks: settings by option of the config group `attack`.
 
     Raises:
-        UserError: a missing or damaged checkpoint, a width that the run cannot give.
+        UserError: a missing or damaged checkpoint, a width or a level that the run cannot give.
     """
     path = folder / "checkpoints" / f"{checkpoint}.ckpt"
     if not path.is_file():
@@ -45,16 +50,25 @@ def run_test(
     state = load_checkpoint(path, federation.method).state
     widths = test.widths_or(federation.method.widths)
     federation.method.mix_groups(state.tensors, widths)
+    levels = test.adv_lambdas_or(federation.method.adv_lambdas)
+    for level in levels:
+        check_adv_lambda(federation.method, level, "test.adv_lambdas")
     records = []
     for name, attack in attacks.items():
         used = None if isinstance(attack, NoAttack) else attack
-        records += records_of(federation, state, test, widths, checkpoint, command, name, used)
-    add_tests(results, records)
-    write_results(folder / "results.json", results)
+        for level in levels:
+            found = records_of(federation, state, test, widths, level, checkpoint, command, name, used)
+            if len(levels) * len(attacks) > 2:
+                told = "  ".join(f"×{record['width']:g} {100 * record['accuracy']:.1f} %" for record in found)
+                log.info(f"attack {name}, λ {level:g}:  {told}")
+            add_tests(results, found)
+            write_results(folder / "results.json", results)
+            records += found
     price = {width: cost(state, width) for width in widths}
     rows = [
         TestRow(
             record["width"],
+            record["adv_lambda"],
             record["attack"]["name"],
             record["accuracy"],
             min(record["per_client"]),
@@ -64,4 +78,6 @@ def run_test(
         for record in records
     ]
     print_table(accuracy_table(rows))
+    for figure in draw_tradeoffs(records, folder / "figures"):
+        log.info(f"RA against SA: {figure}")
     log.info(f"{checkpoint} checkpoint of {folder} after {state.round} rounds; recorded in {folder / 'results.json'}")

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from splitmix.errors import UserError
 from splitmix.models.layers import LaneConv2d, LaneLinear, unfold_lanes
 from splitmix.models.network import LaneNetwork, NetworkSpec, check_bn, check_units
-from splitmix.models.norms import LaneBatchNorm
 
 CHANNELS = (64, 192, 384, 256, 256)
 HIDDEN = (4096, 4096)
@@ -70,15 +69,15 @@ class Features(nn.Module):
         c1, c2, c3, c4, c5 = (spec.units(full) for full in CHANNELS)
         scale, init = spec.layer_scale, spec.init_scale
         self.conv1 = LaneConv2d(lanes, spec.input_shape[0], c1, 11, 4, 2, rescale=scale)
-        self.bn1 = LaneBatchNorm(lanes, c1, spec.tracked)
+        self.bn1 = spec.batch_norm(lanes, c1)
         self.conv2 = LaneConv2d(lanes, c1, c2, 5, 1, 2, rescale=scale, init_width=init)
-        self.bn2 = LaneBatchNorm(lanes, c2, spec.tracked)
+        self.bn2 = spec.batch_norm(lanes, c2)
         self.conv3 = LaneConv2d(lanes, c2, c3, 3, 1, 1, rescale=scale, init_width=init)
-        self.bn3 = LaneBatchNorm(lanes, c3, spec.tracked)
+        self.bn3 = spec.batch_norm(lanes, c3)
         self.conv4 = LaneConv2d(lanes, c3, c4, 3, 1, 1, rescale=scale, init_width=init)
-        self.bn4 = LaneBatchNorm(lanes, c4, spec.tracked)
+        self.bn4 = spec.batch_norm(lanes, c4)
         self.conv5 = LaneConv2d(lanes, c4, c5, 3, 1, 1, rescale=scale, init_width=init)
-        self.bn5 = LaneBatchNorm(lanes, c5, spec.tracked)
+        self.bn5 = spec.batch_norm(lanes, c5)
 
     def forward(self, x: Tensor) -> Tensor:
         # ReLU and max-pooling commute; pooling first leaves fewer elements to rectify.
@@ -98,9 +97,9 @@ class Classifier(nn.Module):
         scale, init = spec.layer_scale, spec.init_scale
         channels, pixels = spec.units(CHANNELS[-1]), POOLED * POOLED
         self.fc1 = LaneLinear(lanes, channels * pixels, h1, rescale=scale, init_width=init, positions=pixels)
-        self.bn6 = LaneBatchNorm(lanes, h1, spec.tracked)
+        self.bn6 = spec.batch_norm(lanes, h1)
         self.fc2 = LaneLinear(lanes, h1, h2, rescale=scale, init_width=init)
-        self.bn7 = LaneBatchNorm(lanes, h2, spec.tracked)
+        self.bn7 = spec.batch_norm(lanes, h2)
         self.fc3 = LaneLinear(lanes, h2, spec.classes, init_width=init)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -11,7 +11,6 @@ from torch import Tensor
 from splitmix.errors import UserError
 from splitmix.models.layers import LaneConv2d, LaneLinear, unfold_lanes
 from splitmix.models.network import LaneNetwork, NetworkSpec, check_bn, check_units
-from splitmix.models.norms import LaneBatchNorm
 
 CHANNELS = (64, 64, 128)
 HIDDEN = (2048, 512)
@@ -54,16 +53,16 @@ class DigitCNNNetwork(LaneNetwork):
         h1, h2 = (spec.units(full) for full in HIDDEN)
         scale, init = spec.layer_scale, spec.init_scale
         self.conv1 = LaneConv2d(lanes, channels, c1, 5, padding=2, rescale=scale)
-        self.bn1 = LaneBatchNorm(lanes, c1, spec.tracked)
+        self.bn1 = spec.batch_norm(lanes, c1)
         self.conv2 = LaneConv2d(lanes, c1, c2, 5, padding=2, rescale=scale, init_width=init)
-        self.bn2 = LaneBatchNorm(lanes, c2, spec.tracked)
+        self.bn2 = spec.batch_norm(lanes, c2)
         self.conv3 = LaneConv2d(lanes, c2, c3, 5, padding=2, rescale=scale, init_width=init)
-        self.bn3 = LaneBatchNorm(lanes, c3, spec.tracked)
+        self.bn3 = spec.batch_norm(lanes, c3)
         pixels = (height // 4) * (width // 4)
         self.fc1 = LaneLinear(lanes, c3 * pixels, h1, rescale=scale, init_width=init, positions=pixels)
-        self.bn4 = LaneBatchNorm(lanes, h1, spec.tracked)
+        self.bn4 = spec.batch_norm(lanes, h1)
         self.fc2 = LaneLinear(lanes, h1, h2, rescale=scale, init_width=init)
-        self.bn5 = LaneBatchNorm(lanes, h2, spec.tracked)
+        self.bn5 = spec.batch_norm(lanes, h2)
         self.fc3 = LaneLinear(lanes, h2, spec.classes, init_width=init)
 
     def forward(self, x: Tensor) -> Tensor:

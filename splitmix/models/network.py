@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from splitmix.errors import UserError
+from splitmix.models.dual_norms import NORMS, DualBatchNorm, FilmBatchNorm
 from splitmix.models.layers import LaneLayer, LaneLinear
 from splitmix.models.norms import LaneBatchNorm
 
@@ -71,8 +72,19 @@ class LaneNetwork(nn.Module):
                 module.lanes = high - low
         return view
 
+    def set_adv_lambda(self, adv_lambda: float | Tensor, learning: Tensor | None = None) -> None:
+        """Lean on the adversarial branch of every two-branched norm; without such norms nothing changes.
+
+        Args:
+            adv_lambda: in [0, 1]; one for all lanes, or (norm `film`) `[lanes]`.
+            learning: bool `[lanes]`, the lanes whose running statistics are updated in training (norm `film`).
+        """
+        for module in self.modules():
+            if isinstance(module, DualBatchNorm | FilmBatchNorm):
+                module.set_adv_lambda(adv_lambda, learning)
+
     def batch_norms(self) -> list[LaneBatchNorm]:
-        """All batch normalisation layers."""
+        """All batch normalisation layers, each branch by itself."""
         return [module for module in self.modules() if isinstance(module, LaneBatchNorm)]
 
 
@@ -104,6 +116,8 @@ class NetworkSpec:
         rescale_init, rescale_layer: the paper's two rescales (see `LaneLayer`).
         bn: `batch`; `tracked` for running statistics; `local` for those that stay on the client.
         slice: a slice of a larger network: sizes are rounded up instead of down.
+        norm: `plain`; `dual` for a clean and an adversarial branch in every norm; `film` for both, conditioned on
+            lambda.
     """
 
     model: Model
@@ -114,12 +128,17 @@ class NetworkSpec:
     rescale_layer: bool = False
     bn: str = "batch"
     slice: bool = False
+    norm: str = "plain"
 
     def build(self, lanes: int) -> LaneNetwork:
         """A network of `lanes` lanes with weights all zero: load or reset them."""
         network = self.model.build(lanes, self)
         network.spec = self
         return network
+
+    def batch_norm(self, lanes: int, channels: int) -> nn.Module:
+        """The norm that stands after a layer of so many channels."""
+        return NORMS[self.norm](lanes, channels, self.tracked)
 
     def units(self, full: int) -> int:
         """Number of channels or units of a hidden layer that has `full` of them at width 1."""
@@ -128,7 +147,8 @@ class NetworkSpec:
     @property
     def label(self) -> str:
         """What tells this architecture from others, for people."""
-        return f"{self.model.name} x{self.width:g}"
+        norm = "" if self.norm == "plain" else f" {self.norm}"
+        return f"{self.model.name} x{self.width:g}{norm}"
 
     @property
     def tracked(self) -> bool:

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from splitmix.errors import UserError
 from splitmix.models.layers import LaneConv2d, LaneLinear, unfold_lanes
 from splitmix.models.network import LaneNetwork, NetworkSpec, check_bn, check_units
-from splitmix.models.norms import LaneBatchNorm
 
 STAGES = (64, 128, 256, 512)
 BLOCKS = 2
@@ -60,7 +59,7 @@ class PreResNet18Network(LaneNetwork):
             first = Block(lanes, before, after, spec, stride=1 if number == 0 else 2)
             stages.append(nn.Sequential(first, *(Block(lanes, after, after, spec) for _ in range(BLOCKS - 1))))
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
-        self.n4 = LaneBatchNorm(lanes, channels[-1], spec.tracked)
+        self.n4 = spec.batch_norm(lanes, channels[-1])
         self.linear = LaneLinear(lanes, channels[-1], spec.classes, init_width=spec.init_scale, zero_bias=True)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -78,9 +77,9 @@ class Block(nn.Module):
     def __init__(self, lanes: int, before: int, after: int, spec: NetworkSpec, stride: int = 1):
         super().__init__()
         scale, init = spec.layer_scale, spec.init_scale
-        self.n1 = LaneBatchNorm(lanes, before, spec.tracked)
+        self.n1 = spec.batch_norm(lanes, before)
         self.conv1 = LaneConv2d(lanes, before, after, 3, stride, 1, bias=False, rescale=scale, init_width=init)
-        self.n2 = LaneBatchNorm(lanes, after, spec.tracked)
+        self.n2 = spec.batch_norm(lanes, after)
         self.conv2 = LaneConv2d(lanes, after, after, 3, 1, 1, bias=False, rescale=scale, init_width=init)
         self.shortcut = (
             None

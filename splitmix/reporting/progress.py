@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from time import perf_counter
 from types import TracebackType
 from typing import TextIO
@@ -51,16 +52,16 @@ class Progress:
         if self.bar is not None:
             self.bar.stop()
 
-    def update(self, loss: float, accuracy: float | None, seconds: float) -> None:
+    def update(self, loss: float, accuracy: Mapping[str, float], seconds: float) -> None:
         """One more round is done.
 
         Args:
             loss: mean training loss.
-            accuracy: validation accuracy of the full width in [0, 1], if it was measured.
+            accuracy: validation accuracies of the full width in [0, 1], as far as measured: `sa`, `ra`.
             seconds: how long the round took.
         """
         self.done += 1
-        told = f"loss {loss:.3f}" + ("" if accuracy is None else f"  val SA {100 * accuracy:.1f} %")
+        told = f"loss {loss:.3f}" + "".join(f"  val {n.upper()} {100 * value:.1f} %" for n, value in accuracy.items())
         if self.bar is not None:
             self.bar.update(self.task, completed=self.done, description=told)
             return

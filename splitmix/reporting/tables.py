@@ -22,6 +22,7 @@ class WidthRow:
 
     width: float
     val_sa: float | None
+    val_ra: float | None
     test_sa: float | None
     macs: float | None
     params: int | None
@@ -30,13 +31,14 @@ class WidthRow:
 
 @dataclass(frozen=True)
 class TestRow:
-    """One tested width under one attack: mean, worst and best accuracy over clients, in [0, 1]."""
+    """One tested width and level of robustness under one attack: accuracy over clients, in [0, 1]."""
 
     __test__ = False
 
     width: float
+    adv_lambda: float
     attack: str
-    sa: float
+    mean: float
     worst: float
     best: float
     macs: float
@@ -45,13 +47,16 @@ class TestRow:
 
 def width_table(rows: Sequence[WidthRow]) -> Table:
     """Accuracy and cost by width at the end of training."""
-    table = _table("SA: standard accuracy, mean over clients. Bytes: one client of that budget, each way.")
-    for name in ("width", "validation SA", "test SA", "MACs/image", "parameters", "bytes/round"):
+    robust = any(row.val_ra is not None for row in rows)
+    words = " RA: robust accuracy, attacked through the adversarial branch." if robust else ""
+    table = _table(f"SA: standard accuracy, mean over clients.{words} Bytes: one client of that budget, each way.")
+    validated = ("validation SA", "validation RA") if robust else ("validation SA",)
+    for name in ("width", *validated, "test SA", "MACs/image", "parameters", "bytes/round"):
         table.add_column(name, justify="right")
     for row in rows:
         table.add_row(
             f"×{row.width:g}",
-            percent(row.val_sa),
+            *(percent(value) for value in (row.val_sa, row.val_ra)[: len(validated)]),
             percent(row.test_sa),
             quantity(row.macs),
             quantity(row.params),
@@ -63,11 +68,12 @@ def width_table(rows: Sequence[WidthRow]) -> Table:
 def accuracy_table(rows: Sequence[TestRow]) -> Table:
     """Accuracy of the customised models by width."""
     table = _table("Accuracy on the clients' test images: SA without an attack, RA under one.")
-    for name in ("width", "attack", "accuracy (mean)", "worst client", "best client", "MACs/image", "parameters"):
+    for name in ("width", "λ", "attack", "accuracy (mean)", "worst client", "best client", "MACs/image", "parameters"):
         table.add_column(name, justify="right")
     for row in rows:
-        accuracies = (percent(value) for value in (row.sa, row.worst, row.best))
-        table.add_row(f"×{row.width:g}", row.attack, *accuracies, quantity(row.macs), quantity(row.params))
+        accuracies = (percent(value) for value in (row.mean, row.worst, row.best))
+        asked = (f"×{row.width:g}", f"{row.adv_lambda:g}", row.attack)
+        table.add_row(*asked, *accuracies, quantity(row.macs), quantity(row.params))
     return table
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import warnings
+from functools import cache
 from types import ModuleType
 
 from torch import Tensor
@@ -17,7 +18,19 @@ def zero_gradients(images: Tensor) -> None:
 
 
 def advertorch_attacks() -> ModuleType:
-    """The module advertorch.attacks; the missing name is there for the time of the import alone."""
+    """The module advertorch.attacks."""
+    return imported("advertorch.attacks")
+
+
+def advertorch_utils() -> ModuleType:
+    """The module advertorch.utils."""
+    advertorch_attacks()
+    return imported("advertorch.utils")
+
+
+@cache
+def imported(name: str) -> ModuleType:
+    """A module of advertorch; the missing name is there for the time of the import alone."""
     # The attribute torch.autograd.gradcheck is the function of that name; the module is this one.
     module = sys.modules["torch.autograd.gradcheck"]
     missing = not hasattr(module, "zero_gradients")
@@ -26,7 +39,7 @@ def advertorch_attacks() -> ModuleType:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return importlib.import_module("advertorch.attacks")
+            return importlib.import_module(name)
     finally:
         if missing:
             del module.__dict__["zero_gradients"]

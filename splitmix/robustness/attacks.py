@@ -4,51 +4,73 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from splitmix.errors import UserError
-from splitmix.robustness.advertorch_import import advertorch_attacks
+from splitmix.robustness.advertorch_import import advertorch_attacks, advertorch_utils
+from splitmix.robustness.draws import Draws
 
 Classifier = Callable[[Tensor], Tensor]
 """Float images `[n, c, h, w]` in [0, 1] to logits `[n, classes]`."""
 
 
-class Attack(Protocol):
-    """The settings of one option of the config group `attack`."""
+@dataclass(frozen=True)
+class Attack:
+    """Base of the settings of one option of the config group `attack`; its fields go into the record of a test."""
 
-    # A dataclass: its fields go into the record of a test.
-    __dataclass_fields__: ClassVar[dict[str, Any]]
+    name: ClassVar[str]
+    fixed_statistics: ClassVar[bool] = False
+    """Whether it picks images out of a batch, so that a prediction must not depend on the batch."""
 
     @property
-    def name(self) -> str: ...
+    def gradients(self) -> int:
+        """Forward-backward passes of an attack."""
+        return 1
 
-    def check(self) -> None:
-        """Raise UserError for a value out of range."""
-        ...
+    def check(self, key: str) -> None:
+        """Raise UserError, naming `key.<setting>`, for a value out of range or a library that is not there."""
 
-    def perturb(self, model: Classifier, images: Tensor, labels: Tensor) -> Tensor:
-        """Attacked images, in [0, 1]; draws come from torch's global generator."""
-        ...
+    def perturb(self, model: Classifier, images: Tensor, labels: Tensor, draws: Draws) -> Tensor:
+        """Attacked images `[n, c, h, w]`, in [0, 1], without gradient.
 
+        Args:
+            model: what is attacked; each prediction must depend on its own image alone, or on the whole batch.
+            images: float `[n, c, h, w]` in [0, 1].
+            labels: int64 `[n]`.
+            draws: randomness, for `n` images.
 
-@dataclass(frozen=True)
-class NoAttack:
-    """Settings of `attack=none`: the images as they are."""
+        Raises:
+            UserError: images outside [0, 1].
+        """
+        low, high = images.aminmax()
+        if low < 0 or high > 1:
+            raise UserError(
+                f"images from {low:g} to {high:g}: attacks need pixels in [0, 1]; divide bytes by 255, do not normalise"
+            )
+        with torch.enable_grad():
+            return self.attacked(model, images, labels, draws).detach()
 
-    name: ClassVar[str] = "none"
-
-    def check(self) -> None:
-        """Nothing to check."""
-
-    def perturb(self, model: Classifier, images: Tensor, labels: Tensor) -> Tensor:
+    def attacked(self, model: Classifier, images: Tensor, labels: Tensor, draws: Draws) -> Tensor:
+        """`perturb` after the checks."""
         return images
 
 
 @dataclass(frozen=True)
-class LinfPGD:
+class NoAttack(Attack):
+    """Settings of `attack=none`: the images as they are."""
+
+    name: ClassVar[str] = "none"
+
+    @property
+    def gradients(self) -> int:
+        return 0
+
+
+@dataclass(frozen=True)
+class LinfPGD(Attack):
     """Settings of `attack=linf_pgd`: Madry et al., "Towards Deep Learning Models Resistant to Adversarial Attacks",
     ICLR 2018, on the summed cross-entropy. With the defaults the attack of Hong et al., ICLR 2022.
 
@@ -66,21 +88,26 @@ class LinfPGD:
     step_size: float | None = None
     random_start: bool = True
 
-    def check(self) -> None:
-        """Raise UserError for a value out of range."""
-        check_eps(self.name, self.eps)
-        check_steps(self.name, self.steps, self.step_size)
+    @property
+    def gradients(self) -> int:
+        return self.steps
 
-    def perturb(self, model: Classifier, images: Tensor, labels: Tensor) -> Tensor:
+    def check(self, key: str) -> None:
+        """Raise UserError for a value out of range."""
+        check_eps(key, self.eps)
+        check_steps(key, self.steps, self.step_size)
+
+    def attacked(self, model: Classifier, images: Tensor, labels: Tensor, draws: Draws) -> Tensor:
+        start = None
+        if self.random_start:
+            noise = (2 * draws.uniform(images) - 1) * (self.eps / 255)
+            start = (images + noise).clamp_(0, 1).sub_(images)
         size = self.step_size or min(1.25 * self.eps, self.eps + 4) / self.steps
-        return run(
-            "LinfPGDAttack", model, images, labels,
-            eps=self.eps / 255, nb_iter=self.steps, eps_iter=size / 255, rand_init=self.random_start,
-        )  # fmt: skip
+        return descend(model, images, labels, start, self.steps, self.eps, size, float("inf"))
 
 
 @dataclass(frozen=True)
-class L2PGD:
+class L2PGD(Attack):
     """Settings of `attack=l2_pgd`: projected gradient steps in the Euclidean norm.
 
     Attributes:
@@ -97,21 +124,25 @@ class L2PGD:
     step_size: float | None = None
     random_start: bool = True
 
-    def check(self) -> None:
-        """Raise UserError for a value out of range."""
-        check_eps(self.name, self.eps)
-        check_steps(self.name, self.steps, self.step_size)
+    @property
+    def gradients(self) -> int:
+        return self.steps
 
-    def perturb(self, model: Classifier, images: Tensor, labels: Tensor) -> Tensor:
+    def check(self, key: str) -> None:
+        """Raise UserError for a value out of range."""
+        check_eps(key, self.eps)
+        check_steps(key, self.steps, self.step_size)
+
+    def attacked(self, model: Classifier, images: Tensor, labels: Tensor, draws: Draws) -> Tensor:
+        start = None
+        if self.random_start:
+            start = advertorch_utils().clamp_by_pnorm(draws.uniform(images) - images, 2, self.eps / 255)
         size = self.step_size or 2.5 * self.eps / self.steps
-        return run(
-            "L2PGDAttack", model, images, labels,
-            eps=self.eps / 255, nb_iter=self.steps, eps_iter=size / 255, rand_init=self.random_start,
-        )  # fmt: skip
+        return descend(model, images, labels, start, self.steps, self.eps, size, 2)
 
 
 @dataclass(frozen=True)
-class MIM:
+class MIM(Attack):
     """Settings of `attack=mim`: Dong et al., "Boosting Adversarial Attacks with Momentum", CVPR 2018.
 
     Attributes:
@@ -128,12 +159,16 @@ class MIM:
     step_size: float | None = None
     decay: float = 1.0
 
-    def check(self) -> None:
-        """Raise UserError for a value out of range."""
-        check_eps(self.name, self.eps)
-        check_steps(self.name, self.steps, self.step_size)
+    @property
+    def gradients(self) -> int:
+        return self.steps
 
-    def perturb(self, model: Classifier, images: Tensor, labels: Tensor) -> Tensor:
+    def check(self, key: str) -> None:
+        """Raise UserError for a value out of range."""
+        check_eps(key, self.eps)
+        check_steps(key, self.steps, self.step_size)
+
+    def attacked(self, model: Classifier, images: Tensor, labels: Tensor, draws: Draws) -> Tensor:
         size = self.step_size or self.eps / self.steps
         return run(
             "LinfMomentumIterativeAttack", model, images, labels,
@@ -142,7 +177,7 @@ class MIM:
 
 
 @dataclass(frozen=True)
-class FGSM:
+class FGSM(Attack):
     """Settings of `attack=fgsm`: one step along the sign of the gradient (Goodfellow et al., ICLR 2015).
 
     Attributes:
@@ -153,33 +188,61 @@ class FGSM:
 
     eps: float = 8.0
 
-    def check(self) -> None:
+    def check(self, key: str) -> None:
         """Raise UserError for a value out of range."""
-        check_eps(self.name, self.eps)
+        check_eps(key, self.eps)
 
-    def perturb(self, model: Classifier, images: Tensor, labels: Tensor) -> Tensor:
+    def attacked(self, model: Classifier, images: Tensor, labels: Tensor, draws: Draws) -> Tensor:
         return run("GradientSignAttack", model, images, labels, eps=self.eps / 255)
 
 
+def summed() -> nn.Module:
+    """The loss that attacks raise: summed over images, so that no image's gradient depends on another's."""
+    return nn.CrossEntropyLoss(reduction="sum")
+
+
 def run(kind: str, model: Classifier, images: Tensor, labels: Tensor, **settings: Any) -> Tensor:
-    """An attack of advertorch on the summed cross-entropy, within [0, 1]."""
+    """An attack of advertorch, within [0, 1]."""
     attack = getattr(advertorch_attacks(), kind)(
-        model, loss_fn=nn.CrossEntropyLoss(reduction="sum"), clip_min=0.0, clip_max=1.0, targeted=False, **settings
+        model, loss_fn=summed(), clip_min=0.0, clip_max=1.0, targeted=False, **settings
     )
-    with torch.enable_grad():
-        attacked: Tensor = attack.perturb(images, labels)
-    return attacked.detach()
+    attacked: Tensor = attack.perturb(images, labels)
+    return attacked
 
 
-def check_eps(name: str, eps: float) -> None:
+def descend(
+    model: Classifier,
+    images: Tensor,
+    labels: Tensor,
+    start: Tensor | None,
+    steps: int,
+    eps: float,
+    size: float,
+    order: float,
+) -> Tensor:
+    """advertorch's projected gradient steps from a start of our own: theirs would come from the global generator.
+
+    Args:
+        start: the first change of the images; None is none.
+        eps, size: of the ball and of a step, in 1/255.
+        order: of the norm.
+    """
+    attacked: Tensor = advertorch_attacks().iterative_projected_gradient.perturb_iterative(
+        images, labels, model, nb_iter=steps, eps=eps / 255, eps_iter=size / 255, loss_fn=summed(),
+        delta_init=start, ord=order, clip_min=0.0, clip_max=1.0,
+    )  # fmt: skip
+    return attacked
+
+
+def check_eps(key: str, eps: float) -> None:
     """Raise UserError unless 0 < eps <= 255."""
     if not 0 < eps <= 255:
-        raise UserError(f"attack.{name}.eps={eps:g}: give a size in 1/255 of the pixel range, above 0 and up to 255")
+        raise UserError(f"{key}.eps={eps:g}: give a size in 1/255 of the pixel range, above 0 and up to 255")
 
 
-def check_steps(name: str, steps: int, step_size: float | None) -> None:
+def check_steps(key: str, steps: int, step_size: float | None) -> None:
     """Raise UserError for no steps, or a step that leads nowhere."""
     if steps < 1:
-        raise UserError(f"attack.{name}.steps={steps}: give at least 1")
+        raise UserError(f"{key}.steps={steps}: give at least 1")
     if step_size is not None and not step_size > 0:
-        raise UserError(f"attack.{name}.step_size={step_size:g}: give a size in 1/255 above 0, or null")
+        raise UserError(f"{key}.step_size={step_size:g}: give a size in 1/255 above 0, or null")

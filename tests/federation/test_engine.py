@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from splitmix.algorithms.base import Work
-from splitmix.algorithms.splitmix import SplitMix
+from splitmix.algorithms.fedavg_oat import FedAvgOAT
+from splitmix.algorithms.splitmix import SplitMix, SplitMixMethod
 from splitmix.data.partition import Uniform
 from splitmix.errors import UserError
 from splitmix.federation.engine_settings import EngineSettings
@@ -31,6 +32,21 @@ class Masked(Uniform):
     """Uniform clients with the loss of label-skewed ones."""
 
     masked_loss = True
+
+
+class ManyOAT(SplitMix):
+    """OAT's network and objective in the lanes of Split-Mix, to have several to a client."""
+
+    def bind(self, model, problem):
+        oat = FedAvgOAT(0.125).bind(model, problem)
+
+        class Method(SplitMixMethod):
+            spec = oat.spec
+
+            def objective(self, *arguments):
+                return oat.objective(*arguments)
+
+        return Method(self, model, problem)
 
 
 def trained(fed, lr=0.1):
@@ -58,16 +74,22 @@ def trained(fed, lr=0.1):
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize(
-    "setting", ["batch", "tracked", "masked", "temperature", "adam"], ids=lambda setting: f"bn or loss {setting}"
+    "setting",
+    ["batch", "tracked", "masked", "temperature", "adam", "dat", "at", "oat"],
+    ids=lambda setting: f"bn or loss {setting}",
 )
 def test_ragged_clients_equal_one_lane_at_a_time(federation, path, setting):
-    algorithm = SplitMix(loss_temperature=0.5 if setting == "temperature" else None)
+    algorithm = {
+        "dat": SplitMix(rescale_init=False, rescale_layer=False, adv_lambda=0.4),
+        "at": SplitMix(adv_lambda=1.0),
+        "oat": ManyOAT(),
+    }.get(setting, SplitMix(loss_temperature=0.5 if setting == "temperature" else None))
     components = {
         "partition": Masked() if setting == "masked" else Uniform(),
         "optimizer": Adam() if setting == "adam" else SGD(),
     }
     lr = 0.01 if setting == "adam" else 0.1
-    model = DigitCNN(bn="tracked" if setting == "tracked" else "batch")
+    model = DigitCNN(bn="tracked" if setting in ("tracked", "dat", "at", "oat") else "batch")
     # In float64: in float32 an activation within rounding of zero may fall on either side of a ReLU.
     engines = (replace(settings, precision="64-true") for settings in (ORACLE, PATHS[path]))
     one, other = (trained(federation(algorithm, model, engine=engine, **components), lr) for engine in engines)

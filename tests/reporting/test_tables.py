@@ -14,25 +14,27 @@ def printed(table):
 
 
 def test_one_plain_line_per_width_with_units():
-    text = printed(width_table([WidthRow(0.125, 0.5, 0.456, 1194304, 224194, 896776), WidthRow(1, 1, 1, 9, 9, 9)]))
+    text = printed(
+        width_table([WidthRow(0.125, 0.5, None, 0.456, 1194304, 224194, 896776), WidthRow(1, 1, None, 1, 9, 9, 9)])
+    )
     [narrow] = [line.split() for line in text.splitlines() if "×0.125" in line]
     assert narrow == ["×0.125", "50.0", "%", "45.6", "%", "1.19", "M", "224", "k", "897", "kB"]
-    assert "mean over clients" in text and "\x1b" not in text
+    assert "mean over clients" in text and "\x1b" not in text and "RA" not in text
     assert max(map(len, text.splitlines())) <= 100
 
 
 def test_unknown_values_are_dashes():
-    text = printed(width_table([WidthRow(0.5, None, None, None, None, None)]))
+    text = printed(width_table([WidthRow(0.5, None, None, None, None, None, None)]))
     [line] = [line.split() for line in text.splitlines() if "×0.5" in line]
     assert line == ["×0.5", *["\u2013"] * 5]
 
 
 def test_accuracies_of_tested_widths_keep_their_columns():
-    text = printed(accuracy_table([TestRow(0.25, "fgsm", 0.5, 0.25, 0.75, 1e6, 1000)]))
+    text = printed(accuracy_table([TestRow(0.25, 0.5, "fgsm", 0.5, 0.25, 0.75, 1e6, 1000)]))
     [header] = [line for line in text.splitlines() if "width" in line]
     assert header.index("mean") < header.index("worst") < header.index("best")
     [line] = [line.split() for line in text.splitlines() if "×0.25" in line]
-    assert line == ["×0.25", "fgsm", "50.0", "%", "25.0", "%", "75.0", "%", "1", "M", "1", "k"]
+    assert line == ["×0.25", "0.5", "fgsm", "50.0", "%", "25.0", "%", "75.0", "%", "1", "M", "1", "k"]
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from splitmix.algorithms.base import Problem
 from splitmix.algorithms.heterofl import HeteroFL
 from splitmix.algorithms.splitmix import SplitMix
 from splitmix.errors import UserError
 from splitmix.evaluation.customize import customize
 from splitmix.federation.engine_settings import EngineSettings
 from splitmix.models.digit_cnn import DigitCNN
+from splitmix.randomness import rng, torch_rng
 from splitmix.robustness.attacks import FGSM, L2PGD, MIM, LinfPGD, NoAttack
+from splitmix.robustness.draws import Draws
+from splitmix.robustness.lanes import attack_lanes
+
+NONE = Draws([], [])
 
 
 @pytest.fixture
@@ -31,7 +37,7 @@ def batch():
 @pytest.mark.parametrize("attack", [LinfPGD(), LinfPGD(4.0, 20), MIM(), FGSM(), L2PGD(), L2PGD(64.0, 5)])
 def test_attacks_stay_in_their_ball_and_raise_the_loss(model, batch, attack):
     images, labels = batch
-    attacked = attack.perturb(model, images, labels)
+    attacked = attack.perturb(model, images, labels, Draws([rng(0)], [6]))
     change = (attacked - images).flatten(1)
     size = change.norm(dim=1) if isinstance(attack, L2PGD) else change.abs().amax(1)
     assert (size <= attack.eps / 255 + 1e-6).all() and size.max() > 0.5 * attack.eps / 255
@@ -51,7 +57,7 @@ def test_pgd_is_the_papers(model, batch, eps, steps):
         [gradient] = torch.autograd.grad(loss, attacked)
         moved = (attacked + size * gradient.sign()).detach()
         attacked = (images + (moved - images).clamp(-eps / 255, eps / 255)).clamp(0, 1)
-    torch.testing.assert_close(LinfPGD(eps, steps, random_start=False).perturb(model, images, labels), attacked)
+    torch.testing.assert_close(LinfPGD(eps, steps, random_start=False).perturb(model, images, labels, NONE), attacked)
 
 
 def test_an_attack_runs_against_exactly_the_customised_model_under_test(federation):
@@ -69,7 +75,7 @@ def test_an_attack_runs_against_exactly_the_customised_model_under_test(federati
             labels = fed.dataset.test.labels[client.test]
             for column, width in enumerate((0.25, 1.0)):
                 model = customize(state, width)
-                right = (model(attack.perturb(model, images, labels)).argmax(-1) == labels).double().mean()
+                right = (model(attack.perturb(model, images, labels, NONE)).argmax(-1) == labels).double().mean()
                 assert right == found.per_client[number, column]
 
 
@@ -88,7 +94,7 @@ def test_the_same_draws_on_every_path(federation, bn):
 
 
 def test_no_attack_returns_the_images(model, batch):
-    assert NoAttack().perturb(model, *batch) is batch[0]
+    assert torch.equal(NoAttack().perturb(model, *batch, NONE), batch[0])
 
 
 @pytest.mark.parametrize(
@@ -103,5 +109,68 @@ def test_no_attack_returns_the_images(model, batch):
 )
 def test_bad_values_are_named(attack, words):
     with pytest.raises(UserError) as caught:
-        attack.check()
+        attack.check(f"attack.{attack.name}")
     assert words in str(caught.value)
+
+
+def test_images_outside_the_pixel_range_are_refused(model, batch):
+    for images in (2 * batch[0], batch[0] - 0.5):
+        with pytest.raises(UserError, match=r"images from .* to .*: attacks need pixels in \[0, 1\]"):
+            FGSM().perturb(model, images, batch[1], NONE)
+
+
+@pytest.mark.parametrize("attack", [LinfPGD(), L2PGD(steps=3), MIM(steps=3), FGSM()])
+@pytest.mark.parametrize("shared", [True, False])
+def test_lanes_are_attacked_as_if_each_were_alone(attack, shared):
+    """One call perturbs all lanes; norms, gradients and draws of one do not see the others."""
+    method = SplitMix(adv_lambda=0.5).bind(DigitCNN(bn="tracked"), Problem((3, 8, 8), 10, (1.0,)))
+    network = method.spec.build(3).double().train()
+    network.reset_parameters(torch_rng(0, "test"))
+    network.set_adv_lambda(1.0)
+    images = torch.rand(5, 3 if shared else 9, 8, 8, dtype=torch.float64)
+    labels = torch.randint(0, 10, (3, 5))
+    together = attack_lanes(network, images, labels, attack, [rng(lane) for lane in range(3)])
+    assert network.training and together.shape == (5, 9, 8, 8)
+    for lane in range(3):
+        one = network.lane_view(lane, lane + 1)
+        own = images if shared else images[:, 3 * lane : 3 * lane + 3]
+        alone = attack_lanes(one, own, labels[lane : lane + 1], attack, [rng(lane)])
+        torch.testing.assert_close(together[:, 3 * lane : 3 * lane + 3], alone)
+
+
+def test_an_attack_made_for_another_level_is_weaker(federation):
+    """Images attacked against the model of one lambda raise its loss more than those made for another lambda do."""
+    fed = federation(SplitMix(adv_lambda=0.5), DigitCNN(bn="tracked"), train_attack=LinfPGD(64.0))
+    state, _ = fed.run_round(fed.initial_state())
+    generator = torch.Generator().manual_seed(0)
+    for name, value in state.tensors.items():  # branches far apart, as after long training
+        if "adv.weight" in name or "adv.bias" in name:
+            value += 0.5 * torch.randn(value.shape, generator=generator)
+    images, labels = fed.dataset.test.images / 255, fed.dataset.test.labels
+    attack = LinfPGD(8.0, random_start=False)
+    models = {level: customize(state, 0.5, level) for level in (0.0, 0.5, 1.0)}
+    loss = {
+        (made, used): F.cross_entropy(model(attack.perturb(models[made], images, labels, NONE)), labels).item()
+        for made in models
+        for used, model in models.items()
+    }
+    for level in models:
+        assert all(loss[level, level] > loss[other, level] for other in models if other != level)
+    found = fed.test(state, [0.5], adv_lambda=0.5, attack=attack, batch_size=64)
+    by_hand = models[0.5](attack.perturb(models[0.5], images, labels, NONE)).argmax(-1) == labels
+    own = [by_hand[client.test].double().mean() for client in fed.clients]
+    torch.testing.assert_close(found.per_client[:, 0], torch.stack(own))
+
+
+@pytest.mark.parametrize("bn", ["tracked", "local"])
+def test_levels_are_evaluated_as_customized_models(federation, bn):
+    """Clean accuracy at every level, of every client, is that of `customize`; local statistics are the client's own."""
+    fed = federation(SplitMix(adv_lambda=0.5), DigitCNN(bn=bn), train_attack=FGSM(64.0))
+    state, _ = fed.run_round(fed.initial_state())
+    for level in (0.0, 0.3, 1.0):
+        found = fed.test(state, [0.25, 1.0], adv_lambda=level).per_client
+        for number, client in enumerate(fed.clients):
+            for column, width in enumerate((0.25, 1.0)):
+                model = customize(state, width, level, client=number if bn == "local" else None)
+                right = model(fed.dataset.test.images[client.test] / 255).argmax(-1)
+                assert (right == fed.dataset.test.labels[client.test]).double().mean() == found[number, column]

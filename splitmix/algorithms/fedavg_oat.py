@@ -1,0 +1,94 @@
+"""FedAvg + OAT: Wang, Chen, Gui, Hu, Liu, Wang, "Once-for-All Adversarial Training: In-Situ Tradeoff between Robustness
+and Accuracy for Free", NeurIPS 2020 (arXiv 2010.11828), federated by averaging: a rival of Hong et al., ICLR 2022.
+
+One model is conditioned on lambda: FiLM after every batch normalisation, which has one branch for lambda = 0 and one
+for the rest. Every batch draws a lambda and minimises (1 - lambda) CE(clean) + lambda CE(attacked at that lambda).
+Different from the paper: one lambda per batch, not per image; see also `splitmix.models.dual_norms.FilmBatchNorm`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from splitmix.algorithms.adversarial import IN_SITU, adversarial_objective, check_train_attack, dual_notes, passes
+from splitmix.algorithms.base import Objective, Problem, Streams
+from splitmix.algorithms.fedavg import FedAvgMethod, check_width
+from splitmix.errors import UserError
+from splitmix.models.network import LaneNetwork, Model, NetworkSpec
+
+
+@dataclass(frozen=True)
+class FedAvgOAT:
+    """Settings of `algorithm=fedavg_oat`.
+
+    Attributes:
+        width: width of the network that every client trains.
+        lambdas: what a batch's lambda is drawn from; 0 and at least one value above it.
+    """
+
+    name: ClassVar[str] = "fedavg_oat"
+    label: ClassVar[str] = "FedAvg+OAT"
+    loss_temperature: ClassVar[None] = None
+
+    width: float = 1.0
+    lambdas: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3, 0.4, 1.0)
+
+    def bind(self, model: Model, problem: Problem) -> FedAvgOATMethod:
+        """Check the settings against the model and the problem (UserError)."""
+        check_width(self.width)
+        if 0 not in self.lambdas or not any(self.lambdas) or not all(0 <= value <= 1 for value in self.lambdas):
+            raise UserError(
+                f"algorithm.lambdas={list(self.lambdas)}: give values from 0 to 1, 0 among them and one above it"
+            )
+        check_train_attack(problem, f"algorithm={self.name}")
+        model.check(problem.input_shape, self.width)
+        return FedAvgOATMethod(self, model, problem)
+
+
+@dataclass(frozen=True)
+class FedAvgOATMethod(FedAvgMethod):
+    """FedAvg + OAT bound to a model and a problem (see `splitmix.algorithms.base.Method`)."""
+
+    @cached_property
+    def spec(self) -> NetworkSpec:
+        """The network."""
+        return NetworkSpec(
+            self.model,
+            self.settings.width,
+            self.problem.input_shape,
+            self.problem.classes,
+            bn=self.model.bn,
+            norm="film",
+        )
+
+    @property
+    def adversarial(self) -> bool:
+        return True
+
+    @property
+    def adv_lambdas(self) -> tuple[float, ...]:
+        return IN_SITU
+
+    @property
+    def ra_weight(self) -> float:
+        return 0.5
+
+    @property
+    def notes(self) -> list[str]:
+        return dual_notes(self.model.bn, ())
+
+    @property
+    def passes(self) -> float:
+        return passes(self.problem, 0.5)
+
+    def objective(self, network: LaneNetwork, images: Tensor, labels: Tensor, streams: Streams) -> Objective:
+        drawn = [stream.choice(self.settings.lambdas) for stream in streams]
+        level = torch.tensor(drawn, dtype=images.dtype, device=images.device)
+        return adversarial_objective(
+            network, images, labels, streams, self.problem, level, levels=(level, level), learning=level > 0
+        )

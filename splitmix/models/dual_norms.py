@@ -1,0 +1,160 @@
+"""Batch normalisation with a clean and an adversarial branch: dual BN, and dual BN conditioned on lambda by FiLM."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from splitmix.models.layers import LaneLinear
+from splitmix.models.norms import BN_EPS, BN_MOMENTUM, LaneBatchNorm, fixed_norm, normalise
+
+Tensors = dict[str, Tensor]
+
+FILM_HIDDEN = 32
+"""Hidden units of the network that turns lambda into a scale and a shift per channel."""
+
+
+class DualBatchNorm(nn.Module):
+    """Two batch normalisations, `clean` and `adv`, with statistics and affine parameters of their own.
+
+    The output is `(1 - adv_lambda) * clean(x) + adv_lambda * adv(x)` (Hong et al., ICLR 2022, Section 3.3). At 0 and 1
+    the other branch is not touched: training switches between the two.
+
+    Attributes:
+        adv_lambda: weight of the adversarial branch, in [0, 1].
+    """
+
+    def __init__(self, lanes: int, channels: int, tracked: bool = False):
+        super().__init__()
+        self.clean = LaneBatchNorm(lanes, channels, tracked)
+        self.adv = LaneBatchNorm(lanes, channels, tracked)
+        self.adv_lambda = 0.0
+
+    def set_adv_lambda(self, adv_lambda: float | Tensor, learning: Tensor | None = None) -> None:
+        """Choose the weight of the adversarial branch, one for all lanes."""
+        self.adv_lambda = float(adv_lambda)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.adv_lambda == 0:
+            out: Tensor = self.clean(x)
+        elif self.adv_lambda == 1:
+            out = self.adv(x)
+        else:
+            out = torch.lerp(self.clean(x), self.adv(x), self.adv_lambda)
+        return out
+
+    @staticmethod
+    def folded(entries: Tensors, adv_lambda: float, statistics: bool) -> Tensors:
+        """One ordinary batch normalisation that computes the same in eval mode.
+
+        Both branches are affine in the same input, so that their mixture is too. With the statistics of the batch at
+        hand both branches normalise alike, and only their affine parameters are mixed.
+
+        Args:
+            entries: of one `DualBatchNorm`, by name; any leading dimensions, channels last.
+            statistics: fold running statistics too; without, they are the batch's, or are estimated afterwards.
+        """
+        mixed = {
+            name: torch.lerp(entries[f"clean.{name}"].double(), entries[f"adv.{name}"].double(), adv_lambda)
+            for name in ("weight", "bias", *(("running_mean", "running_var") if statistics else ()))
+        }
+        if not statistics:
+            return {name: value.to(entries["clean.weight"].dtype) for name, value in mixed.items()}
+        slopes, offsets = [], []
+        for branch in ("clean", "adv"):
+            weight, bias, mean, var = (
+                entries[f"{branch}.{name}"].double() for name in ("weight", "bias", "running_mean", "running_var")
+            )
+            slopes.append(weight * torch.rsqrt(var + BN_EPS))
+            offsets.append(bias - mean * slopes[-1])
+        slope, offset = (torch.lerp(clean, adv, adv_lambda) for clean, adv in (slopes, offsets))
+        # Any mean and variance would do; those in between keep the numbers of lambda 0 and 1 what they were.
+        mixed["weight"] = slope * torch.sqrt(mixed["running_var"] + BN_EPS)
+        mixed["bias"] = offset + mixed["running_mean"] * slope
+        found = {name: value.to(entries["clean.weight"].dtype) for name, value in mixed.items()}
+        return {**found, "num_batches_tracked": entries["clean.num_batches_tracked"]}
+
+
+class FilmBatchNorm(nn.Module):
+    """Dual batch normalisation followed by FiLM: a scale and a shift per channel, computed from lambda.
+
+    Wang et al., "Once-for-All Adversarial Training", NeurIPS 2020: lambda = 0 goes through the branch `clean`, any
+    other through `adv`. Different from the paper: lambda enters as a number instead of a random code, so that every
+    value in [0, 1] can be asked for; the scale begins near 1; the hidden layer has a fixed size.
+
+    Attributes:
+        adv_lambda: one for all lanes, or `[lanes]`.
+        learning: bool `[lanes]`, which lanes update running statistics in training mode; None are all.
+    """
+
+    def __init__(self, lanes: int, channels: int, tracked: bool = False):
+        super().__init__()
+        self.clean = LaneBatchNorm(lanes, channels, tracked)
+        self.adv = LaneBatchNorm(lanes, channels, tracked)
+        self.hidden = LaneLinear(lanes, 1, FILM_HIDDEN)
+        self.film = LaneLinear(lanes, FILM_HIDDEN, 2 * channels)
+        self.adv_lambda: float | Tensor = 0.0
+        self.learning: Tensor | None = None
+
+    def set_adv_lambda(self, adv_lambda: float | Tensor, learning: Tensor | None = None) -> None:
+        """Choose lambda, for all lanes or for each, and the lanes that learn statistics."""
+        self.adv_lambda, self.learning = adv_lambda, learning
+
+    def forward(self, x: Tensor) -> Tensor:
+        affine = self.clean.weight
+        level = torch.as_tensor(self.adv_lambda, dtype=affine.dtype, device=affine.device).expand(len(affine))
+        entries = {**dict(self.named_parameters()), **dict(self.named_buffers())}
+        chosen = selected(entries, level)
+        weight, bias = chosen["weight"].flatten(), chosen["bias"].flatten()
+        if not self.clean.tracked:
+            return normalise(x, weight, bias)
+        mean, var = chosen["running_mean"].flatten(), chosen["running_var"].flatten()
+        if not self.training:
+            return fixed_norm(x, weight, bias, mean, var)
+        out = normalise(x, weight, bias, mean, var, BN_MOMENTUM)
+        learning = torch.ones_like(level, dtype=torch.bool) if self.learning is None else self.learning
+        for branch, mine in ((self.clean, (level == 0) & learning), (self.adv, (level > 0) & learning)):
+            for running, new in ((branch.running_mean, mean), (branch.running_var, var)):
+                running.copy_(torch.where(mine.unsqueeze(1), new.view_as(running), running))
+            branch.num_batches_tracked += mine
+        return out
+
+    @staticmethod
+    def folded(entries: Tensors, adv_lambda: float, statistics: bool) -> Tensors:
+        """One ordinary batch normalisation that computes the same (see `DualBatchNorm.folded`)."""
+        kept = entries if statistics else {name: value for name, value in entries.items() if "running" not in name}
+        return selected(kept, kept["hidden.weight"].new_full(kept["hidden.weight"].shape[:1], adv_lambda))
+
+
+def selected(entries: Tensors, level: Tensor) -> Tensors:
+    """The ordinary batch normalisation that a `FilmBatchNorm` is at the lambda `level`, `[lanes]`, of every lane.
+
+    FiLM is affine, so it goes into weight and bias.
+    """
+    adv = (level > 0).unsqueeze(1)
+    hidden = F.leaky_relu(entries["hidden.weight"][..., 0] * level.unsqueeze(1) + entries["hidden.bias"])
+    out = torch.baddbmm(entries["film.bias"].unsqueeze(2), entries["film.weight"], hidden.unsqueeze(2)).squeeze(2)
+    scale, shift = out.chunk(2, 1)
+    found = {
+        leaf: torch.where(adv, entries[f"adv.{leaf}"], entries[f"clean.{leaf}"])
+        for leaf in ("weight", "bias", "running_mean", "running_var")
+        if f"clean.{leaf}" in entries
+    }
+    found["bias"] = found["bias"] * (1 + scale) + shift
+    found["weight"] = found["weight"] * (1 + scale)
+    if "running_mean" in found:
+        found["num_batches_tracked"] = entries["clean.num_batches_tracked"]
+    return found
+
+
+NORMS: dict[str, type[nn.Module]] = {"plain": LaneBatchNorm, "dual": DualBatchNorm, "film": FilmBatchNorm}
+"""What stands wherever a network normalises, by `NetworkSpec.norm`."""
+
+FOLDS: dict[str, Callable[[Tensors, float, bool], Tensors]] = {
+    "dual": DualBatchNorm.folded,
+    "film": FilmBatchNorm.folded,
+}
+"""How two-branched ones become an ordinary one."""

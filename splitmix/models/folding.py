@@ -1,0 +1,52 @@
+"""Choosing lambda: the ordinary network that one with two-branched batch normalisation is at that lambda."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+
+import torch
+
+from splitmix.models.dual_norms import FOLDS, NORMS
+from splitmix.models.network import NetworkSpec, Tensors
+
+
+def folded(
+    spec: NetworkSpec, tensors: Tensors, adv_lambda: float, statistics: bool = True
+) -> tuple[NetworkSpec, Tensors]:
+    """The lanes customised to `adv_lambda`, in eval mode: exact, since both branches are affine in the same input.
+
+    Args:
+        tensors: of lanes of the network `spec`; batch-normalisation entries may have further leading dimensions.
+        adv_lambda: weight of the adversarial branch, in [0, 1]; without two branches nothing changes.
+        statistics: keep running statistics, where there are some; without, they are the batch's, or are estimated
+            afterwards.
+    """
+    if spec.norm not in FOLDS:
+        return spec, tensors
+    entries = folded_norms(spec, tensors, adv_lambda, statistics)
+    names = two_branched(spec)
+    others = {name: value for name, value in tensors.items() if not name.startswith(names)}
+    return replace(spec, norm="plain", bn=spec.bn if statistics else "batch"), {**others, **entries}
+
+
+def folded_norms(spec: NetworkSpec, tensors: Tensors, adv_lambda: float, statistics: bool = True) -> Tensors:
+    """The batch-normalisation entries of `folded` alone."""
+    found: Tensors = {}
+    for prefix in two_branched(spec):
+        own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+        for leaf, value in FOLDS[spec.norm](own, adv_lambda, statistics and spec.tracked).items():
+            found[prefix + leaf] = value
+    return found
+
+
+@lru_cache(maxsize=256)
+def two_branched(spec: NetworkSpec) -> tuple[str, ...]:
+    """The names of the norms that have two branches, each with a dot behind it."""
+    with torch.device("meta"):
+        network = spec.build(1)
+    return tuple(
+        f"{name}."
+        for name, module in network.named_modules()
+        if spec.norm in FOLDS and isinstance(module, NORMS[spec.norm])
+    )

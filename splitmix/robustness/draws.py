@@ -1,0 +1,35 @@
+"""Randomness of an attack: every block of images draws from a stream of its own, whatever it is attacked with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Streams of consecutive blocks of images: a client's batch, or a lane's.
+
+    Attributes:
+        streams: one for each block.
+        sizes: number of images of each block.
+    """
+
+    streams: Sequence[np.random.Generator]
+    sizes: Sequence[int]
+
+    def uniform(self, like: Tensor) -> Tensor:
+        """Numbers in [0, 1), shaped as `like`, `[sum(sizes), ...]`."""
+        parts = [
+            stream.random((size, *like.shape[1:]), dtype=np.float32)
+            for stream, size in zip(self.streams, self.sizes, strict=True)
+        ]
+        return torch.from_numpy(np.concatenate(parts)).to(like)
+
+    def seed(self) -> int:
+        """A whole number for libraries that seed themselves."""
+        return int(self.streams[0].integers(2**31))
