@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from splitmix.reporting.cells import Cell, collected
 from splitmix.reporting.groups import WIDTH_KEY, Group, grouped
 from splitmix.reporting.point_labels import Label, label_points
-from splitmix.reporting.runs import CLEAN, Run
+from splitmix.reporting.runs import CLEAN, Run, in_situ
 from splitmix.reporting.style import Look
 
 LAMBDA_KEY = "algorithm.adv_lambda"
@@ -66,11 +66,6 @@ def pairs(run: Run, attack: Attack) -> dict[tuple[float, float], tuple[float, fl
             images = (best["n_images"], record["n_images"])
             found[width, adv_lambda] = (best["accuracy"], record["accuracy"], images)
     return found
-
-
-def in_situ(run: Run) -> bool:
-    """Whether one trained model was tested at several λ."""
-    return len({record["adv_lambda"] for record in run.tests()}) > 1
 
 
 def curves_of(runs: Sequence[Run], attack: Attack) -> list[Group]:

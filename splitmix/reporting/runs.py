@@ -127,6 +127,11 @@ def _flatten(value: Any, prefix: str, found: dict[str, Any]) -> None:
         found[prefix] = value
 
 
+def in_situ(run: Run) -> bool:
+    """Whether one trained model was tested at several λ."""
+    return len({record["adv_lambda"] for record in run.tests()}) > 1
+
+
 def latest_of_equal(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
     """Of runs with equal settings and seed the one that started last; and in words which ones gave way."""
     kept: dict[tuple[str, int], Run] = {}

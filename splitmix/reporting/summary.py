@@ -38,16 +38,19 @@ def has_metrics(run: Run) -> bool:
 
 
 def width_rows(run: Run) -> list[list[str]]:
-    """Header and rows: validation and test accuracy, and cost, by width."""
+    """Header and rows: accuracy in the best round (RA where it was measured) and at the final test, cost, by width."""
     best = run.results.get("best_round")
-    rows = [["width", "validation SA", "test SA", "MACs/image", "parameters"]]
+    rows: dict[float, list[str]] = {}
+    robust = has_metrics(run) and any(run.curve(f"val_ra/{width}") for width in run.widths)
     for width, record in sorted(run.widths.items()):
-        curve = run.curve(f"val_sa/{width}") if has_metrics(run) else {}
-        value = None if best is None else curve.get(best + 1)
-        rows.append(
-            [f"×{width:g}", percent(value), percent(record["sa"]), quantity(record["macs"]), quantity(record["params"])]
-        )
-    return rows
+        validated = []
+        for metric in ("val_sa", "val_ra") if robust else ("val_sa",):
+            curve = run.curve(f"{metric}/{width}") if has_metrics(run) else {}
+            validated.append(percent(None if best is None else curve.get(best + 1)))
+        costs = (quantity(record["macs"]), quantity(record["params"]))
+        rows[width] = [f"×{width:g}", *validated, percent(record["sa"]), *costs]
+    names = ["width", "validation SA", *(["validation RA"] if robust else []), "test SA", "MACs/image", "parameters"]
+    return [names, *rows.values()]
 
 
 def test_rows(run: Run) -> list[list[str]]:

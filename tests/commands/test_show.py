@@ -9,7 +9,9 @@ from run_folders import config_of, record, write_run
 from splitmix.commands import main
 from splitmix.commands.differences import command_of, differences, hydra_word
 from splitmix.commands.help import composed
+from splitmix.commands.run_files import load_run, read_whole
 from splitmix.config import resolve
+from splitmix.reporting.summary import width_rows
 
 
 def test_a_run_is_shown(tmp_path, monkeypatch, capfd):
@@ -35,6 +37,17 @@ def test_a_run_is_shown(tmp_path, monkeypatch, capfd):
     for name in ("checkpoints/best.ckpt", "figures/convergence.png"):
         assert str(folder.relative_to(tmp_path) / name) in said
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_validated_robust_accuracy_is_shown_where_it_was_measured(tmp_path):
+    folder = write_run(tmp_path / "run", ["algorithm.adv_lambda=0.5"], {1.0: 0.9})
+    (folder / "metrics.csv").write_text("round,val_sa/1.0,val_ra/1.0\n0,0.5,0.1\n1,0.6,0.2\n")
+    rows = width_rows(load_run(folder, read_whole(folder / "results.json")))
+    assert rows[0][1:4] == ["validation SA", "validation RA", "test SA"] and rows[1][1:4] == [
+        "60.0 %",
+        "20.0 %",
+        "90.0 %",
+    ]
 
 
 def test_a_run_that_has_not_finished_a_round_is_shown(tmp_path, capfd):

@@ -233,6 +233,21 @@ def test_participation(compare):
         make("participation", compare(*runs, width=0.25))
 
 
+def test_trained_anew_for_each_lambda_is_one_curve(compare):
+    runs = [
+        (["algorithm=fedavg", f"algorithm.adv_lambda={adv}"], {1.0: 0.9}, {"tests": attacked({(1.0, 0.0): (0.9, adv)})})
+        for adv in (0, 0.5, 1)
+    ]
+    part = make("tradeoff", compare(*runs))
+    rows = [
+        ["FedAvg+AT", "0", "90.0", "0.0"],
+        ["FedAvg+AT", "0.5", "90.0", "50.0"],
+        ["FedAvg+AT", "1", "90.0", "100.0"],
+    ]
+    assert texts(part.tables[0]) == rows
+    assert [text.get_text() for text in axes_of(part)[0].texts] == ["0", "0.5", "1"]
+
+
 IN_SITU = {(0.5, 0.0): (0.80, 0.10), (0.5, 1.0): (0.60, 0.40), (1.0, 0.0): (0.90, 0.20), (1.0, 1.0): (0.70, 0.50)}
 
 
@@ -290,6 +305,8 @@ def test_joint(compare):
         ["×1", "1", "70.0 ± 0.0", "50.0 ± 0.0"],
     ]
     assert list(by_label(axes_of(part)[0])) == ["×0.5", "×1"]
+    [table] = make("table1", compare(*robust_runs())).tables
+    assert "at λ = 0, of several that one model gives: Split-Mix" in table.notes
     assert len(part.tables) == 1  # the other attack knows a single λ
 
 

@@ -16,11 +16,11 @@ from splitmix.reporting.robust import (
     attacks_of,
     draw_curves,
     image_notes,
-    in_situ,
     name_lambdas,
     points,
     widths_of,
 )
+from splitmix.reporting.runs import in_situ
 from splitmix.reporting.style import legend_above, new_figure, ordered, styled
 from splitmix.reporting.table import Table
 

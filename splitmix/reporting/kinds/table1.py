@@ -10,6 +10,7 @@ from splitmix.reporting.cells import Cell, missing_seeds, signed, told
 from splitmix.reporting.comparison import CannotShow, Comparison, Part
 from splitmix.reporting.groups import Group, grouped
 from splitmix.reporting.paper import paper_accuracy
+from splitmix.reporting.runs import in_situ
 from splitmix.reporting.table import Entry, Table
 
 MOST_COLUMNS = 6
@@ -53,6 +54,8 @@ def make(comparison: Comparison) -> Part:
     each = [cell for by_width in cells.values() for cell in by_width.values()]
     if len({len(cell.by_seed) > 1 for cell in each}) > 1:
         notes.append("numbers without ± are of a single seed")
+    if several := [group.label for group in groups if any(in_situ(run) for run in group.runs)]:
+        notes.append(f"at λ = 0, of several that one model gives: {', '.join(several)}")
     if over:
         notes.append("† over the budget of some clients: no number to compete with")
     count = sum(len(group.runs) for group in groups)
