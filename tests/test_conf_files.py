@@ -17,7 +17,7 @@ OPTIONS = [(group, path) for group, files in groups().items() for path in files 
 
 
 def test_all_files_are_seen():
-    assert len(FILES) == 48 and len(OPTIONS) == len(FILES) - 11
+    assert len(FILES) == 59 and len(OPTIONS) == len(FILES) - 12
 
 
 @pytest.mark.parametrize(("group", "path"), OPTIONS, ids=[f"{group}={path.stem}" for group, path in OPTIONS])
@@ -25,7 +25,7 @@ def test_every_option_composes_and_binds(group, path):
     if group == "attack":
         values = resolve(composed("test", [f"attack=[{path.stem}]"]))["attack"]
         assert list(values) == [path.stem]
-        bind(values[path.stem], "attack").check()
+        bind(values[path.stem], "attack").check(f"attack.{path.stem}")
         return
     config = load_run_config(resolve(composed("train", [f"{group}={path.stem}"])))
     if group == "dataset" and path.stem != "minidigits":
