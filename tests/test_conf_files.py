@@ -18,7 +18,7 @@ OPTIONS = [(group, path) for group, files in groups().items() for path in files 
 
 def test_all_files_are_seen():
     # The primary configs of the verbs, options, experiments (see test_experiments), what experiments share.
-    assert len(FILES) == 11 + 49 + 39 + 4 and len(OPTIONS) == 49
+    assert len(FILES) == 12 + 49 + 39 + 4 and len(OPTIONS) == 49
 
 
 @pytest.mark.parametrize(("group", "path"), OPTIONS, ids=[f"{group}={path.stem}" for group, path in OPTIONS])
@@ -26,7 +26,7 @@ def test_every_option_composes_and_binds(group, path):
     if group == "attack":
         values = resolve(composed("test", [f"attack=[{path.stem}]"]))["attack"]
         assert list(values) == [path.stem]
-        bind(values[path.stem], "attack").check("attack")
+        bind(values[path.stem], "attack").check(f"attack.{path.stem}")
         return
     config = load_run_config(resolve(composed("train", [f"{group}={path.stem}"])))
     if group == "dataset" and path.stem != "minidigits":

@@ -1,18 +1,22 @@
-"""`splitmix report`: tables over many runs, from their results alone."""
+"""`splitmix report`: tables and figures over many runs, from their results alone."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from splitmix.binding import convert
+from splitmix.binding import convert, nearest
 from splitmix.commands.application import log, run_application, values_of
 from splitmix.errors import UserError
 
-KEYS = ("runs", "report", "out")
-REPORTS = ("table1",)
+if TYPE_CHECKING:
+    from splitmix.reporting.comparison import Comparison, Part
+    from splitmix.reporting.runs import Run
+
+KEYS = ("runs", "report", "out", "width")
 
 
 def main(argv: list[str]) -> int:
@@ -23,55 +27,108 @@ def main(argv: list[str]) -> int:
 def report(cfg: DictConfig) -> None:
     """Print, and write, what the config asks for."""
     values = values_of(cfg, KEYS)
-    if values["report"] not in REPORTS:
-        raise UserError(f"report={values['report']}: no such report; choose {', '.join(REPORTS)}")
-    from splitmix.files import write_atomically
-    from splitmix.reporting.aggregate import width_accuracies
-    from splitmix.reporting.tables import print_table, text_table
+    from splitmix.reporting.kinds import KINDS, make, make_all
 
-    finished = []
-    for folder, results in read_runs(convert(values["runs"], tuple[str, ...], "runs")):
-        if results["status"] == "finished" and results["widths"]:
-            finished.append(results)
-        else:
-            log.info(f"left out: {folder} ({results['status']})")
-    if not finished:
-        raise UserError(f"runs={values['runs']}: none of these runs is finished")
-    table = width_accuracies(finished)
-    caption = f"Test SA in % on {table.dataset} by width, mean ± standard deviation over seeds ({len(finished)} runs)."
-    print_table(text_table(table.rows(), caption))
-    for words in table.missing():
-        log.info(words)
-    if values["out"] is not None:
-        out = Path(str(values["out"]))
+    kind, kinds = str(values["report"]), [*KINDS, "all"]
+    if kind not in kinds:
+        raise UserError(f"report={kind}: no such report{nearest(kind, kinds)}; choose {', '.join(kinds)}")
+    width = None if values["width"] is None else convert(values["width"], float, "width")
+    runs, notes = finished_runs(convert(values["runs"], tuple[str, ...], "runs"))
+    for note in notes:
+        log.info(note)
+    from splitmix.reporting.comparison import CannotShow
+    from splitmix.reporting.groups import grouped, unequal_settings
+    from splitmix.reporting.tables import print_table
+
+    comparison = comparison_of(runs, width)
+    if kind == "all":
+        parts, skipped = make_all(comparison)
+    else:
         try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"out={out}: cannot write there ({error.strerror}); choose another folder") from error
-        write_atomically(out / "table1.csv", lambda file: file.write(table.csv().encode()))
-        write_atomically(out / "table1.md", lambda file: file.write(table.markdown().encode()))
-        log.info(f"written to {out / 'table1.csv'} and {out / 'table1.md'}")
+            parts, skipped = [make(kind, comparison)], []
+        except CannotShow as reason:
+            raise UserError(f"report={kind}: {reason}") from reason
+    for part in parts:
+        for table in part.tables:
+            print_table(table.text())
+            for note in table.notes:
+                log.info(f"note: {note}")
+        for note in part.notes:
+            log.info(f"note: {note}")
+    unequal = unequal_settings(grouped(runs))
+    for line in [*unequal, *skipped]:
+        log.info(line)
+    if values["out"] is not None:
+        write_report(Path(str(values["out"])), parts, runs, [*notes, *unequal, *skipped], comparison.dataset)
+    elif any(part.drawings for part in parts):
+        log.info("figures are not drawn with out=null; give a folder")
 
 
-def read_runs(patterns: tuple[str, ...]) -> list[tuple[Path, dict[str, Any]]]:
-    """All runs in and below the folders that these patterns match, each once.
+def finished_runs(patterns: tuple[str, ...]) -> tuple[list[Run], list[str]]:
+    """The runs that count, and in words which ones do not.
 
     Raises:
-        UserError: a pattern that matches no run, a results file of another schema or damaged.
+        UserError: no run is finished, a file is damaged.
     """
-    from splitmix.federation.results import read_results
+    from splitmix.commands.run_files import find_runs, load_run
+    from splitmix.reporting.runs import latest_of_equal
 
-    found: dict[Path, dict[str, Any]] = {}
-    for pattern in patterns:
-        root, relative = (Path("/"), pattern.lstrip("/")) if pattern.startswith("/") else (Path(), pattern)
-        try:
-            matches = [Path(pattern)] if Path(pattern).is_dir() else sorted(root.glob(relative))
-        except (ValueError, NotImplementedError) as error:
-            raise UserError(f"runs={pattern}: no valid pattern ({error})") from None
-        files = {file for match in matches for file in [match / "results.json", *match.glob("**/results.json")]}
-        files = {file for file in files if file.is_file()}
-        if not files:
-            raise UserError(f"runs={pattern}: matches no run; give run folders, folders of runs, or patterns")
-        for file in sorted(files):
-            found[file.parent] = read_results(file)
-    return list(found.items())
+    runs, notes = [], []
+    for folder, results in find_runs(patterns):
+        if results["status"] == "finished" and results["widths"]:
+            runs.append(load_run(folder, results))
+        else:
+            status = results["status"]
+            notes.append(f"left out: {folder} ({'not tested yet' if status == 'finished' else status})")
+    if not runs:
+        told = f" ({'; '.join(notes)})" if notes else ""
+        raise UserError(f"runs={','.join(patterns)}: none of these runs is finished{told}; finish one first")
+    kept, repeated = latest_of_equal(runs)
+    return kept, notes + repeated
+
+
+def comparison_of(runs: Sequence[Run], width: float | None) -> Comparison:
+    """The runs with what a training step costs their clients, counted when it is asked for.
+
+    Raises:
+        UserError: runs on several datasets.
+    """
+    from splitmix.reporting.comparison import Comparison
+    from splitmix.reporting.runs import check_same_data
+
+    counted: dict[str, dict[float, float]] = {}
+
+    def macs(run: Run) -> dict[float, float]:
+        from splitmix.evaluation.training_costs import training_macs
+
+        if run.identity not in counted:
+            counted[run.identity] = training_macs(run.config, run.budgets)
+        return counted[run.identity]
+
+    return Comparison(check_same_data(runs), runs, width, macs)
+
+
+def write_report(out: Path, parts: Sequence[Part], runs: Sequence[Run], notes: Sequence[str], dataset: str) -> None:
+    """Write tables, figures and the page into the folder (UserError if it cannot be written)."""
+    from splitmix.files import write_atomically
+    from splitmix.reporting.page import page
+    from splitmix.reporting.style import write_figure
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"out={out}: cannot write there ({error.strerror}); choose another folder") from error
+
+    def write(name: str, text: str) -> None:
+        write_atomically(out / name, lambda file: file.write(text.encode()))
+
+    for part in parts:
+        for table in part.tables:
+            write(f"{table.name}.csv", table.csv())
+            write(f"{table.name}.md", table.markdown())
+            write(f"{table.name}.tex", table.latex())
+        for drawing in part.drawings:
+            write_figure(drawing.figure, out, drawing.name)
+    write("report.html", page(f"Split-Mix federated learning on {dataset}", parts, runs, notes))
+    tables, drawings = (sum(len(getattr(part, what)) for part in parts) for what in ("tables", "drawings"))
+    log.info(f"written to {out}: {tables} tables (CSV, Markdown, LaTeX), {drawings} figures (PNG, PDF), report.html")

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from splitmix.files import write_atomically
+from splitmix.reporting.style import COLUMN, new_figure, png, styled
 
 MOST_TICKS = 25
 
 
+@styled
 def class_figure(path: Path, counts: NDArray[np.int64], clients: Sequence[str], classes: Sequence[str]) -> None:
     """Heat map of training images by client (row) and class (column), saved atomically as PNG.
 
@@ -25,18 +26,20 @@ def class_figure(path: Path, counts: NDArray[np.int64], clients: Sequence[str], 
         UserError: the file cannot be written.
     """
     rows, columns = counts.shape
-    figure = Figure(figsize=(min(3 + 0.35 * columns, 14), min(1.6 + 0.16 * rows, 14)), layout="constrained")
+    figure = new_figure(min(1.2 + 0.09 * rows, 9), min(max(COLUMN, 1.6 + 0.16 * columns), 9))
     axes = figure.add_subplot()
     image = axes.imshow(counts, aspect="auto", cmap="viridis", interpolation="nearest", vmin=0)
     axes.set_xticks(range(columns), [shortened(name) for name in classes], rotation=90 if columns > 12 else 45)
     every = -(-rows // MOST_TICKS)
     axes.set_yticks(range(0, rows, every), list(clients)[::every])
+    axes.grid(visible=False)
     axes.set_xlabel("class")
     axes.set_ylabel("client (domain-number)")
     figure.colorbar(image, label="training images")
-    write_atomically(path, lambda file: figure.savefig(file, dpi=150, format="png"))
+    write_atomically(path, lambda file: png(figure, file))
 
 
+@styled
 def size_figure(
     path: Path, sizes: NDArray[np.int64], budgets: Sequence[float], clients: Sequence[str], domains: Sequence[str]
 ) -> None:
@@ -51,7 +54,7 @@ def size_figure(
         UserError: the file cannot be written.
     """
     n = len(clients)
-    figure = Figure(figsize=(min(3 + 0.16 * n, 14), 5), layout="constrained")
+    figure = new_figure(3.2, min(max(COLUMN, 1.2 + 0.07 * n), 9))
     upper, lower = figure.subplots(2, 1, sharex=True)
     colours = matplotlib.colormaps["viridis"]([0.15, 0.5, 0.8])
     bottom = np.zeros(n)
@@ -67,11 +70,11 @@ def size_figure(
     lower.set_xticks(range(0, n, every), list(clients)[::every], rotation=90)
     lower.set_xlabel("client (domain-number)")
     for axes in (upper, lower):
-        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="x", visible=False)
         for number in range(1, n):
             if domains[number] != domains[number - 1]:
                 axes.axvline(number - 0.5, color="0.7", linewidth=0.8)
-    write_atomically(path, lambda file: figure.savefig(file, dpi=150, format="png"))
+    write_atomically(path, lambda file: png(figure, file))
 
 
 def shortened(name: str, most: int = 14) -> str:

@@ -77,12 +77,14 @@ def accuracy_table(rows: Sequence[TestRow]) -> Table:
     return table
 
 
-def text_table(rows: Sequence[Sequence[str]], caption: str) -> Table:
-    """A table of ready text: its first row is the header, its first column stands left."""
+def text_table(rows: Sequence[Sequence[str]], caption: str, words: int = 1) -> Table:
+    """A table of ready text: its first row is the header, its first `words` columns stand left and may wrap."""
     table = _table(caption)
     header, *body = rows
     for number, name in enumerate(header):
-        table.add_column(name, justify="right" if number else "left")
+        table.add_column(
+            name, justify="left" if number < words else "right", overflow="fold", no_wrap=number >= words > 0
+        )
     for row in body:
         table.add_row(*row)
     return table

@@ -1,4 +1,4 @@
-"""Draws robust accuracy (RA) against standard accuracy (SA) of one run: a line per width, points labelled with λ."""
+"""Draws robust accuracy (RA) against standard accuracy (SA) of one run: a line per width, λ at the points of one."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-from matplotlib.figure import Figure
-
 from splitmix.files import write_atomically
+from splitmix.reporting.cells import Cell
+from splitmix.reporting.kinds.joint import figure_of
+from splitmix.reporting.robust import Point
+from splitmix.reporting.style import png
 
 Curves = Mapping[float, Sequence[tuple[float, float, float]]]
 """By width: λ, SA and RA of every point, in the order of λ; accuracies in [0, 1]."""
@@ -49,29 +50,9 @@ def draw_tradeoffs(records: Sequence[dict[str, Any]], folder: Path) -> list[Path
 
 def tradeoff_figure(path: Path, curves: Curves, attack: str) -> None:
     """One line per width through its levels of robustness, saved atomically as PNG."""
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.add_subplot()
-    colours = matplotlib.colormaps["viridis"]
-    for index, (width, points) in enumerate(sorted(curves.items())):
-        colour = colours(0.8 * (len(curves) - 1 - index) / max(1, len(curves) - 1))
-        marker = "osD^vP*X"[index % 8]
-        across, up = ([100 * point[axis] for point in points] for axis in (1, 2))
-        axes.plot(across, up, color=colour, marker=marker, markersize=4, label=f"×{width:g}")
-        for number, (level, _, _) in enumerate(points):
-            offset = (4, 4) if number % 2 == 0 else (4, -9)
-            axes.annotate(f"{level:g}", (across[number], up[number]), offset, textcoords="offset points", fontsize=7)
-    axes.set_xlabel("SA (%)")
-    axes.set_ylabel(f"RA under {attack} (%)")
-    axes.margins(0.08)
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-    handles, labels = axes.get_legend_handles_labels()
-    axes.legend(
-        handles[::-1],
-        labels[::-1],
-        title="width, λ at points",
-        frameon=False,
-        loc="center left",
-        bbox_to_anchor=(1, 0.5),
-    )
-    write_atomically(path, lambda file: figure.savefig(file, dpi=150, format="png"))
+    drawn = {
+        width: [Point(level, Cell({0: clean}), Cell({0: attacked})) for level, clean, attacked in points]
+        for width, points in sorted(curves.items())
+    }
+    figure = figure_of(drawn, attack)
+    write_atomically(path, lambda file: png(figure, file))

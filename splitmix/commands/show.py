@@ -1,0 +1,54 @@
+"""`splitmix show`: one run: its status, config beside the defaults, results, clients and files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from splitmix.commands.application import run_application, values_of
+from splitmix.commands.folders import find_run, read_config
+
+KEYS = ("run",)
+
+
+def main(argv: list[str]) -> int:
+    """Run the verb; returns the exit code."""
+    return run_application("show", argv, show)
+
+
+def show(cfg: DictConfig) -> None:
+    """Print what there is to know about the run that the config names."""
+    values = values_of(cfg, KEYS)
+    folder = find_run("run", str(values["run"]))
+    config = read_config(folder)
+    from splitmix.commands.differences import differences
+    from splitmix.commands.run_files import load_run, read_whole
+    from splitmix.reporting.summary import client_rows, facts, test_rows, width_rows
+    from splitmix.reporting.tables import print_table, text_table
+
+    run = load_run(folder, read_whole(folder / "results.json"))
+    print(f"{folder}\n")
+    for name, fact in facts(run).items():
+        print(f"  {name:<14} {fact}")
+    print(f"\nconfig, beside the defaults of splitmix train:\n{indented(differences(config)) or '  (none)'}")
+    print(f"\nmade by:\n  {run.command}\n")
+    if run.widths:
+        print_table(text_table(width_rows(run), "The final test: best checkpoint, clean images. MACs per image."))
+    if rows := test_rows(run):
+        caption = "All tests, accuracy in % (mean over clients): SA with attack none, RA under an attack."
+        print_table(text_table(rows, caption))
+    print_table(text_table(client_rows(run), "Clients by domain: images, and test SA in % within each one's budget."))
+    for name in ("figures", "checkpoints"):
+        print(f"{name}:\n{indented(str(path) for path in files_in(folder / name)) or '  (none)'}")
+
+
+def indented(lines: Any) -> str:
+    """Lines, each two spaces in."""
+    return "\n".join(f"  {line}" for line in lines)
+
+
+def files_in(folder: Path) -> list[Path]:
+    """The files of a folder by name; none if it is not there."""
+    return sorted(path for path in folder.glob("*") if path.is_file() and not path.name.startswith("."))

@@ -1,0 +1,73 @@
+"""What a report is made of: the runs to compare, and the parts (tables, figures, notes) that come out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from matplotlib.figure import Figure
+
+from splitmix.errors import UserError
+from splitmix.reporting.runs import Run
+from splitmix.reporting.style import Palette
+from splitmix.reporting.table import Table
+
+
+class CannotShow(UserError):
+    """These runs do not have what a report needs; says what that is."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure with the stem of its files and its caption."""
+
+    name: str
+    caption: str
+    figure: Figure
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one kind of report shows."""
+
+    kind: str
+    title: str
+    tables: Sequence[Table] = ()
+    drawings: Sequence[Drawing] = ()
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Finished runs on one dataset.
+
+    Attributes:
+        dataset: its name.
+        width: show this width where a report shows a single one; None is the largest that all methods have.
+        training_macs: multiply-accumulates of one training step of a client of a run, by budget (UserError if they
+            cannot be known).
+    """
+
+    dataset: str
+    runs: Sequence[Run]
+    width: float | None = None
+    training_macs: Callable[[Run], Mapping[float, float]] = lambda run: {}
+    palette: Palette = field(default_factory=Palette)
+
+    def one_width(self, available: Iterable[Iterable[float]]) -> float:
+        """The width of a report that shows one: the asked one, else the largest that all methods have.
+
+        Args:
+            available: the widths of each method.
+
+        Raises:
+            CannotShow: no method has the asked width.
+        """
+        each = [set(widths) for widths in available]
+        union = set().union(*each)
+        if self.width is not None:
+            if self.width not in union:
+                known = ", ".join(f"{width:g}" for width in sorted(union))
+                raise CannotShow(f"width={self.width:g}: none of these runs was tested there; choose among {known}")
+            return self.width
+        return max(set.intersection(*each) or union)

@@ -1,0 +1,102 @@
+"""Table 1 of the paper: test accuracy by method and width, the paper's numbers beneath ours."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from splitmix.reporting.cells import Cell, missing_seeds, signed, told
+from splitmix.reporting.comparison import CannotShow, Comparison, Part
+from splitmix.reporting.groups import Group, grouped
+from splitmix.reporting.paper import paper_accuracy
+from splitmix.reporting.runs import in_situ
+from splitmix.reporting.table import Entry, Table
+
+MOST_COLUMNS = 6
+
+
+def make(comparison: Comparison) -> Part:
+    """The table."""
+    groups = grouped(comparison.runs)
+    cells = {group.label: group.accuracies() for group in groups}
+    columns = shown_widths(comparison, cells)
+    rows: list[list[Entry | str]] = []
+    records: list[dict[str, Any]] = []
+    notes = missing_seeds(
+        (label, f"×{width:g}", cell) for label, by_width in cells.items() for width, cell in by_width.items()
+    )
+    best = {width: best_mean(groups, cells, width) for width in columns}
+    over = False
+    for group in groups:
+        by_width = cells[group.label]
+        line: list[Entry | str] = [group.label]
+        for width in columns:
+            cell = by_width.get(width)
+            mark = "†" if cell is not None and group.runs[0].over_budget(width) else ""
+            over |= bool(mark)
+            top = cell is not None and not mark and len(groups) > 1 and cell.mean == best[width]
+            line.append(Entry(told(cell) + mark, best=top))
+        printed, departs = paper_accuracy(group)
+        rows.append(line)
+        if any(width in printed for width in columns):
+            rows += paper_rows(columns, by_width, printed)
+        for width, cell in sorted(by_width.items()):
+            record = {"method": group.label, "width": width, **cell.record()}
+            record["over_budget"] = group.runs[0].over_budget(width)
+            if width in printed:
+                record |= {"paper": printed[width], "difference": cell.mean - printed[width]}
+            records.append(record)
+        if departs:
+            notes.append(f"{group.label} departs from the paper's protocol: {', '.join(departs)}")
+    if any("paper" in record for record in records):
+        notes.append("the paper's numbers are of a single seed; differences in points of accuracy")
+    each = [cell for by_width in cells.values() for cell in by_width.values()]
+    if len({len(cell.by_seed) > 1 for cell in each}) > 1:
+        notes.append("numbers without ± are of a single seed")
+    if several := [group.label for group in groups if any(in_situ(run) for run in group.runs)]:
+        notes.append(f"at λ = 0, of several that one model gives: {', '.join(several)}")
+    if over:
+        notes.append("† over the budget of some clients: no number to compete with")
+    count = sum(len(group.runs) for group in groups)
+    caption = (
+        f"Test SA in % on {comparison.dataset} by width, mean ± standard deviation over seeds ({count} runs);"
+        " SA: unweighted mean over clients of each client's accuracy on clean images."
+    )
+    header = ["method", *(f"×{width:g}" for width in columns)]
+    return Part("table1", "Accuracy by width", [Table("table1", caption, header, rows, records, notes=notes)])
+
+
+def shown_widths(comparison: Comparison, cells: Mapping[str, Mapping[float, Any]]) -> list[float]:
+    """Columns: the widths that several methods have, or all of a single one; of many, only the budgets of clients."""
+    counts = Counter(width for by_width in cells.values() for width in by_width)
+    if not counts:
+        raise CannotShow("none of these runs has a final test")
+    columns = sorted(width for width, methods in counts.items() if methods > 1 or len(cells) == 1) or sorted(counts)
+    if len(columns) > MOST_COLUMNS:
+        budgets = {budget for run in comparison.runs for budget in run.budgets}
+        columns = [width for width in columns if width in budgets] or columns
+    return columns
+
+
+def best_mean(groups: Sequence[Group], cells: Mapping[str, Mapping[float, Cell]], width: float) -> float:
+    """The best mean at a width among methods that keep to every client's budget."""
+    means = [
+        cells[group.label][width].mean
+        for group in groups
+        if width in cells[group.label] and not group.runs[0].over_budget(width)
+    ]
+    return max(means, default=-1.0)
+
+
+def paper_rows(
+    columns: Sequence[float], cells: Mapping[float, Cell], printed: Mapping[float, float]
+) -> list[list[Entry | str]]:
+    """The paper's accuracies and the differences of ours, in per cent."""
+    paper: list[Entry | str] = [Entry("paper", aside=True)]
+    difference: list[Entry | str] = [Entry("difference", aside=True)]
+    for width in columns:
+        paper.append(Entry(f"{100 * printed[width]:.1f}" if width in printed else "", aside=True))
+        known = width in printed and width in cells
+        difference.append(Entry(signed(100 * (cells[width].mean - printed[width])) if known else "", aside=True))
+    return [paper, difference]

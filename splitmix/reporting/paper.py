@@ -1,0 +1,64 @@
+"""The paper's numbers (paper.yaml) that a group of runs can be held against, and in what the runs differ from it."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import yaml
+
+from splitmix.reporting.groups import Group, value_word
+
+ATOM = 0.125  # width of the paper's base models
+MACS_NOTE = (
+    "MACs are true counts of multiply-accumulates per image; the paper's Table 1 prints them ten times too small"
+    " (its parameters are right), so its printed numbers stand here times ten."
+)
+
+
+@cache
+def numbers() -> dict[str, Any]:
+    """The file's content."""
+    content: dict[str, Any] = yaml.safe_load((files("splitmix.reporting") / "paper.yaml").read_text(encoding="utf-8"))
+    return content
+
+
+def paper_accuracy(group: Group) -> tuple[dict[float, float], list[str]]:
+    """Table 1's accuracy in [0, 1] by width for this group, and how the runs depart from the paper's protocol.
+
+    Both are empty where the paper has nothing of the kind: other data, another partition, adversarial training.
+    """
+    settings = group.runs[0].settings
+    if settings.get("algorithm.adv_lambda") or settings.get("algorithm.atom_width", ATOM) != ATOM:
+        return {}, []
+    for entry in numbers()["accuracy"]:
+        if all(settings.get(key) == value for key, value in entry["where"].items()):
+            printed = entry["percent"].get(settings["algorithm"], {})
+            wanted = {**entry["protocol"], "optimizer.lr": entry["lr"].get(settings["algorithm"])}
+            departs = [
+                f"{key} {value_word(settings[key])} (paper: {value_word(value)})"
+                for key, value in wanted.items()
+                if key in settings and settings[key] != value
+            ]
+            return {width: value / 100 for width, value in printed.items()}, departs if printed else []
+    return {}, []
+
+
+def budget_notes(group: Group) -> list[str]:
+    """What to know when this group's sweep over budgets is held against the paper's."""
+    note = numbers()["budget_notes"].get(group.runs[0].settings["algorithm"])
+    return [] if note is None else [f"{group.algorithm}: {note}"]
+
+
+def paper_costs(group: Group, quantity: str) -> dict[float, int]:
+    """Table 1's `macs` per image or `params` by width for this group's networks; empty where it has none."""
+    settings, found = group.runs[0].settings, numbers()
+    entry = found["costs"].get(settings["model"], {"datasets": []})
+    kind = found["model_of"].get(settings["algorithm"])
+    if settings["dataset"] not in entry["datasets"] or kind is None or settings.get("model.bn") != "batch":
+        return {}
+    if settings.get("algorithm.atom_width", ATOM) != ATOM:
+        return {}
+    counts: dict[float, int] = entry[kind][quantity]
+    return counts

@@ -1,0 +1,163 @@
+"""A run as reports see it: its results, its bound config, its metrics, and the settings that decide its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from splitmix.config import RunConfig
+from splitmix.errors import UserError
+from splitmix.reporting.csv_logger import read_metrics
+
+NOT_COMPARED = ("seed", "name", "resume", "validate_every", "engine", "logger", "test")
+"""What may differ between runs that are averaged: it decides no accuracy, or is the seed."""
+CLEAN = "none"
+"""The name of the attack of a clean test."""
+PLACES = ("dataset.root", "dataset.split_root")
+"""Where the files lay: says nothing about what is in them."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished run.
+
+    Attributes:
+        folder: the run folder.
+        results: contents of results.json.
+        config: its bound config.
+        command: what made it.
+        differences: what its config changes from the defaults of `splitmix train`, as key=value.
+    """
+
+    folder: Path
+    results: dict[str, Any]
+    config: RunConfig
+    command: str = ""
+    differences: tuple[str, ...] = ()
+
+    @property
+    def seed(self) -> int:
+        seed: int = self.results["seed"]
+        return seed
+
+    @property
+    def label(self) -> str:
+        """What its algorithm is called."""
+        label: str = self.config.algorithm.label
+        return label
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """Everything that decides its numbers but the seed, by dotted key; components by name under their group."""
+        found: dict[str, Any] = {}
+        for field in fields(self.config):
+            if field.name == "scalars":
+                _flatten(self.config.scalars, "", found)
+            elif field.name not in NOT_COMPARED:
+                _flatten(getattr(self.config, field.name), field.name, found)
+        return {key: value for key, value in found.items() if key not in (*NOT_COMPARED, *PLACES)}
+
+    @cached_property
+    def identity(self) -> str:
+        """Equal for runs that differ in the seed alone."""
+        return repr(sorted((key, repr(value)) for key, value in self.settings.items()))
+
+    @cached_property
+    def widths(self) -> dict[float, dict[str, Any]]:
+        """The final test by width: `sa` in [0, 1], `macs` per image, `params`."""
+        return {float(width): record for width, record in self.results["widths"].items()}
+
+    @property
+    def budgets(self) -> list[float]:
+        """The budget of every client."""
+        return [client["budget"] for client in self.results["clients"]]
+
+    def over_budget(self, width: float) -> float:
+        """The share of clients that trained more than their budget allows, for a method with one width for all."""
+        if getattr(self.config.algorithm, "width", None) is None:
+            return 0.0
+        return sum(budget < width for budget in self.budgets) / max(1, len(self.budgets))
+
+    @cached_property
+    def metrics(self) -> list[dict[str, float]]:
+        """Rows of metrics.csv (UserError if it cannot be read)."""
+        path = self.folder / "metrics.csv"
+        try:
+            return read_metrics(path)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path} cannot be read ({error}); restore it or leave this run out of runs=") from error
+
+    def curve(self, metric: str) -> dict[int, float]:
+        """A metric by round (counted from 1), where it was measured."""
+        return {int(row["round"]) + 1: row[metric] for row in self.metrics if metric in row}
+
+    def validated_widths(self) -> list[float]:
+        """Widths that were validated, ascending."""
+        names = {name for row in self.metrics for name in row if name.startswith("val_sa/")}
+        return sorted(float(name.removeprefix("val_sa/")) for name in names)
+
+    def tests(self, **wanted: Any) -> list[dict[str, Any]]:
+        """Test records of the best checkpoint with unsorted base models for which these keys have these values."""
+        wanted = {"checkpoint": "best", "sort_base_models": False, **wanted}
+        return [t for t in self.results["tests"] if all(t.get(key) == value for key, value in wanted.items())]
+
+    def clean_tests(self, **wanted: Any) -> list[dict[str, Any]]:
+        """The same without an attack."""
+        return [record for record in self.tests(**wanted) if record["attack"]["name"] == CLEAN]
+
+    def plain_test(self, width: float, bn: str = "trained") -> dict[str, Any] | None:
+        """The record of the clean test at a width on the most images, of the least λ; None if there is none."""
+        records = self.clean_tests(width=width, bn=bn)
+        return max(records, key=lambda record: (-record["adv_lambda"], record["n_images"]), default=None)
+
+
+def _flatten(value: Any, prefix: str, found: dict[str, Any]) -> None:
+    if is_dataclass(value):
+        if prefix:
+            found[prefix] = getattr(value, "name", type(value).__name__)
+        for field in fields(value):
+            _flatten(getattr(value, field.name), f"{prefix}.{field.name}" if prefix else field.name, found)
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            _flatten(item, f"{prefix}.{key}", found)
+    else:
+        found[prefix] = value
+
+
+def in_situ(run: Run) -> bool:
+    """Whether one trained model was tested at several λ."""
+    return len({record["adv_lambda"] for record in run.tests()}) > 1
+
+
+def latest_of_equal(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
+    """Of runs with equal settings and seed the one that started last; and in words which ones gave way."""
+    kept: dict[tuple[str, int], Run] = {}
+    notes = []
+    for run in sorted(runs, key=lambda run: str(run.results["started"])):
+        key = (run.identity, run.seed)
+        if key in kept:
+            notes.append(f"left out: {kept[key].folder} ({run.label}, seed {run.seed}: {run.folder} repeats it later)")
+        kept[key] = run
+    return list(kept.values()), notes
+
+
+def check_same_data(runs: Sequence[Run]) -> str:
+    """The name of the dataset of all runs.
+
+    Raises:
+        UserError: several datasets, or other domains under the same name.
+    """
+    by_name: dict[str, list[Run]] = {}
+    for run in runs:
+        by_name.setdefault(run.results["dataset"], []).append(run)
+    if len(by_name) > 1:
+        told = "; ".join(f"{name}: {len(some)} runs, such as {some[0].folder}" for name, some in by_name.items())
+        raise UserError(f"runs: of several datasets ({told}); a report needs a single one: name the folders of one")
+    domains = {tuple(sorted({client["domain"] for client in run.results["clients"]})): run.folder for run in runs}
+    if len(domains) > 1:
+        told = "; ".join(f"{', '.join(names)} in {folder}" for names, folder in domains.items())
+        raise UserError(f"runs: of different domains ({told}); a report needs the same: name the folders of one")
+    return next(iter(by_name))

@@ -1,0 +1,132 @@
+"""The one style of all figures: a paper's column width, small type, colours that colour-blind readers tell apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from splitmix.files import write_atomically
+
+COLUMN = 3.3
+"""Inches of a paper's column: figures are drawn at this width, so that their type stays 7 to 8 points."""
+
+SETTINGS: Any = {
+    "font.size": 8, "axes.labelsize": 8, "axes.titlesize": 8, "legend.fontsize": 7.5, "legend.title_fontsize": 7.5,
+    "xtick.labelsize": 7.5, "ytick.labelsize": 7.5, "lines.linewidth": 1.2, "lines.markersize": 4,
+    "axes.linewidth": 0.6, "xtick.major.width": 0.6, "ytick.major.width": 0.6, "axes.grid": True, "grid.alpha": 0.3,
+    "grid.linewidth": 0.5, "axes.axisbelow": True, "axes.spines.top": False, "axes.spines.right": False,
+    "legend.frameon": False, "legend.handlelength": 2.2, "legend.columnspacing": 1.2, "savefig.dpi": 300,
+    "pdf.fonttype": 42,
+}  # fmt: skip
+
+# Okabe and Ito's palette without black and without its yellow, which is too light on white.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
+LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)), (0, (2.5, 1)))
+LEGEND_ROW = 0.15  # inches
+LETTERS_PER_LINE = 52  # of a legend across a column
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one method is drawn: by colour, and by marker and line for print in black and white."""
+
+    colour: Any
+    marker: str
+    line: Any
+
+    def keywords(self) -> dict[str, Any]:
+        """For `Axes.plot` and `Axes.errorbar`."""
+        return {"color": self.colour, "marker": self.marker, "linestyle": self.line}
+
+
+class Palette:
+    """A look for each label: the same one in every figure that shares the palette."""
+
+    def __init__(self) -> None:
+        self._looks: dict[str, Look] = {}
+
+    def __getitem__(self, label: str) -> Look:
+        if label not in self._looks:
+            n = len(self._looks)
+            self._looks[label] = Look(COLOURS[n % len(COLOURS)], MARKERS[n % len(MARKERS)], LINES[n % len(LINES)])
+        return self._looks[label]
+
+
+def ordered(count: int) -> list[Look]:
+    """Looks of things that have an order, such as widths: dark for the last, never too light on white."""
+    colours = matplotlib.colormaps["viridis"]
+    shades = [0.8 * (count - 1 - index) / max(1, count - 1) for index in range(count)]
+    return [
+        Look(colours(shade), MARKERS[i % len(MARKERS)], LINES[(count - 1 - i) % len(LINES)])
+        for i, shade in enumerate(shades)
+    ]
+
+
+def context() -> AbstractContextManager[None]:
+    """The settings, for drawing and for saving."""
+    return matplotlib.rc_context(SETTINGS)
+
+
+def styled(draw: Callable[P, T]) -> Callable[P, T]:
+    """A function that draws, in this style."""
+
+    @wraps(draw)
+    def in_style(*args: P.args, **kwargs: P.kwargs) -> T:
+        with context():
+            return draw(*args, **kwargs)
+
+    return in_style
+
+
+def new_figure(height: float = 2.3, width: float = COLUMN) -> Figure:
+    """An empty figure, sizes in inches, whose parts make room for each other."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def legend_above(figure: Figure, axes: Axes, title: str | None = None, reverse: bool = False) -> None:
+    """The labels of `axes` above the figure, in as many columns as fit; the figure grows by as much."""
+    handles, labels = axes.get_legend_handles_labels()
+    if reverse:
+        handles, labels = handles[::-1], labels[::-1]
+    if not labels:
+        return
+    columns = max(1, min(len(labels), LETTERS_PER_LINE // (max(map(len, labels)) + 7)))
+    rows = -(-len(labels) // columns)
+    # Even rows look better than a full one and a rest.
+    columns = -(-len(labels) // rows)
+    figure.set_figheight(figure.get_figheight() + LEGEND_ROW * (rows + (title is not None)))
+    figure.legend(handles, labels, title=title, ncols=columns, loc="outside upper center")
+
+
+def limits(values: Sequence[float], share: float = 0.06) -> tuple[float, float]:
+    """The range of the values with a margin of this share on each side."""
+    low, high = min(values), max(values)
+    margin = share * (high - low) or 1.0
+    return low - margin, high + margin
+
+
+def png(figure: Figure, file: Any) -> None:
+    """Write as PNG into an open file."""
+    with context():
+        figure.savefig(file, format="png")
+
+
+def write_figure(figure: Figure, folder: Path, name: str) -> None:
+    """Write `<name>.png` and `<name>.pdf` (UserError if they cannot be)."""
+    write_atomically(folder / f"{name}.png", lambda file: png(figure, file))
+    with context():
+        # Without its date the same figure is the same file.
+        metadata = {"CreationDate": None}
+        write_atomically(folder / f"{name}.pdf", lambda file: figure.savefig(file, format="pdf", metadata=metadata))

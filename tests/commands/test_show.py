@@ -1,0 +1,115 @@
+"""`splitmix show`: what it prints of one run; and that its config words, typed again, make the same config."""
+
+import json
+
+import pytest
+from omegaconf import OmegaConf
+from run_folders import config_of, record, write_run
+
+from splitmix.commands import main
+from splitmix.commands.differences import command_of, differences, hydra_word
+from splitmix.commands.help import composed
+from splitmix.commands.run_files import load_run, read_whole
+from splitmix.config import resolve
+from splitmix.reporting.summary import width_rows
+
+
+def test_a_run_is_shown(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    tests = [record(1.0, 0.55, attack={"name": "linf_pgd", "eps": 8.0})]
+    folder = write_run(
+        tmp_path / "outputs" / "x" / "1", ["seed=3", "algorithm=heterofl"], {0.5: 0.8, 1.0: 0.9}, tests=tests
+    )
+    for name in ("checkpoints/last.ckpt", "checkpoints/best.ckpt", "figures/convergence.png"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["show"]) == 0
+    said = capfd.readouterr().out
+    lines = [line.split() for line in said.splitlines()]
+    assert "finished, 2 of 25 rounds" in said and "HeteroFL" in said and "splitmix train seed=3" in said
+    assert ["algorithm=heterofl"] in lines and ["seed=3"] in lines
+    # The best round is the second: validation 60 %.
+    assert ["×0.5", "60.0", "%", "80.0", "%", "5", "M", "500", "k"] in lines
+    assert ["linf_pgd", "eps", "8", "\u2013", "55.0"] in lines and ["none", "80.0", "90.0"] in lines
+    # Budgets 1/8 and 1/4 use the narrowest model, 1/2 and 1 their own.
+    assert ["handwritten", "2", "1", "of", "0.125,", "1", "of", "0.25", "20", "10", "200", "90.0"] in lines
+    for name in ("checkpoints/best.ckpt", "figures/convergence.png"):
+        assert str(folder.relative_to(tmp_path) / name) in said
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_validated_robust_accuracy_is_shown_where_it_was_measured(tmp_path):
+    folder = write_run(tmp_path / "run", ["algorithm.adv_lambda=0.5"], {1.0: 0.9})
+    (folder / "metrics.csv").write_text("round,val_sa/1.0,val_ra/1.0\n0,0.5,0.1\n1,0.6,0.2\n")
+    rows = width_rows(load_run(folder, read_whole(folder / "results.json")))
+    assert rows[0][1:4] == ["validation SA", "validation RA", "test SA"] and rows[1][1:4] == [
+        "60.0 %",
+        "20.0 %",
+        "90.0 %",
+    ]
+
+
+def test_a_run_that_has_not_finished_a_round_is_shown(tmp_path, capfd):
+    folder = write_run(tmp_path / "run", [], {}, validation=(), status="running", best_round=None)
+    (folder / "metrics.csv").unlink()
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints" / "last.ckpt").touch()
+    assert main(["show", f"run={folder}"]) == 0
+    said = capfd.readouterr().out
+    assert "running, 0 of 25 rounds" in said and "(none)" in said
+
+
+@pytest.mark.parametrize("words", ["run=nowhere", "run=latest", "runs=x"])
+def test_a_mistake_is_one_line_and_exit_2(tmp_path, monkeypatch, capfd, words):
+    monkeypatch.chdir(tmp_path)
+    assert main(["show", words]) == 2
+    assert len(capfd.readouterr().err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["seed=2", "rounds=3", "train_fraction=0.5", "test.max_images=10", "name=a-b"],
+        ["algorithm=sheterofl", "algorithm.candidates=[0.125,0.5]", "budget.widths=8-4-8d3-2", "model=preresnet18"],
+        [
+            "schedule=multi_step",
+            "schedule.milestones=[3,4]",
+            "optimizer=adam",
+            "dataset=digits",
+            "dataset.root='/a b, c'",
+        ],
+        ["partition=classes", "partition.classes_per_client=2", "clients_per_round=5", "experiment=mini_widths"],
+        ["name='true'", "algorithm.loss_temperature=auto"],
+    ],
+)
+def test_differences_typed_again_make_the_same_config(overrides):
+    config = config_of(tuple(overrides))
+    words = differences(config)
+    assert resolve(composed("train", words)) == config
+    assert len(words) <= len(overrides) + 2 and (words == []) == (overrides == [])
+
+
+def test_words_of_hydras_grammar():
+    assert [hydra_word(value) for value in (None, True, 0.5, [1, "a b"], "it's", {"a": 1})] == [
+        "null", "true", "0.5", "[1,'a b']", r"'it\'s'", "{a:1}",
+    ]  # fmt: skip
+
+
+def test_the_command_is_what_hydra_kept_else_made_of_the_config(tmp_path):
+    folder = write_run(tmp_path / "run", ["seed=2", "name='a b'"], {1.0: 0.5})
+    config = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
+    assert command_of(folder, config) == """splitmix train seed=2 'name='"'"'a b'"'"''"""
+    own = {
+        "hydra": {
+            "runtime": {
+                "config_sources": [{"provider": "main", "path": "x"}, {"provider": "command-line", "path": "mine"}]
+            }
+        }
+    }
+    (folder / ".hydra" / "hydra.yaml").write_text(json.dumps(own))
+    assert command_of(folder, config).startswith("splitmix train --config-dir mine seed=2")
+    for file in (folder / ".hydra").iterdir():
+        file.unlink()
+    assert "seed=2" in command_of(folder, config)

@@ -1,0 +1,338 @@
+"""Every kind of report: its numbers by hand from synthetic runs, its figure's content, and when it cannot be shown."""
+
+import pytest
+from run_folders import attacked, record, write_run
+
+from splitmix.commands.report import comparison_of
+from splitmix.commands.run_files import load_run, read_whole
+from splitmix.reporting.comparison import CannotShow
+from splitmix.reporting.kinds import KINDS, make, make_all
+from splitmix.reporting.paper import numbers
+
+DASH = "\u2013"
+
+
+@pytest.fixture
+def compare(tmp_path):
+    """Makes a comparison of runs, each given as (overrides, accuracy by width, keyword arguments)."""
+
+    def build(*runs, width=None):
+        made, root = [], tmp_path / str(len(list(tmp_path.iterdir())))
+        for number, (overrides, sa, *rest) in enumerate(runs):
+            keywords = {"started": f"2026-01-01T00:{number:02}", **(rest[0] if rest else {})}
+            folder = write_run(root / str(number), overrides, sa, **keywords)
+            made.append(load_run(folder, read_whole(folder / "results.json")))
+        return comparison_of(made, width)
+
+    return build
+
+
+def texts(table):
+    return [[entry.text for entry in row] for row in table.entries()]
+
+
+def axes_of(part, index=0):
+    return part.drawings[index].figure.axes
+
+
+def by_label(axes):
+    return dict(zip(axes.get_legend_handles_labels()[1], axes.containers or axes.lines, strict=False))
+
+
+WIDTH_RUNS = [
+    (["seed=1"], {0.125: 0.80, 0.375: 0.81, 1.0: 0.86}),
+    (["seed=2"], {0.125: 0.84, 0.375: 0.82, 1.0: 0.90}),
+    (["algorithm=fedavg", "algorithm.width=0.125"], {0.125: 0.70}),
+    (["algorithm=fedavg"], {1.0: 0.95}),
+]
+
+
+def test_table1(compare):
+    [table] = make("table1", compare(*WIDTH_RUNS)).tables
+    assert table.header == ["method", "×0.125", "×1"]  # 0.375 is of one method alone
+    assert texts(table) == [["Split-Mix", "82.0 ± 2.8", "88.0 ± 2.8"], ["FedAvg", "70.0", "95.0†"]]
+    # FedAvg at width 1 is over the budget of three clients in four, so that it is not the best.
+    assert [[entry.best for entry in row] for row in table.entries()] == [[False, True, True], [False, False, False]]
+    assert "no seed 2: FedAvg" in table.notes and any(note.startswith("† over the budget") for note in table.notes)
+    assert {"method": "FedAvg", "width": 1.0, "mean": 0.95, "over_budget": 0.75}.items() <= table.records[-1].items()
+    assert "(4 runs)" in table.caption
+
+
+def test_table1_of_one_method_has_all_its_widths(compare):
+    [table] = make("table1", compare(*WIDTH_RUNS[:2])).tables
+    assert table.header == ["method", "×0.125", "×0.375", "×1"] and not any(
+        e.best for row in table.entries() for e in row
+    )
+
+
+DIGITS = ["dataset=digits", "rounds=300", "train_fraction=0.3"]
+
+
+def test_the_papers_numbers_stand_beneath_ours(compare):
+    sa = {0.125: 0.850, 0.25: 0.870}
+    [table] = make(
+        "table1", compare(([*DIGITS, "optimizer.lr=0.01"], sa), ([*DIGITS, "algorithm=heterofl"], sa))
+    ).tables
+    # PAPER: Split-Mix on Digits 84.6 and 87.5; HeteroFL is not in Table 1.
+    assert texts(table)[:3] == [
+        ["Split-Mix", "85.0", "87.0"],
+        ["paper", "84.6", "87.5"],
+        ["difference", "+0.4", "\u22120.5"],
+    ]
+    assert [row[0] for row in texts(table)] == ["Split-Mix", "paper", "difference", "HeteroFL"]
+    assert table.records[0]["difference"] == pytest.approx(0.004)
+    assert not any("departs" in note for note in table.notes)
+
+
+@pytest.mark.parametrize("other", ["model.bn=tracked", "algorithm.atom_width=0.25", "partition=dirichlet"])
+def test_other_settings_are_not_held_against_the_paper(compare, other):
+    budgets = ["budget.widths=4-2-1"] if "atom" in other else []
+    [table] = make("table1", compare(([*DIGITS, other, *budgets], {0.25: 0.8}))).tables
+    assert [row[0] for row in texts(table)] == ["Split-Mix"]
+
+
+def test_a_departure_from_the_papers_protocol_is_told(compare):
+    [table] = make("table1", compare((["dataset=digits", "rounds=20", "train_fraction=0.3"], {1.0: 0.8}))).tables
+    [note] = [note for note in table.notes if "departs" in note]
+    assert "rounds 20 (paper: 300)" in note and "optimizer.lr 0.1 (paper: 0.01)" in note and "local_epochs" not in note
+
+
+def test_the_papers_table_is_whole():
+    entries = numbers()["accuracy"]
+    cells = [value for entry in entries for by_width in entry["percent"].values() for value in by_width.values()]
+    # 3 data sets x 3 methods x 4 widths; three sums by hand from PAPER's Table 1.
+    assert len(cells) == 36
+    sums = {entry["where"]["dataset"]: sum(entry["percent"]["splitmix"].values()) for entry in entries}
+    assert sums == pytest.approx({"digits": 350.9, "cifar10": 203.9, "domainnet": 287.5})
+
+
+def test_macs(compare):
+    sa = {0.125: 0.8, 1.0: 0.9}
+    part = make("macs", compare(([], sa), (["optimizer.lr=0.2"], sa), (["algorithm=fedrolex"], sa)))
+    macs, params = part.tables
+    # The folder says 10 and 1 million times the width; the paper's mix at 0.125 has 1,194,304 and 224,194. Two settings
+    # of Split-Mix cost the same; FedRolex is not in the paper.
+    assert texts(macs) == [
+        ["Split-Mix", "1,250,000", "10,000,000"],
+        ["paper", "1,194,304", "9,554,432"],
+        ["difference", "+55,696", "+445,568"],
+        ["FedRolex", "1,250,000", "10,000,000"],
+    ]
+    assert texts(params)[2] == ["difference", "\u221299,194", "\u2212793,552"]
+    assert "ten times too small" in macs.notes[0]
+    lines = by_label(axes_of(part)[0])
+    assert list(lines["FedRolex"].lines[0].get_xdata()) == [1.25, 10] and axes_of(part)[0].get_xscale() == "log"
+
+
+def test_convergence_of_methods(compare):
+    runs = [(["seed=1"], {0.5: 0.8, 1.0: 0.9}, {"validation": (0.1, 0.5, 0.4)})]
+    runs += [(["seed=2"], {0.5: 0.8, 1.0: 0.9}, {"validation": (0.3, 0.7, 0.4)})]
+    runs += [(["algorithm=fedavg", "algorithm.width=0.5"], {0.5: 0.8}, {"validation": (0.2, 0.3)})]
+    part = make("convergence", compare(*runs))
+    [axes] = axes_of(part)
+    lines = {line.get_label(): line for line in axes.lines}
+    assert list(lines["Split-Mix"].get_xdata()) == [1, 2, 3]
+    assert list(lines["Split-Mix"].get_ydata()) == pytest.approx([20, 60, 40])
+    assert "FedAvg (×0.5)" in lines and len(axes.collections) == 1  # a band where there are two seeds
+    # Half the difference times the root of two.
+    assert texts(part.tables[0])[0] == ["Split-Mix", "2", "60.0 ± 14.1", "3", "40.0 ± 0.0"]
+    assert [drawing.name for drawing in part.drawings] == ["convergence"]
+
+
+def test_convergence_of_one_method_by_width(compare):
+    part = make("convergence", compare((["seed=1"], {0.5: 0.8, 1.0: 0.9})))
+    assert [drawing.name for drawing in part.drawings] == ["convergence", "convergence_widths"]
+    assert [line.get_label() for line in axes_of(part, 1)[0].lines] == ["×0.5", "×1"]
+
+
+def test_clients(compare):
+    sa = {0.125: 0.4, 0.5: 0.6, 1.0: 0.8}
+    part = make("clients", compare(([], sa), (["algorithm=sheterofl"], sa), (["algorithm=fedavg"], {1.0: 0.9})))
+    [table] = part.tables
+    # Clients of budgets 1/8, 1/4, 1/2, 1 use widths 1/8, 1/8, 1/2, 1; the first two are a tenth above the mean.
+    ours = [line for line in table.records if line["method"] == "Split-Mix"]
+    assert [line["accuracy"] for line in ours] == pytest.approx([0.5, 0.5, 0.5, 0.7])
+    # One base model has 1,194,304 MACs: 3 x 32 x that, times 1, 2, 4, 8 base models.
+    assert [line["macs"] for line in ours] == pytest.approx([96 * 1194304 * m for m in (1, 2, 4, 8)])
+    assert [line["params"] for line in ours] == [125_000, 250_000, 500_000, 1_000_000]
+    # SHeteroFL trains all widths up to its budget: 1,194,304 + 3,763,584 at 1/4.
+    rival = [line["macs"] for line in table.records if line["method"] == "SHeteroFL"]
+    assert rival[1] == pytest.approx(96 * (1194304 + 3763584))
+    assert "left out: FedAvg, over the budget of some clients" in table.notes
+    assert [drawing.name for drawing in part.drawings] == ["clients_accuracy", "clients_macs", "clients_params"]
+    assert [tick.get_text() for tick in axes_of(part)[0].get_yticklabels()] == ["SHeteroFL", "Split-Mix"]
+
+
+def test_domains(compare):
+    part = make("domains", compare(([], {0.5: 0.5, 1.0: 0.6}), (["algorithm=fjord"], {1.0: 0.7})))
+    [table] = part.tables
+    # Two clients of the first domain are a tenth better than the mean, those of the second a tenth worse.
+    assert table.header == ["method", "width", "handwritten", "coarse"]
+    assert texts(table) == [["Split-Mix", "×1", "70.0", "50.0"], ["FjORD", "×1", "80.0", "60.0"]]
+    assert [tick.get_text() for tick in axes_of(part)[0].get_xticklabels()] == ["handwritten", "coarse"]
+    assert "at ×1" in part.drawings[0].caption
+
+
+def test_ablation(compare):
+    posts = {"tests": [record(1.0, 0.75, bn="post"), record(1.0, 0.1, bn="post", n_images=10)]}
+    runs = [
+        ([], {1.0: 0.7}, posts),
+        (["seed=2"], {1.0: 0.8}),
+        (["model.bn=local", "algorithm.rescale_init=false"], {1.0: 0.6}),
+    ]
+    part = make("ablation", compare(*runs, (["algorithm=fjord"], {1.0: 0.9})))
+    [table] = part.tables
+    assert texts(table) == [
+        ["batch", "yes", "yes", "75.0 ± 7.1"],
+        ["post", "yes", "yes", "75.0"],
+        ["local", "no", "yes", "60.0"],
+    ]
+    [seeds, absent] = table.notes
+    assert seeds.startswith("no seed 2: post") and absent.startswith(
+        "not run: batch, rescale_init=true, rescale_layer=false"
+    )
+
+
+def test_budgets(compare):
+    runs = [
+        (["budget.widths=8-4-2-1"], {0.125: 0.7, 1.0: 0.8}),
+        (["budget.widths=4-2"], {0.25: 0.6}, {"budgets": (0.25, 0.25, 0.25, 0.5)}),
+        (["algorithm=sheterofl"], {0.125: 0.75, 1.0: 0.7}),
+    ]
+    part = make("budgets", compare(*runs))
+    # SHeteroFL has a single distribution: nothing to compare.
+    assert texts(part.tables[0]) == [
+        ["8-4-2-1", "Split-Mix", "70.0", DASH, "80.0"],
+        ["4-2", "Split-Mix", DASH, "60.0", DASH],
+    ]
+    assert part.tables[0].notes == []
+    histogram = axes_of(part)[2]
+    assert histogram.get_title(loc="left") == "4-2" and [bar.get_height() for bar in histogram.patches] == [3, 1]
+    with pytest.raises(CannotShow, match="at least two budget distributions"):
+        make("budgets", compare(runs[0], runs[2]))
+    [note] = (
+        make("budgets", compare(*runs[2:], (["algorithm=sheterofl", "budget.widths=8-2"], {1.0: 0.7}))).tables[0].notes
+    )
+    assert note.startswith("SHeteroFL: the authors' code")
+
+
+def test_participation(compare):
+    runs = [
+        (["seed=1"], {0.5: 0.7, 1.0: 0.8}),
+        (["seed=1", "clients_per_round=2"], {0.5: 0.6, 1.0: 0.7}),
+        (["seed=2", "clients_per_round=2"], {0.5: 0.6, 1.0: 0.5}),
+        (["algorithm=fjord"], {1.0: 0.9}),
+    ]
+    part = make("participation", compare(*runs))
+    # All clients are four.
+    assert part.tables[0].header == ["method", "2", "4"]
+    assert texts(part.tables[0]) == [["Split-Mix", "60.0 ± 14.1", "80.0"]]
+    assert part.tables[0].notes == ["no seed 2: Split-Mix at 4 clients"]
+    assert texts(make("participation", compare(*runs, width=0.5)).tables[0]) == [["Split-Mix", "60.0 ± 0.0", "70.0"]]
+    with pytest.raises(CannotShow, match=r"width=0\.25: none .* choose among 0\.5, 1"):
+        make("participation", compare(*runs, width=0.25))
+
+
+def test_trained_anew_for_each_lambda_is_one_curve(compare):
+    runs = [
+        (["algorithm=fedavg", f"algorithm.adv_lambda={adv}"], {1.0: 0.9}, {"tests": attacked({(1.0, 0.0): (0.9, adv)})})
+        for adv in (0, 0.5, 1)
+    ]
+    part = make("tradeoff", compare(*runs))
+    rows = [
+        ["FedAvg+AT", "0", "90.0", "0.0"],
+        ["FedAvg+AT", "0.5", "90.0", "50.0"],
+        ["FedAvg+AT", "1", "90.0", "100.0"],
+    ]
+    assert texts(part.tables[0]) == rows
+    assert [text.get_text() for text in axes_of(part)[0].texts] == ["0", "0.5", "1"]
+
+
+IN_SITU = {(0.5, 0.0): (0.80, 0.10), (0.5, 1.0): (0.60, 0.40), (1.0, 0.0): (0.90, 0.20), (1.0, 1.0): (0.70, 0.50)}
+
+
+def robust_runs():
+    """An in-situ run of two seeds, and networks of two widths trained without adversaries."""
+    situ = [
+        (
+            [f"seed={seed}"],
+            {0.5: 0.8, 1.0: 0.9},
+            {"tests": attacked(IN_SITU) + attacked({(1.0, 0.0): (0.9, 0.1)}, "mim")},
+        )
+        for seed in (1, 2)
+    ]
+    plain = [
+        (
+            ["algorithm=fedavg", f"algorithm.width={width}"],
+            {width: 0.9},
+            {"tests": attacked({(width, 0.0): (sa, 0.05)})},
+        )
+        for width, sa in ((0.5, 0.8), (1.0, 0.88))
+    ]
+    return situ + plain
+
+
+def test_tradeoff(compare):
+    part = make("tradeoff", compare(*robust_runs()))
+    assert [table.name for table in part.tables] == ["tradeoff_linf_pgd", "tradeoff_mim"]
+    assert texts(part.tables[0]) == [
+        ["Split-Mix", "0", "90.0 ± 0.0", "20.0 ± 0.0"],
+        ["Split-Mix", "1", "70.0 ± 0.0", "50.0 ± 0.0"],
+        ["FedAvg", "0", "88.0", "5.0"],
+    ]
+    [axes] = axes_of(part)
+    # SA counts on as many images as RA: the final test's 90 % of FedAvg was on more.
+    assert [line.lines[0].get_xdata().tolist() for line in by_label(axes).values()] == [pytest.approx([90, 70]), [88]]
+    assert sorted(text.get_text() for text in axes.texts) == ["0", "0", "1"]
+    assert texts(make("tradeoff", compare(*robust_runs(), width=0.5)).tables[0])[1][2:] == ["60.0 ± 0.0", "40.0 ± 0.0"]
+
+
+def test_attacks_of_one_name_are_told_apart_and_unequal_images_named(compare):
+    weak = record(1.0, 0.6, attack={"name": "linf_pgd", "eps": 2.0, "steps": 7}, n_images=50)
+    part = make("tradeoff", compare(([], {1.0: 0.9}, {"tests": [*attacked({(1.0, 0.0): (0.9, 0.3)}), weak]})))
+    captions = [table.caption for table in part.tables]
+    assert "linf_pgd (eps=8.0)" in captions[0] and "linf_pgd (eps=2.0)" in captions[1]
+    assert part.tables[0].notes == ["SA and RA on 200 test images, all clients together"]
+    assert part.tables[1].notes == ["SA on 400 and RA on 50 test images, all clients together"]
+
+
+def test_joint(compare):
+    part = make("joint", compare(*robust_runs()))
+    assert texts(part.tables[0]) == [
+        ["×0.5", "0", "80.0 ± 0.0", "10.0 ± 0.0"],
+        ["×0.5", "1", "60.0 ± 0.0", "40.0 ± 0.0"],
+        ["×1", "0", "90.0 ± 0.0", "20.0 ± 0.0"],
+        ["×1", "1", "70.0 ± 0.0", "50.0 ± 0.0"],
+    ]
+    assert list(by_label(axes_of(part)[0])) == ["×0.5", "×1"]
+    [table] = make("table1", compare(*robust_runs())).tables
+    assert "at λ = 0, of several that one model gives: Split-Mix" in table.notes
+    assert len(part.tables) == 1  # the other attack knows a single λ
+
+
+def test_all_names_what_the_runs_cannot_show(compare):
+    parts, skipped = make_all(compare(([], {1.0: 0.9}, {"tests": []})))
+    assert [part.kind for part in parts] == ["table1", "macs", "convergence", "clients", "domains"]
+    assert [line.split()[1] for line in skipped] == ["ablation", "budgets", "participation", "tradeoff", "joint"]
+    assert len(parts) + len(skipped) == len(KINDS)
+
+
+def test_runs_without_test_records_show_no_clients(compare):
+    bare = compare(([], {1.0: 0.9}, {"results": {"tests": []}}))
+    for kind in ("clients", "domains", "ablation"):
+        with pytest.raises(CannotShow):
+            make(kind, bare)
+
+
+def test_methods_look_alike_in_all_figures_of_a_report(compare):
+    comparison = compare(*WIDTH_RUNS[:2], (["algorithm=fjord"], {0.125: 0.5, 1.0: 0.5}))
+    parts, _ = make_all(comparison)
+    drawn = {}
+    for part in parts:
+        for drawing in part.drawings:
+            for axes in drawing.figure.axes:
+                for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+                    line = handle.lines[0] if hasattr(handle, "lines") else handle
+                    drawn.setdefault(label, set()).add((line.get_color(), line.get_marker()))
+    assert drawn.keys() == {"Split-Mix", "FjORD"} and all(len(looks) == 1 for looks in drawn.values())
+    assert drawn["Split-Mix"] != drawn["FjORD"]

@@ -1,0 +1,34 @@
+"""The HTML page: everything is inside it, and nothing a run says can become markup."""
+
+import re
+
+from run_folders import write_run
+
+from splitmix.commands.report import comparison_of
+from splitmix.commands.run_files import load_run, read_whole
+from splitmix.reporting.kinds import make_all
+from splitmix.reporting.page import page
+
+
+def test_the_page_is_self_contained_and_tells_what_made_each_run(tmp_path):
+    folder = write_run(tmp_path / "a<b>", ["seed=3", "optimizer.lr=0.05", "name='x<y'"], {0.5: 0.8, 1.0: 0.9})
+    run = load_run(folder, read_whole(folder / "results.json"))
+    parts, skipped = make_all(comparison_of([run], None))
+    text = page("All", parts, [run], skipped)
+    sources = re.findall(r'(?:src|href)="([^"]*)"', text)
+    assert all(source.startswith(("data:image/png;base64,", "#")) for source in sources)
+    assert "http" not in re.sub(r"base64,[^\"]*", "", text) and "@import" not in text and "<script" not in text
+    assert sum(source.startswith("data:") for source in sources) == sum(len(part.drawings) for part in parts) > 4
+    assert text.count("<table>") == sum(len(part.tables) for part in parts)
+    for told in (
+        "optimizer.lr=0.05",
+        "seed 3",
+        "torch 2.14",
+        "0123abc",
+        "splitmix train seed=3",
+        "name=&#x27;x&lt;y&#x27;",
+    ):
+        assert told in text, told
+    assert "a&lt;b&gt;" in text and "a<b>" not in text
+    for line in skipped:
+        assert line.split()[1] in text

@@ -1,0 +1,63 @@
+"""The style of figures: type that stays readable, looks that stay apart, legends and labels that cover nothing."""
+
+import itertools
+
+import pytest
+from PIL import Image
+
+from splitmix.reporting.point_labels import Label, label_points
+from splitmix.reporting.style import COLOURS, Palette, legend_above, new_figure, styled, write_figure
+
+
+def test_looks_differ_in_colour_and_in_black_and_white():
+    palette = Palette()
+    looks = [palette[str(number)] for number in range(2 * len(COLOURS))]
+    assert palette["0"] is looks[0]
+    assert len({(look.colour, look.marker, repr(look.line)) for look in looks}) == len(looks)
+    assert len({(look.marker, repr(look.line)) for look in looks}) == len(looks)
+    for colour in COLOURS:
+        red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+        assert 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.75
+
+
+@styled
+def lines(labels):
+    figure = new_figure(2)
+    axes = figure.add_subplot()
+    for number, label in enumerate(labels):
+        axes.plot([0, 1], [number, 2], label=label)
+    legend_above(figure, axes)
+    return figure
+
+
+@pytest.mark.parametrize(
+    "labels", [["a"], [f"method {n}" for n in range(8)], ["a very long name of a method, lr=0.1" * 1] * 3]
+)
+def test_a_legend_lies_inside_the_figure_and_above_the_axes(labels):
+    figure = lines(labels)
+    figure.draw_without_rendering()
+    legend = figure.legends[0].get_window_extent()
+    assert legend.x0 >= 0 and legend.x1 <= figure.bbox.x1 and legend.y1 <= figure.bbox.y1 + 1
+    assert legend.y0 >= figure.axes[0].get_window_extent().y1
+    # The axes keep their height, however many lines the legend has.
+    assert figure.axes[0].get_window_extent().height / figure.dpi > 1.2
+
+
+def test_a_figure_is_written_as_png_and_pdf_at_column_width(tmp_path):
+    write_figure(lines(["a"]), tmp_path, "f")
+    assert Image.open(tmp_path / "f.png").width == 990
+    assert (tmp_path / "f.pdf").read_bytes().startswith(b"%PDF") and len(list(tmp_path.iterdir())) == 2
+
+
+def test_labels_cover_neither_points_nor_each_other():
+    curves = [[[70, 50], [80, 48], [85, 30], [86, 10]], [[71, 49], [80.5, 46], [85.5, 28], [86.2, 9]]]
+    figure = new_figure(2.3)
+    axes = figure.add_subplot()
+    for curve in curves:
+        axes.plot(*zip(*curve, strict=True))
+    label_points(figure, axes, [Label(x, y, "0.5", "k") for curve in curves for x, y in curve], curves)
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert len(boxes) == 8 and not any(one.overlaps(two) for one, two in itertools.combinations(boxes, 2))
+    points = [axes.transData.transform(point) for curve in curves for point in curve]
+    assert not any(box.contains(*point) for box in boxes for point in points)

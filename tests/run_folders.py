@@ -1,0 +1,114 @@
+"""Run folders as `splitmix train` and `splitmix test` leave them, with numbers of the test's choice."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from splitmix.commands.help import composed
+from splitmix.config import config_hash, load_run_config, resolve
+
+DOMAINS = ("handwritten", "coarse")
+BUDGETS = (0.125, 0.25, 0.5, 1.0)
+
+
+@cache
+def config_of(overrides: tuple[str, ...]) -> dict[str, Any]:
+    """The resolved config of `splitmix train` with these overrides."""
+    return resolve(composed("train", list(overrides)))
+
+
+def record(width: float, accuracy: float, **changes: Any) -> dict[str, Any]:
+    """One test record of four clients, the first two of which are a tenth better than the mean, the others worse."""
+    base = {"checkpoint": "best", "sort_base_models": False, "bn": "trained", "width": width, "adv_lambda": 0.0}
+    base |= {
+        "attack": {"name": "none"},
+        "n_images": 400,
+        "accuracy": accuracy,
+        "command": "splitmix test",
+        "seconds": 1.0,
+    }
+    return {**base, "per_client": [accuracy + 0.1, accuracy + 0.1, accuracy - 0.1, accuracy - 0.1], **changes}
+
+
+def write_run(
+    folder: Path,
+    overrides: Sequence[str],
+    sa: Mapping[float, float],
+    *,
+    tests: Sequence[dict[str, Any]] = (),
+    validation: Sequence[float] = (0.5, 0.6),
+    budgets: Sequence[float] = BUDGETS,
+    domains: Sequence[str] = DOMAINS,
+    results: Mapping[str, Any] | None = None,
+    **changes: Any,
+) -> Path:
+    """Write a finished run of four clients in two domains; `changes` and `results` are of results.json.
+
+    Args:
+        sa: final accuracy by width; MACs and parameters are 10 and 1 million times the width.
+        tests: records besides those of the final test.
+        validation: SA of all widths after each round.
+    """
+    folder.mkdir(parents=True)
+    config = config_of(tuple(overrides))
+    bound = load_run_config(config)
+    (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(config)))
+    (folder / ".hydra").mkdir()
+    (folder / ".hydra" / "overrides.yaml").write_text(json.dumps(list(overrides)))
+    clients = [
+        {
+            "id": f"{n // 2}-{n % 2}",
+            "domain": domains[n // 2],
+            "budget": budget,
+            "n_train": 10,
+            "n_val": 5,
+            "n_test": 100,
+        }
+        | {"bytes_down": int(4e6 * budget), "bytes_up": int(4e6 * budget)}
+        for n, budget in enumerate(budgets)
+    ]
+    content = {
+        "schema": 1,
+        "algorithm": bound.algorithm.name,
+        "dataset": bound.dataset.name,
+        "model": bound.model.name,
+        "seed": bound.scalars.seed,
+        "rounds": bound.scalars.rounds,
+        "config_hash": config_hash(config),
+        "started": f"2026-01-01T00:00:{bound.scalars.seed:02}+00:00",
+        "git": "0123abc",
+        "versions": {"python": "3.11", "torch": "2.14"},
+        "wall_s": 61.0,
+        "best_round": 1,
+        "status": "finished",
+        "clients": clients,
+        "widths": {str(float(w)): {"sa": v, "macs": 1e7 * w, "params": int(1e6 * w)} for w, v in sa.items()},
+        "tests": [record(width, value, command="splitmix train") for width, value in sa.items()] + list(tests),
+    }
+    (folder / "results.json").write_text(json.dumps({**content, **changes, **(results or {})}))
+    with open(folder / "metrics.csv", "w", newline="") as file:
+        names = [f"val_sa/{float(width)}" for width in sa]
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["round", "train_loss", *names])
+        writer.writerows([number, 1.0, *([value] * len(names))] for number, value in enumerate(validation))
+    return folder
+
+
+def attacked(points: Mapping[tuple[float, float], tuple[float, float]], name: str = "linf_pgd") -> list[dict[str, Any]]:
+    """Clean and attacked records of (SA, RA) by width and λ."""
+    attack = {"name": name, "eps": 8.0, "steps": 7}
+    return [
+        one
+        for (width, adv_lambda), (sa, ra) in points.items()
+        for one in (
+            record(width, sa, adv_lambda=adv_lambda, n_images=200),
+            record(width, ra, adv_lambda=adv_lambda, n_images=200, attack=attack),
+        )
+    ]
