@@ -51,6 +51,7 @@ def run_application(
     os.environ["HYDRA_FULL_ERROR"] = "1"
     log_to_console()
     of_task: list[OSError] = []
+    sweep = False
 
     @wraps(task)
     def run(cfg: DictConfig) -> None:
@@ -80,9 +81,9 @@ def run_application(
         # Hydra makes the run folder itself.
         if error.filename is None or error in of_task or not in_hydra(error):
             raise
+        key = "hydra.sweep.dir" if sweep else "hydra.run.dir"
         print(
-            f"splitmix {verb}: cannot write {error.filename} ({error.strerror}); choose another hydra.run.dir",
-            file=sys.stderr,
+            f"splitmix {verb}: cannot write {error.filename} ({error.strerror}); choose another {key}", file=sys.stderr
         )
         return 2
     except ValueError as error:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +69,35 @@ def find_runs(key: str, value: Any) -> list[Path]:
         # Where there is none, the message is that of a single folder.
         found += runs or [find_run(key, text)]
     return list(dict.fromkeys(found))
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Keep a run folder to this process while it trains; the claim ends with the process, however that ends.
+
+    Raises:
+        UserError: another process trains there, or the folder cannot be written.
+    """
+    try:
+        import fcntl
+    except ImportError:  # not a POSIX system
+        yield
+        return
+    try:
+        file = os.open(folder / ".claim", os.O_RDWR | os.O_CREAT)
+    except OSError as error:
+        raise UserError(f"cannot write {error.filename}: {error.strerror}; choose another folder") from error
+    try:
+        try:
+            # Of this process alone: workers that it forks do not hold it on.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            # A file system without locks leaves the folder unguarded.
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                raise UserError(f"{folder}: another process is training this run; wait for it, or stop it") from None
+        yield
+    finally:
+        os.close(file)
 
 
 def runs_by_age() -> list[Path]:

@@ -138,6 +138,12 @@ def run_sweep(verb: str, arguments: Namespace, task: Callable[[DictConfig], Any]
         except KeyboardInterrupt:
             log.info("sweep interrupted; the same command goes on with it")
             raise
+        except Exception as error:
+            # A worker that was killed, a queue that is not there: launchers tell of it as they like.
+            if alone:
+                raise
+            told = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            raise UserError(f"the launcher stopped ({told}); the same command goes on with the sweep") from error
         return summary(jobs, todo, returns)
 
 

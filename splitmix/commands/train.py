@@ -11,7 +11,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from splitmix.commands.application import overrides_of, run_application
-from splitmix.commands.folders import find_run, read_config, unfinished_run
+from splitmix.commands.folders import claimed, find_run, read_config, unfinished_run
 from splitmix.commands.help import composed
 from splitmix.commands.messages import log, log_to_file
 from splitmix.commands.sweep_runs import can_go_on, check, plan_runs
@@ -33,15 +33,16 @@ def train(cfg: DictConfig) -> None:
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
     log_to_file(folder / "train.log")
-    begun = hydra_config.mode == RunMode.MULTIRUN and can_go_on(folder)
-    if begun:
-        # What changes no number comes from the command line, all else from the run.
-        resolved = {**read_config(folder), **{group: resolved[group] for group in FREE}}
-        log.info(f"resuming {folder}")
-    config = load_run_config(resolved)
-    from splitmix.federation.run import run_training
+    with claimed(folder):
+        begun = hydra_config.mode == RunMode.MULTIRUN and can_go_on(folder)
+        if begun:
+            # What changes no number comes from the command line, all else from the run.
+            resolved = {**read_config(folder), **{group: resolved[group] for group in FREE}}
+            log.info(f"resuming {folder}")
+        config = load_run_config(resolved)
+        from splitmix.federation.run import run_training
 
-    run_training(config, folder, resolved, resume=begun)
+        run_training(config, folder, resolved, resume=begun)
 
 
 def resume(arguments: Namespace, sweep: bool) -> bool:
@@ -85,8 +86,9 @@ def resume(arguments: Namespace, sweep: bool) -> bool:
     from splitmix.federation.run import run_training
 
     log_to_file(folder / "train.log")
-    log.info(f"resuming {folder}")
-    run_training(config, folder, resolved, resume=True)
+    with claimed(folder):
+        log.info(f"resuming {folder}")
+        run_training(config, folder, resolved, resume=True)
     return True
 
 

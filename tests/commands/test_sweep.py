@@ -11,12 +11,14 @@ import pytest
 from hydra.errors import MissingConfigException
 
 from splitmix.commands import main
+from splitmix.commands.folders import claimed
 from splitmix.commands.messages import one_line
 from splitmix.commands.sweep_runs import can_go_on, folder_of, slug
+from splitmix.errors import UserError
 from splitmix.federation import run as federation_run
 
 TINY = ["debug=quick", "name=x", "rounds=1", "algorithm=fedavg", "algorithm.width=0.125", "engine.workers=1"]
-TINY += ["engine.lanes=1", "clients_per_domain=1", "test.max_images=20"]
+TINY += ["engine.lanes=1", "engine.threads=1", "clients_per_domain=1", "test.max_images=20"]
 
 
 @pytest.fixture
@@ -115,6 +117,21 @@ def test_an_experiment_is_a_sweep_and_the_command_line_replaces_its_axes(here, c
     assert main(["train", "experiment=mini_widths_fedavg", "algorithm.width=0.125", "seed=1", *words]) == 0
     assert "sweep of 1 job, 1 to run" in capfd.readouterr().out
     assert list(statuses(here).values()) == ["finished"]
+
+
+def test_a_run_that_another_process_trains_is_left_alone(tmp_path):
+    code = "import sys; from pathlib import Path; from splitmix.commands.folders import claimed\n"
+    code += "with claimed(Path(sys.argv[1])): print('mine', flush=True); sys.stdin.read()"
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout.readline() == "mine\n"
+    with pytest.raises(UserError, match="another process is training this run"), claimed(tmp_path):
+        pass
+    other.kill()
+    other.wait()
+    with claimed(tmp_path):
+        pass
 
 
 def test_testing_many_runs_goes_on_past_one_that_cannot_be_tested(here, capfd):
