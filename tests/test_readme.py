@@ -1,9 +1,14 @@
 """The README: its Python example runs, its groups and options exist."""
 
 import re
+import shlex
 from pathlib import Path
 
-from splitmix.commands.help import groups
+import pytest
+
+from splitmix.commands import VERBS
+from splitmix.commands.help import composed, groups
+from splitmix.config import load_run_config, resolve
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
@@ -19,6 +24,32 @@ def test_the_table_of_groups_names_every_group_and_option():
     table = README[README.index("| group |") : README.index("A mistake (")]
     for group, files in groups().items():
         assert f"`{group}`" in table
-        # Too many for a table: splitmix list has them.
+        # Of experiments there are too many; the table names the command that lists them.
         for file in files if group != "experiment" else []:
             assert f"`{file.stem}`" in table
+
+
+def commands():
+    """Every `splitmix <verb> …` of the README's shell blocks, as words, without comments and background."""
+    blocks = re.findall(r"```bash\n(.*?)```", README, re.S)
+    lines = [line for block in blocks for line in block.splitlines() if line.startswith("splitmix ")]
+    return [words for line in lines if len(words := shlex.split(line, comments=True)) > 1]
+
+
+@pytest.mark.parametrize("words", commands(), ids=lambda words: " ".join(words[1:])[:70])
+def test_every_command_composes(words):
+    """Names and values are known: what a config file says of them, not what lies on the disk."""
+    _, verb, *rest = words
+    assert verb in VERBS
+    overrides = [
+        re.sub("<.*?>", "x", word) for word in rest if "=" in word and "my_conf" not in word and word != "budget=mine"
+    ]
+    config = composed(verb, [word for word in overrides if not swept(word)])
+    if verb == "train":
+        load_run_config(resolve(config))
+
+
+def swept(word):
+    """A sweep over several values, or a key that only a launcher's package knows."""
+    value = word.partition("=")[2]
+    return ("," in value and "[" not in value) or word.startswith(("hydra", "resume="))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 
@@ -27,7 +28,16 @@ MODULES = {"import": "import_"}  # where a verb is a word of Python's
 
 def main(argv: list[str] | None = None) -> int:
     """Run a verb; returns the exit code (2 for a mistake of the user's)."""
-    arguments = sys.argv[1:] if argv is None else argv
+    try:
+        return run(sys.argv[1:] if argv is None else argv)
+    except BrokenPipeError:
+        # The reader of our output, such as `head`, has had enough; nothing may be written to it at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def run(arguments: list[str]) -> int:
+    """`main` with these arguments."""
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print("Split-Mix federated learning\n\nusage: splitmix <verb> key=value …\n")
         print("\n".join(f"  {verb:<12} {what}" for verb, what in VERBS.items()))
