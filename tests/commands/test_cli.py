@@ -96,8 +96,8 @@ def test_a_grid_of_levels_fills_the_records_and_draws(tmp_path, monkeypatch, cap
     assert {"val_sa/0.125", "val_ra/0.125", "val_ra/0.25", "val_ra_client/0-0"} <= set(columns)
     grid = ["test.widths=auto", "test.adv_lambdas=[0,0.5,1]", "attack=[none,linf_pgd]", "attack.linf_pgd.steps=1"]
     for _ in range(2):
-        assert main(["test", f"run={run}", *grid, "test.max_images=22"]) == 0
-    records = [record for record in json.loads((run / "results.json").read_text())["tests"] if record["n_images"] == 22]
+        assert main(["test", f"run={run}", *grid, "test.max_images=30"]) == 0
+    records = [record for record in json.loads((run / "results.json").read_text())["tests"] if record["n_images"] == 30]
     asked = {(record["width"], record["adv_lambda"], record["attack"]["name"]) for record in records}
     assert len(records) == len(asked) == 2 * 3 * 2
     assert (run / "figures" / "tradeoff_linf_pgd.png").is_file()

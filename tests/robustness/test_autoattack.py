@@ -17,7 +17,7 @@ def problem():
     """A linear classifier of three classes, and images that it gets right."""
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 3))
-    images = torch.rand(8, 3, 4, 4)
+    images = torch.rand(8, 3, 4, 4).contiguous(memory_format=torch.channels_last)
     return model, images, model(images).argmax(1)
 
 
