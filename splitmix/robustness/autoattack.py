@@ -18,7 +18,8 @@ from splitmix.robustness.draws import Draws
 @dataclass(frozen=True)
 class AutoAttack(Attack):
     """Settings of `attack=autoattack`: Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble
-    of diverse parameter-free attacks", ICML 2020 (standard version: APGD-CE, APGD-T, FAB-T, Square), L-infinity.
+    of diverse parameter-free attacks", ICML 2020 (standard version: APGD-CE, APGD-T, FAB-T, Square), L-infinity. APGD-T
+    needs four classes and is left out below.
 
     Attributes:
         eps: largest change of a pixel, in 1/255 of the pixel range.
@@ -40,12 +41,13 @@ class AutoAttack(Attack):
         return 5000
 
     def attacked(self, model: Classifier, images: Tensor, labels: Tensor, draws: Draws) -> Tensor:
+        classes = model(images[:1]).shape[1]
+        parts = [part for part in self.parts if part != "apgd-t" or classes > 3]
         ensemble = library(f"attack.{self.name}").AutoAttack(
-            AsModule(model), version="custom", attacks=list(self.parts), norm="Linf", eps=self.eps / 255,
+            AsModule(model), version="custom", attacks=parts, norm="Linf", eps=self.eps / 255,
             seed=draws.seed(), device=images.device,
         )  # fmt: skip
         # The settings of their standard version, which aims at the nine most likely other classes.
-        classes = model(images[:1]).shape[1]
         ensemble.apgd.n_restarts = ensemble.fab.n_restarts = ensemble.apgd_targeted.n_restarts = 1
         ensemble.fab.n_target_classes = ensemble.apgd_targeted.n_target_classes = min(9, classes - 1)
         ensemble.square.n_queries = self.queries()

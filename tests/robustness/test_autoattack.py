@@ -12,11 +12,11 @@ from splitmix.robustness.autoattack import AutoAttack, Square
 from splitmix.robustness.draws import Draws
 
 
-@pytest.fixture
-def problem():
-    """A linear classifier of three classes, and images that it gets right."""
+@pytest.fixture(params=[3, 5])
+def problem(request):
+    """A linear classifier of a few classes, and images that it gets right."""
     torch.manual_seed(0)
-    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 3))
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, request.param))
     images = torch.rand(8, 3, 4, 4).contiguous(memory_format=torch.channels_last)
     return model, images, model(images).argmax(1)
 
