@@ -1,4 +1,4 @@
-"""Split-Mix federated learning: one federation, trained once, customised to any width in situ.
+"""Split-Mix federated learning: one federation, trained once, customised in situ to any width and robustness.
 
 The names below are the library's front door; they are imported when first used, so that the command line starts fast.
 """

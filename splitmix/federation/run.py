@@ -87,6 +87,12 @@ class Run:
             log.warning(f"note: {note}")
         self.widths = config.test.widths_or(method.widths)
         self.validated = tuple(sorted({*self.widths, method.widths[-1]}))
+        if method.adversarial and config.test.max_images is None:
+            images = sum(len(client.val) for client in self.federation.clients)
+            log.info(
+                f"note: RA is validated on all {images} validation images at {len(self.validated)} widths; less with"
+                " test.max_images=256, test.widths=1 or validate_every=5"
+            )
         if resume:
             self.last = load_checkpoint(folder / "checkpoints" / "last.ckpt", method)
             self.federation.engine.adopt(self.last.engine)
