@@ -83,23 +83,26 @@ def test_more_participants_than_clients_are_refused(federation, per_round):
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_stock_trainer_trains_a_client_like_the_federation_does(federation, tmp_path):
-    """Both step through the same batches of one client, from the same weights."""
-    fed = federation(SplitMix(atom_width=1.0), budget=Groups("1"), clients_per_domain=1)
+    """Both step through the same batches of one client, from the same weights (in float64, where no ReLU flips)."""
+    engine = EngineSettings(workers=1, lanes=1, precision="64-true")
+    fed = federation(SplitMix(atom_width=1.0), budget=Groups("1"), clients_per_domain=1, engine=engine)
     state = fed.initial_state()
     work = fed.method.plan(state, [0], 1)[0]
     batches = fed.batches(0, 0)
     [trained] = fed.engine.train(state, [work], [batches], [1.0], 0.1)
-    network = work.spec.build(1)
+    network = work.spec.build(1).double()
     network.load_lanes(state.tensors)
     module = ClientModule(fed.method, network, SGD(lr=0.1))
-    pairs = [(to_float(fed.dataset.train.images[rows]), fed.dataset.train.labels[rows]) for rows in batches]
+    pairs = [
+        (to_float(fed.dataset.train.images[rows], torch.float64), fed.dataset.train.labels[rows]) for rows in batches
+    ]
     trainer = Trainer(
         max_epochs=1, accelerator="cpu", devices=1, logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, default_root_dir=tmp_path,
     )  # fmt: skip
     trainer.fit(module, DataLoader(pairs, batch_size=None))
     for name, value in network.lane_tensors().items():
-        torch.testing.assert_close(value, trained.update.tensors[name], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(value.float(), trained.update.tensors[name], rtol=1e-4, atol=1e-5)
 
 
 def test_switches_of_the_client_module(federation):
