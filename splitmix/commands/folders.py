@@ -39,6 +39,15 @@ def find_run(key: str, value: str) -> Path:
     return folder
 
 
+def matching(key: str, text: str, path: Path) -> list[Path]:
+    """A folder, or what a pattern matches; UserError, naming `key=text`, for one that is no pattern."""
+    root, relative = (Path("/"), str(path).lstrip("/")) if path.is_absolute() else (Path(), str(path))
+    try:
+        return [path] if path.is_dir() else sorted(root.glob(relative))
+    except (ValueError, NotImplementedError, IndexError) as error:
+        raise UserError(f"{key}={text}: no valid pattern ({error})") from None
+
+
 def find_runs(key: str, value: Any) -> list[Path]:
     """The run folders that `key=value` means: as `find_run`, or those that patterns match or folders of runs hold.
 
@@ -57,12 +66,7 @@ def find_runs(key: str, value: Any) -> list[Path]:
         if text == "latest" or (folder / "results.json").is_file():
             found.append(find_run(key, text))
             continue
-        root, relative = (Path("/"), text.lstrip("/")) if folder.is_absolute() else (Path(), text)
-        try:
-            matches = [folder] if folder.is_dir() else sorted(root.glob(relative))
-        except (ValueError, NotImplementedError) as error:
-            raise UserError(f"{key}={text}: no valid pattern ({error})") from None
-        checkpoints = {file for match in matches for file in match.glob("**/checkpoints/last.ckpt")}
+        checkpoints = {file for match in matching(key, text, folder) for file in match.glob("**/checkpoints/last.ckpt")}
         runs = sorted({file.parents[1] for file in checkpoints})
         if not runs and set("*?[") & set(text):
             raise UserError(f"{key}={text}: matches no run; give run folders, folders of runs, patterns, or latest")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from splitmix.commands.differences import command_of, defaults, differences
-from splitmix.commands.folders import read_config
+from splitmix.commands.folders import matching, read_config
 from splitmix.config import load_run_config
 from splitmix.errors import UserError
 from splitmix.reporting.runs import Run
@@ -29,12 +29,7 @@ def find_runs(patterns: Sequence[str]) -> list[tuple[Path, dict[str, Any]]]:
     """
     found: dict[Path, tuple[Path, dict[str, Any]]] = {}
     for pattern in patterns:
-        path = Path(pattern).expanduser()
-        root, relative = (Path("/"), str(path).lstrip("/")) if path.is_absolute() else (Path(), str(path))
-        try:
-            matches = [path] if path.is_dir() else sorted(root.glob(relative))
-        except (ValueError, NotImplementedError, IndexError) as error:
-            raise UserError(f"runs={pattern}: no valid pattern ({error})") from None
+        matches = matching("runs", pattern, Path(pattern).expanduser())
         files = {file for match in matches for file in [match / "results.json", *match.glob("**/results.json")]}
         files = {file for file in files if file.is_file()}
         if not files:
