@@ -26,7 +26,7 @@ def show(cfg: DictConfig) -> None:
     from splitmix.commands.differences import differences
     from splitmix.commands.run_files import load_run, read_whole
     from splitmix.reporting.summary import client_rows, facts, test_rows, width_rows
-    from splitmix.reporting.tables import print_table, text_table
+    from splitmix.reporting.tables import FIXED, print_table, text_table
 
     run = load_run(folder, read_whole(folder / "results.json"))
     print(f"{folder}\n")
@@ -35,7 +35,8 @@ def show(cfg: DictConfig) -> None:
     print(f"\nconfig, beside the defaults of splitmix train:\n{indented(differences(config)) or '  (none)'}")
     print(f"\nmade by:\n  {run.command}\n")
     if run.widths:
-        print_table(text_table(width_rows(run), "The final test: best checkpoint, clean images. MACs per image."))
+        caption = f"The final test: best checkpoint, clean images. MACs per image. {FIXED}"
+        print_table(text_table(width_rows(run), caption))
     if rows := test_rows(run):
         caption = "All tests, accuracy in % (mean over clients): SA with attack none, RA under an attack."
         print_table(text_table(rows, caption))

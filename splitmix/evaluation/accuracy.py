@@ -11,7 +11,7 @@ from torch import Tensor
 
 from splitmix.algorithms.base import Method, MixGroup
 from splitmix.data.dataset import ImageSet, to_float
-from splitmix.evaluation.statistics import estimate_statistics, with_statistics
+from splitmix.evaluation.statistics import calibration_batches, estimate_statistics, with_statistics
 from splitmix.models.folding import folded, folded_norms
 from splitmix.models.network import LaneNetwork, Tensors
 
@@ -67,6 +67,7 @@ def evaluate(
     *,
     adv_lambda: float = 0.0,
     calibration: Calibration | None = None,
+    statistics: Sequence[Tensors] | None = None,
     local: Tensors | None = None,
     together: int = 1,
     dtype: torch.dtype = torch.float32,
@@ -81,6 +82,7 @@ def evaluate(
         adv_lambda: level of robustness, where the method can give several.
         calibration: images, and per client the batches of them from which statistics are estimated before that
             client is evaluated (BN mode `post`).
+        statistics: running statistics that all clients share, from `shared_statistics`.
         local: every client's own batch normalisation, `[clients, base models, ...]` (BN mode `local`).
         together: batches of equal size, of any clients, that go through the network in one pass.
         dtype: of parameters and images.
@@ -89,9 +91,12 @@ def evaluate(
     samples = torch.tensor([sum(len(rows) for rows in client) for client in batches])
     per_client = torch.zeros(len(batches), len(widths), dtype=torch.float64)
     per_base = torch.zeros(len(batches), 0, dtype=torch.float64)
-    for group in method.mix_groups(tensors, widths):
-        network = group_network(group, adv_lambda, tracked=calibration is not None).to(device, dtype)
-        own = local_entries(group, local, adv_lambda, tracked=calibration is not None)
+    estimated = calibration is not None or statistics is not None
+    for number, group in enumerate(method.mix_groups(tensors, widths)):
+        network = group_network(group, adv_lambda, tracked=estimated).to(device, dtype)
+        if statistics is not None:
+            network.load_entries(statistics[number])
+        own = local_entries(group, local, adv_lambda, tracked=estimated)
         sizes = list(group.sizes.values())
         right = torch.zeros(len(batches), len(sizes), device=device)
         alone = torch.zeros(len(batches), network.lanes, device=device)
@@ -116,6 +121,41 @@ def evaluate(
         per_client[:, columns] = right.cpu().double() / samples.unsqueeze(1)
         per_base = torch.cat([per_base, alone.cpu().double() / samples.unsqueeze(1)], 1)
     return Accuracy(tuple(widths), per_client, per_base, int(samples.sum()))
+
+
+@torch.no_grad()
+def shared_statistics(
+    method: Method,
+    tensors: Tensors,
+    widths: Sequence[float],
+    images: Tensor,
+    rows: Tensor,
+    *,
+    adv_lambda: float = 0.0,
+    dtype: torch.dtype = torch.float32,
+) -> list[Tensors]:
+    """The running statistics, on the CPU, that `customize` estimates for these widths, one set for all clients.
+
+    Args:
+        method, tensors, widths, adv_lambda, dtype: as for `evaluate`.
+        images: uint8, on the device to compute on.
+        rows: the calibration images among them.
+
+    Returns:
+        Entries of the network of each of the method's mix groups, in their order.
+    """
+    found = []
+    for group in method.mix_groups(tensors, widths):
+        network = group_network(group, adv_lambda, tracked=True).to(images.device, dtype)
+        batches = calibration_batches(rows.to(images.device))
+        estimate_statistics(network, (to_float(images.index_select(0, batch), dtype) for batch in batches))
+        found.append({name: value.cpu() for name, value in network.named_buffers()})
+    return found
+
+
+def keeps_statistics(method: Method) -> bool:
+    """Whether the method's networks keep running statistics: then no prediction depends on its batch."""
+    return method.mix_groups({}, method.widths[-1:])[0].spec.tracked
 
 
 def passes(batches: Sequence[tuple[int, Tensor]], together: int) -> Iterator[tuple[Tensor, Tensor]]:

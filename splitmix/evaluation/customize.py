@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from splitmix.algorithms.base import ServerState, check_adv_lambda
+from splitmix.data.dataset import to_float
 from splitmix.errors import UserError
 from splitmix.evaluation.accuracy import group_network, local_entries
-from splitmix.evaluation.statistics import estimate_statistics
+from splitmix.evaluation.statistics import calibration_batches, estimate_statistics
 from splitmix.models.network import LaneNetwork
-
-CALIBRATION_BATCH = 128
 
 
 class CustomizedModel(nn.Module):
@@ -19,11 +17,15 @@ class CustomizedModel(nn.Module):
 
     Args:
         network: the base models.
+
+    Attributes:
+        needs_batch: some batch normalisation takes its statistics from the batch at hand.
     """
 
     def __init__(self, network: LaneNetwork):
         super().__init__()
         self.network = network
+        self.needs_batch = any(not norm.tracked for norm in network.batch_norms())
 
     def forward(self, images: Tensor) -> Tensor:
         """Float images `[n, channels, h, w]` in [0, 1] to logits `[n, classes]`.
@@ -31,7 +33,8 @@ class CustomizedModel(nn.Module):
         Raises:
             UserError: a batch of one for a model whose batch normalisation takes its statistics from the batch.
         """
-        if len(images) == 1 and any(not norm.tracked for norm in self.network.batch_norms()):
+        # The length comes second: asked of a model with fixed statistics, it would fix the batch size of an export.
+        if self.needs_batch and len(images) == 1:
             raise UserError(
                 "a batch of one image: this model takes batch-normalisation statistics from the batch at hand;"
                 " pass several images, or customize(..., calibration=images) to fix the statistics"
@@ -57,9 +60,10 @@ def customize(
             are folded into one, exactly. Other than 0 needs a run trained with dual batch normalisation.
         client: number of the client whose own batch normalisation is taken; only after training with BN mode
             `local`, and needed then unless there are `calibration` images.
-        calibration: uint8 or float [0, 1] images `[n, channels, h, w]`, n >= 2. They fix the batch-normalisation
-            statistics (averages over batches of up to 128 images), so that a prediction no longer depends on its
-            batch and a batch of one works.
+        calibration: uint8 or float [0, 1] images `[n, channels, h, w]`, n >= 2, such as
+            `Federation.calibration_images()`. They fix the batch-normalisation statistics (averages over batches of
+            up to 128 images, in order), so that a prediction no longer depends on its batch and a batch of one works.
+            Take them from all clients and mix them well: images of one domain give statistics of that domain.
 
     Returns:
         A module in eval mode: float images `[n, channels, h, w]` in [0, 1] to logits `[n, classes]`.
@@ -87,7 +91,5 @@ def customize(
                 f"calibration of shape {list(calibration.shape)}: give at least two images of shape"
                 f" {list(group.spec.input_shape)}"
             )
-        images = calibration.float() / 255 if calibration.dtype == torch.uint8 else calibration
-        chunks = images.tensor_split(-(-len(images) // CALIBRATION_BATCH))
-        estimate_statistics(network, chunks)
+        estimate_statistics(network, (to_float(images) for images in calibration_batches(calibration)))
     return CustomizedModel(network).eval()

@@ -11,7 +11,7 @@ from torch import Tensor
 from splitmix.algorithms.base import Method
 from splitmix.data.dataset import ImageSet, to_float
 from splitmix.errors import UserError
-from splitmix.evaluation.accuracy import Accuracy, Calibration, group_network, local_entries
+from splitmix.evaluation.accuracy import Accuracy, Calibration, group_network, keeps_statistics, local_entries
 from splitmix.evaluation.customize import CustomizedModel
 from splitmix.evaluation.statistics import estimate_statistics
 from splitmix.models.network import Tensors
@@ -108,8 +108,7 @@ def evaluate_attacked(
 
 def attackable_together(method: Method, local: object, calibration: object) -> bool:
     """Whether images of several clients see the same model, whatever batch they are in."""
-    [spec, *_] = [group.spec for group in method.mix_groups({}, method.widths[-1:])]
-    return spec.tracked and not local and calibration is None
+    return keeps_statistics(method) and not local and calibration is None
 
 
 def chunks(batches: Sequence[Sequence[Tensor]], together: int) -> Iterator[Chunk]:

@@ -12,6 +12,10 @@ from splitmix.models.network import LaneNetwork, NetworkSpec, Tensors
 
 POST_PASSES = 20
 """Passes over a client's training batches of BN mode `post` (METHOD)."""
+CALIBRATION_IMAGES = 1000
+"""Images, of all clients together, that fix the statistics of a model that is deployed."""
+CALIBRATION_BATCH = 128
+"""The most calibration images whose statistics are taken together."""
 
 
 def with_statistics(spec: NetworkSpec, tensors: Tensors) -> tuple[NetworkSpec, Tensors]:
@@ -21,6 +25,11 @@ def with_statistics(spec: NetworkSpec, tensors: Tensors) -> tuple[NetworkSpec, T
     spec = replace(spec, bn="tracked")
     lanes = len(next(iter(tensors.values())))
     return spec, {**spec.build(lanes).lane_tensors(), **tensors}
+
+
+def calibration_batches(images: Tensor) -> tuple[Tensor, ...]:
+    """Images, or their rows in a dataset, `[n, ...]` in batches of nearly equal size, at most `CALIBRATION_BATCH`."""
+    return images.tensor_split(-(-len(images) // CALIBRATION_BATCH))
 
 
 @torch.no_grad()

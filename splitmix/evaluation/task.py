@@ -11,8 +11,9 @@ from torch import Tensor
 
 from splitmix.algorithms.base import Method, ServerState
 from splitmix.data.dataset import ImageSet
-from splitmix.evaluation.accuracy import Accuracy, evaluate
+from splitmix.evaluation.accuracy import Accuracy, evaluate, shared_statistics
 from splitmix.evaluation.robust import TOGETHER, attackable_together, chunk_starts, evaluate_attacked
+from splitmix.models.network import Tensors
 from splitmix.robustness.attacks import Attack
 
 
@@ -29,6 +30,9 @@ class EvaluationTask:
         adv_lambda: level of robustness.
         attack: what is done to the images; None leaves them.
         first: number of the first of these clients in the federation.
+        shared_calibration: rows of the training set from which to estimate statistics that all clients share; without
+            an attack.
+        statistics: what was estimated from them.
     """
 
     widths: tuple[float, ...]
@@ -38,6 +42,18 @@ class EvaluationTask:
     adv_lambda: float = 0.0
     attack: Attack | None = None
     first: int = 0
+    shared_calibration: Tensor | None = None
+    statistics: Sequence[Tensors] | None = None
+
+    def prepared(self, state: ServerState, train: ImageSet, dtype: torch.dtype) -> EvaluationTask:
+        """The same with the statistics that all clients share estimated, once for all its parts."""
+        if self.shared_calibration is None or self.statistics is not None:
+            return self
+        statistics = shared_statistics(
+            state.method, state.tensors, self.widths, train.images, self.shared_calibration,
+            adv_lambda=self.adv_lambda, dtype=dtype,
+        )  # fmt: skip
+        return replace(self, statistics=statistics)
 
     def parts(self, method: Method, local: bool, most: int) -> list[EvaluationTask]:
         """Up to `most` tasks of neighbouring clients.
@@ -75,6 +91,7 @@ class EvaluationTask:
             return evaluate(
                 method, tensors, self.widths, images, self.batches,
                 adv_lambda=self.adv_lambda, calibration=calibration, local=local, together=together, dtype=dtype,
+                statistics=self.prepared(state, train, dtype).statistics,
             )  # fmt: skip
         return evaluate_attacked(
             method, tensors, self.widths, images, self.batches, self.attack,

@@ -179,6 +179,7 @@ class Engine:
         with self.threads():
             if self.workers == 1:
                 return self.evaluate_here(state, task)
+            task = task.prepared(state, self.train_set, self.settings.dtype)
             most = TASKS_PER_WORKER * self.workers
             tasks = [("evaluate", part) for part in task.parts(state.method, bool(state.local), most)]
             parts = [part for part, _ in self.ready_pool(state, 0).map(tasks)]

@@ -19,7 +19,7 @@ from splitmix.data.dataset import Dataset
 from splitmix.data.partition import Uniform
 from splitmix.errors import UserError
 from splitmix.evaluation.accuracy import Accuracy
-from splitmix.evaluation.statistics import POST_PASSES
+from splitmix.evaluation.statistics import CALIBRATION_IMAGES, POST_PASSES
 from splitmix.evaluation.task import EvaluationTask
 from splitmix.federation.budgets import Groups
 from splitmix.federation.engine import Engine
@@ -27,7 +27,7 @@ from splitmix.federation.engine_settings import EngineSettings
 from splitmix.federation.lane_trainer import Trained
 from splitmix.federation.optimizers import SGD, Adam
 from splitmix.federation.round_metrics import RoundMetrics
-from splitmix.federation.sampling import eval_batches, fixed_batches, participants, train_batches
+from splitmix.federation.sampling import calibration_rows, eval_batches, fixed_batches, participants, train_batches
 from splitmix.federation.schedules import Cosine, Schedule
 from splitmix.models.digit_cnn import DigitCNN
 from splitmix.models.network import Model
@@ -242,6 +242,13 @@ class Federation:
         calibration = [self.post_batches(client) for client in range(len(self.clients))] if post else None
         task = EvaluationTask(tuple(widths), "test", batches, calibration, adv_lambda, attack)
         return self.engine.evaluate(state, task)
+
+    def calibration_images(self, count: int = CALIBRATION_IMAGES) -> Tensor:
+        """Training images `[n, channels, h, w]` (uint8) for `customize(..., calibration=...)`.
+
+        Equally many of every client, in random order, the same for the same seed; UserError for fewer than two.
+        """
+        return self.dataset.train.images[calibration_rows(self.clients, count, self.seed)]
 
     def post_batches(self, client: int) -> list[Tensor]:
         """The batches from which a client's statistics are estimated in BN mode `post`: 20 reshuffled passes."""

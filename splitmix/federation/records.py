@@ -10,6 +10,8 @@ from typing import Any
 from splitmix.algorithms.base import ServerState
 from splitmix.config import TestSettings
 from splitmix.errors import UserError
+from splitmix.evaluation.accuracy import keeps_statistics
+from splitmix.federation.deployed import fixed_accuracy
 from splitmix.federation.federation import Federation
 from splitmix.robustness.attacks import Attack
 
@@ -26,6 +28,9 @@ def records_of(
     attack: Attack | None = None,
 ) -> list[dict[str, Any]]:
     """Test every width on every client's test images, one record per width.
+
+    Without an attack and with `test.bn=trained` a record also says `accuracy_fixed`: that of the model with fixed
+    statistics, as it is deployed. It equals `accuracy` where statistics are kept in training.
 
     Args:
         adv_lambda: level of robustness.
@@ -50,6 +55,15 @@ def records_of(
         attack=attack,
     )
     seconds = (perf_counter() - start) / len(widths)
+    fixed: dict[float, float] = {}
+    if attack is None and test.bn == "trained":
+        fixed = accuracy.mean()
+        if not keeps_statistics(state.method):
+            size, most = test.batch_size, test.max_images
+            deployed = fixed_accuracy(
+                federation, state, widths, adv_lambda=adv_lambda, batch_size=size, max_images=most
+            )
+            fixed = deployed.mean()
     return [
         {
             "checkpoint": checkpoint,
@@ -60,6 +74,7 @@ def records_of(
             "attack": {"name": attack_name, **({} if attack is None else asdict(attack))},
             "n_images": accuracy.n_images,
             "accuracy": mean,
+            **({"accuracy_fixed": fixed[width]} if fixed else {}),
             "per_client": accuracy.per_client[:, column].tolist(),
             "command": command,
             "seconds": seconds,

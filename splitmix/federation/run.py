@@ -198,11 +198,15 @@ class Run:
             records += records_of(self.federation, best.state, test, self.widths, level, "best", "splitmix train")
         add_tests(self.results, records)
         # The summary is of the plain test; other test settings only add records.
-        accuracy = {record["width"]: record["accuracy"] for record in records if record["adv_lambda"] == 0}
         if 0 not in levels or test != TestSettings(widths=test.widths, adv_lambdas=test.adv_lambdas):
-            accuracy = self.federation.test(best.state, self.widths).mean()
+            records = records_of(
+                self.federation, best.state, TestSettings(), self.widths, 0.0, "best", "splitmix train"
+            )
+        plain = {record["width"]: record for record in records if record["adv_lambda"] == 0}
+        sa = {width: (record["accuracy"], record["accuracy_fixed"]) for width, record in plain.items()}
         self.results["widths"] = {
-            str(width): {"sa": sa, "macs": price[width][0], "params": price[width][1]} for width, sa in accuracy.items()
+            str(width): {"sa": both[0], "sa_fixed": both[1], "macs": price[width][0], "params": price[width][1]}
+            for width, both in sa.items()
         }
         history = [row for row in read_metrics(self.folder / "metrics.csv") if f"val_sa/{self.widths[0]}" in row]
         (self.folder / "figures").mkdir(exist_ok=True)
@@ -217,11 +221,12 @@ class Run:
                 width,
                 at_best[f"val_sa/{width}"],
                 at_best.get(f"val_ra/{width}"),
-                sa,
+                tested,
                 *price[width],
                 FLOAT32_BYTES * method.upload_entries(width),
+                fixed,
             )
-            for width, sa in accuracy.items()
+            for width, (tested, fixed) in sa.items()
         ]
         print_table(width_table(rows))
         log.info(f"run folder: {self.folder}   (best round {best.best_round}, figure: {figure.name})")

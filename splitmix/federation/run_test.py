@@ -74,6 +74,7 @@ def run_test(
             min(record["per_client"]),
             max(record["per_client"]),
             *price[record["width"]],
+            record.get("accuracy_fixed"),
         )
         for record in records
     ]

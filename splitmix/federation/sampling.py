@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
+from splitmix.data.clients import ClientData, even_counts
+from splitmix.errors import UserError
 from splitmix.randomness import rng
 
 
@@ -51,3 +55,23 @@ def eval_batches(rows: Tensor, batch_size: int) -> list[Tensor]:
         last = batches.pop()
         batches[-1] = torch.cat([batches[-1], last])
     return batches
+
+
+def calibration_rows(clients: Sequence[ClientData], count: int, seed: int) -> Tensor:
+    """`count` training rows, equally many of every client (all of one that has fewer), in random order.
+
+    The order mixes the clients, so that every batch of neighbouring rows looks like all of them.
+
+    Raises:
+        UserError: fewer than two, of which there are no statistics.
+    """
+    if count < 2:
+        raise UserError(f"count={count}: give at least 2 calibration images")
+    generator = rng(seed, "calibration")
+    shares = even_counts(count, len(clients), generator)
+    drawn = [
+        client.train[torch.from_numpy(generator.permutation(len(client.train))[:share])]
+        for client, share in zip(clients, shares, strict=True)
+    ]
+    rows = torch.cat(drawn)
+    return rows[torch.from_numpy(generator.permutation(len(rows)))]

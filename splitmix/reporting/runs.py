@@ -67,7 +67,7 @@ class Run:
 
     @cached_property
     def widths(self) -> dict[float, dict[str, Any]]:
-        """The final test by width: `sa` in [0, 1], `macs` per image, `params`."""
+        """The final test by width: `sa` and (in newer runs) `sa_fixed` in [0, 1], `macs` per image, `params`."""
         return {float(width): record for width, record in self.results["widths"].items()}
 
     @property

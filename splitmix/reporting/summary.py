@@ -41,6 +41,7 @@ def width_rows(run: Run) -> list[list[str]]:
     """Header and rows: accuracy in the best round (RA where it was measured) and at the final test, cost, by width."""
     best = run.results.get("best_round")
     rows: dict[float, list[str]] = {}
+    fixed = any("sa_fixed" in record for record in run.widths.values())
     robust = has_metrics(run) and any(run.curve(f"val_ra/{width}") for width in run.widths)
     for width, record in sorted(run.widths.items()):
         validated = []
@@ -48,9 +49,10 @@ def width_rows(run: Run) -> list[list[str]]:
             curve = run.curve(f"{metric}/{width}") if has_metrics(run) else {}
             validated.append(percent(None if best is None else curve.get(best + 1)))
         costs = (quantity(record["macs"]), quantity(record["params"]))
-        rows[width] = [f"×{width:g}", *validated, percent(record["sa"]), *costs]
-    names = ["width", "validation SA", *(["validation RA"] if robust else []), "test SA", "MACs/image", "parameters"]
-    return [names, *rows.values()]
+        tested = (percent(record["sa"]), *([percent(record.get("sa_fixed"))] if fixed else []))
+        rows[width] = [f"×{width:g}", *validated, *tested, *costs]
+    names = ["width", "validation SA", *(["validation RA"] if robust else []), "test SA", *(["fixed"] if fixed else [])]
+    return [[*names, "MACs/image", "parameters"], *rows.values()]
 
 
 def test_rows(run: Run) -> list[list[str]]:

@@ -11,13 +11,15 @@ from rich.console import Console
 from rich.table import Table
 
 UNKNOWN = "\u2013"
+FIXED = "Fixed: SA with fixed batch-norm statistics, as deployed."
+"""What a column `fixed` holds."""
 
 
 @dataclass(frozen=True)
 class WidthRow:
     """One width after training: accuracies in [0, 1], MACs per image, bytes per client and round each way.
 
-    None is an unknown value.
+    `fixed_sa` is the test SA with fixed batch-normalisation statistics. None is an unknown value.
     """
 
     width: float
@@ -27,11 +29,15 @@ class WidthRow:
     macs: float | None
     params: int | None
     bytes_per_round: int | None
+    fixed_sa: float | None = None
 
 
 @dataclass(frozen=True)
 class TestRow:
-    """One tested width and level of robustness under one attack: accuracy over clients, in [0, 1]."""
+    """One tested width and level of robustness under one attack: accuracy over clients, in [0, 1].
+
+    `fixed` is the mean with fixed batch-normalisation statistics, None where it was not measured.
+    """
 
     __test__ = False
 
@@ -43,21 +49,25 @@ class TestRow:
     best: float
     macs: float
     params: int
+    fixed: float | None = None
 
 
 def width_table(rows: Sequence[WidthRow]) -> Table:
     """Accuracy and cost by width at the end of training."""
     robust = any(row.val_ra is not None for row in rows)
     words = " RA: robust accuracy, attacked through the adversarial branch." if robust else ""
-    table = _table(f"SA: standard accuracy, mean over clients.{words} Bytes: one client of that budget, each way.")
+    table = _table(
+        f"SA: standard accuracy, mean over clients.{words} Bytes: one client of that budget, each way. {FIXED}"
+    )
     validated = ("validation SA", "validation RA") if robust else ("validation SA",)
-    for name in ("width", *validated, "test SA", "MACs/image", "parameters", "bytes/round"):
+    for name in ("width", *validated, "test SA", "fixed", "MACs/image", "parameters", "bytes/round"):
         table.add_column(name, justify="right")
     for row in rows:
         table.add_row(
             f"×{row.width:g}",
             *(percent(value) for value in (row.val_sa, row.val_ra)[: len(validated)]),
             percent(row.test_sa),
+            percent(row.fixed_sa),
             quantity(row.macs),
             quantity(row.params),
             quantity(row.bytes_per_round, "B"),
@@ -67,13 +77,15 @@ def width_table(rows: Sequence[WidthRow]) -> Table:
 
 def accuracy_table(rows: Sequence[TestRow]) -> Table:
     """Accuracy of the customised models by width."""
-    table = _table("Accuracy on the clients' test images: SA without an attack, RA under one.")
-    for name in ("width", "λ", "attack", "accuracy (mean)", "worst client", "best client", "MACs/image", "parameters"):
+    fixed = any(row.fixed is not None for row in rows)
+    table = _table("Accuracy on the clients' test images: SA without an attack, RA under one." + f" {FIXED}" * fixed)
+    means = ("accuracy (mean)", "fixed") if fixed else ("accuracy (mean)",)
+    for name in ("width", "λ", "attack", *means, "worst client", "best client", "MACs/image", "parameters"):
         table.add_column(name, justify="right")
     for row in rows:
-        accuracies = (percent(value) for value in (row.mean, row.worst, row.best))
+        accuracies = (*(row.mean, row.fixed)[: len(means)], row.worst, row.best)
         asked = (f"×{row.width:g}", f"{row.adv_lambda:g}", row.attack)
-        table.add_row(*asked, *accuracies, quantity(row.macs), quantity(row.params))
+        table.add_row(*asked, *map(percent, accuracies), quantity(row.macs), quantity(row.params))
     return table
 
 

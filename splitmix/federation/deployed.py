@@ -1,0 +1,41 @@
+"""Test accuracy of the model that is deployed, whose batch-normalisation statistics are fixed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from splitmix.algorithms.base import ServerState, check_adv_lambda
+from splitmix.evaluation.accuracy import Accuracy, keeps_statistics
+from splitmix.evaluation.statistics import CALIBRATION_IMAGES
+from splitmix.evaluation.task import EvaluationTask
+from splitmix.federation.federation import Federation
+from splitmix.federation.sampling import calibration_rows, eval_batches
+
+
+def fixed_accuracy(
+    federation: Federation,
+    state: ServerState,
+    widths: Sequence[float],
+    *,
+    adv_lambda: float = 0.0,
+    batch_size: int = 128,
+    max_images: int | None = None,
+    calibration: int = CALIBRATION_IMAGES,
+) -> Accuracy:
+    """Test accuracy of every client under `customize(..., calibration=federation.calibration_images())`.
+
+    Networks that keep running statistics have them fixed already: then this is `federation.test`.
+
+    Args:
+        adv_lambda, max_images: as for `Federation.test`.
+        batch_size: images per batch; no result depends on it.
+        calibration: number of calibration images.
+    """
+    if keeps_statistics(federation.method):
+        return federation.test(state, widths, adv_lambda=adv_lambda, batch_size=batch_size, max_images=max_images)
+    check_adv_lambda(federation.method, adv_lambda)
+    share = federation.share(max_images)
+    batches = [eval_batches(client.test[:share], batch_size) for client in federation.clients]
+    rows = calibration_rows(federation.clients, calibration, federation.seed)
+    task = EvaluationTask(tuple(widths), "test", batches, adv_lambda=adv_lambda, shared_calibration=rows)
+    return federation.engine.evaluate(state, task)
