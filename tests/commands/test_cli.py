@@ -54,6 +54,9 @@ def test_a_run_folder_is_complete(inside):
     results = json.loads((run / "results.json").read_text())
     assert results["status"] == "finished" and results["schema"] == 1 and set(results["widths"]) == {"0.125", "0.25"}
     assert [client["budget"] for client in results["clients"]] == [0.125] * 5 + [0.25] * 5
+    assert all(0 <= record["sa_fixed"] <= 1 for record in results["widths"].values())
+    fixed = {str(record["width"]): record["accuracy_fixed"] for record in results["tests"]}
+    assert fixed == {width: record["sa_fixed"] for width, record in results["widths"].items()}
     entry_bytes = 4 * 224194
     assert {client["bytes_up"] for client in results["clients"]} == {entry_bytes, 2 * entry_bytes}
 

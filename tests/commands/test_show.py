@@ -50,6 +50,13 @@ def test_validated_robust_accuracy_is_shown_where_it_was_measured(tmp_path):
     ]
 
 
+def test_accuracy_with_fixed_statistics_is_shown_where_it_was_measured(tmp_path):
+    widths = {"1.0": {"sa": 0.9, "sa_fixed": 0.8, "macs": 1e6, "params": 1000}}
+    folder = write_run(tmp_path / "run", [], {1.0: 0.9}, widths=widths)
+    rows = width_rows(load_run(folder, read_whole(folder / "results.json")))
+    assert [row[2:4] for row in rows] == [["test SA", "fixed"], ["90.0 %", "80.0 %"]]
+
+
 def test_a_run_that_has_not_finished_a_round_is_shown(tmp_path, capfd):
     folder = write_run(tmp_path / "run", [], {}, validation=(), status="running", best_round=None)
     (folder / "metrics.csv").unlink()

@@ -31,6 +31,30 @@ def test_calibration_makes_a_prediction_independent_of_its_batch(federation):
     torch.testing.assert_close(model(x)[:1], model(x[:1]), rtol=1e-4, atol=1e-5)
 
 
+def test_a_calibrated_model_is_exported_for_any_number_of_images(federation):
+    fed = federation()
+    model = customize(fed.initial_state(), 0.25, calibration=fed.calibration_images(32))
+    x = torch.rand(3, 3, 8, 8)
+    exported = torch.export.export(model, (x,), dynamic_shapes=({0: torch.export.Dim("n")},)).module()
+    for images in (x[:1], x, torch.cat([x, x])):
+        torch.testing.assert_close(exported(images), model(images), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_onnx_computes_the_same_for_any_number_of_images(federation, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    fed = federation()
+    model = customize(fed.initial_state(), 0.25, calibration=fed.calibration_images(32))
+    x = torch.rand(3, 3, 8, 8)
+    any_number = ({0: torch.export.Dim("n")},)
+    torch.onnx.export(model, (x,), tmp_path / "model.onnx", dynamo=True, dynamic_shapes=any_number)
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    for images in (x[:1], x, torch.cat([x, x])):
+        [logits] = session.run(None, {session.get_inputs()[0].name: images.numpy()})
+        torch.testing.assert_close(torch.from_numpy(logits), model(images), rtol=1e-4, atol=1e-5)
+
+
 def test_calibrated_statistics_are_those_of_the_calibration_images(federation):
     """One batch of calibration images through the calibrated model is batch normalisation by that batch."""
     state = federation().initial_state()

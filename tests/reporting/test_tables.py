@@ -15,10 +15,12 @@ def printed(table):
 
 def test_one_plain_line_per_width_with_units():
     text = printed(
-        width_table([WidthRow(0.125, 0.5, None, 0.456, 1194304, 224194, 896776), WidthRow(1, 1, None, 1, 9, 9, 9)])
+        width_table(
+            [WidthRow(0.125, 0.5, None, 0.456, 1194304, 224194, 896776, 0.44), WidthRow(1, 1, None, 1, 9, 9, 9)]
+        )
     )
     [narrow] = [line.split() for line in text.splitlines() if "×0.125" in line]
-    assert narrow == ["×0.125", "50.0", "%", "45.6", "%", "1.19", "M", "224", "k", "897", "kB"]
+    assert narrow == ["×0.125", "50.0", "%", "45.6", "%", "44.0", "%", "1.19", "M", "224", "k", "897", "kB"]
     assert "mean over clients" in text and "\x1b" not in text and "RA" not in text
     assert max(map(len, text.splitlines())) <= 100
 
@@ -26,7 +28,7 @@ def test_one_plain_line_per_width_with_units():
 def test_unknown_values_are_dashes():
     text = printed(width_table([WidthRow(0.5, None, None, None, None, None, None)]))
     [line] = [line.split() for line in text.splitlines() if "×0.5" in line]
-    assert line == ["×0.5", *["\u2013"] * 5]
+    assert line == ["×0.5", *["\u2013"] * 6]
 
 
 def test_accuracies_of_tested_widths_keep_their_columns():
@@ -35,6 +37,13 @@ def test_accuracies_of_tested_widths_keep_their_columns():
     assert header.index("mean") < header.index("worst") < header.index("best")
     [line] = [line.split() for line in text.splitlines() if "×0.25" in line]
     assert line == ["×0.25", "0.5", "fgsm", "50.0", "%", "25.0", "%", "75.0", "%", "1", "M", "1", "k"]
+    assert "fixed" not in text.lower()
+
+
+def test_accuracy_with_fixed_statistics_has_a_column_where_it_was_measured():
+    rows = [TestRow(1, 0, "none", 0.5, 0.2, 0.7, 1e6, 1000, 0.45), TestRow(1, 0, "fgsm", 0.3, 0.1, 0.4, 1e6, 1000)]
+    lines = [line.split() for line in printed(accuracy_table(rows)).splitlines() if "×1" in line]
+    assert [line[3:7] for line in lines] == [["50.0", "%", "45.0", "%"], ["30.0", "%", "\u2013", "10.0"]]
 
 
 @pytest.mark.parametrize(
