@@ -36,7 +36,8 @@ def federation(dataset: Dataset) -> Callable[..., Federation]:
     """Makes a federation of 2 x 2 clients on the noise, with overrides."""
 
     def make(*components: object, **settings: object) -> Federation:
-        small = {"clients_per_domain": 2, "batch_size": 8, "rounds": 3, "engine": EngineSettings(lanes=4, workers=1)}
+        engine = EngineSettings(lanes=4, workers=1, threads=1)  # so little work that more threads only wait
+        small = {"clients_per_domain": 2, "batch_size": 8, "rounds": 3, "engine": engine}
         return Federation(dataset, *components, **{**small, **settings})
 
     return make
