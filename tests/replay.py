@@ -53,9 +53,9 @@ ATTACK = LinfPGD(random_start=False)
 ALGORITHMS = ("splitmix", "fedavg", "heterofl", "sheterofl")
 MODELS = {"digit_cnn": DigitCNN, "preresnet18": PreResNet18, "alexnet": AlexNet}
 PATHS = {
-    "one lane at a time": EngineSettings(lanes=1, workers=1),
-    "packed": EngineSettings(lanes=8, workers=1),
-    "packed, lanes of different clients": EngineSettings(lanes=64, workers=1),
+    "one lane at a time": EngineSettings(lanes=1, workers=1, threads=1),
+    "packed": EngineSettings(lanes=8, workers=1, threads=1),
+    "packed, lanes of different clients": EngineSettings(lanes=64, workers=1, threads=1),
     "two workers": EngineSettings(lanes=2, workers=2),
 }
 """Run in float64 unless asked otherwise: in float32 an activation that happens to lie within rounding of zero may fall

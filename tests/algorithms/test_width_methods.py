@@ -26,7 +26,7 @@ from splitmix.models.preresnet18 import PreResNet18
 from splitmix.randomness import rng
 
 SHAPE = (3, 8, 8)
-EXACT = EngineSettings(lanes=3, workers=1, precision="64-true")
+EXACT = EngineSettings(lanes=3, workers=1, threads=1, precision="64-true")
 
 
 def after(fed, rounds=2):
@@ -76,7 +76,7 @@ def test_packed_and_shared_out_lanes_equal_one_at_a_time(federation, algorithm):
             algorithm,
             budget=Groups("8-4-4-4"),
             clients_per_domain=3,
-            engine=EngineSettings(lanes=lanes, workers=workers, precision="64-true"),
+            engine=EngineSettings(lanes=lanes, workers=workers, threads=1, precision="64-true"),
         )
         states.append(after(fed, 2)[0])
         fed.engine.close()
@@ -255,7 +255,7 @@ def test_local_batch_norm_stays_with_its_client(federation):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_local_batch_norm_by_workers_and_resumed(federation, tmp_path, workers):
-    engine = EngineSettings(lanes=2, workers=workers, precision="64-true")
+    engine = EngineSettings(lanes=2, workers=workers, threads=1, precision="64-true")
     straight, _ = after(federation(SplitMix(), DigitCNN(bn="local"), engine=EXACT), 2)
     fed = federation(SplitMix(), DigitCNN(bn="local"), engine=engine)
     save_checkpoint(tmp_path / "c.ckpt", Checkpoint(after(fed, 1)[0], 0, 0.5, 1.0))

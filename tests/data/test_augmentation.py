@@ -71,19 +71,21 @@ def test_every_engine_path_sees_the_same_augmented_images(augmented, dataset):
     settings = {"clients_per_domain": 2, "batch_size": 8, "rounds": 3}
     states = []
     for lanes, workers in ((1, 1), (3, 1), (64, 1), (2, 2)):
-        engine = EngineSettings(lanes=lanes, workers=workers, precision="64-true")
+        engine = EngineSettings(lanes=lanes, workers=workers, threads=1, precision="64-true")
         fed = Federation(augmented, SplitMix(), engine=engine, **settings)
         states.append(fed.run_round(fed.initial_state())[0].tensors)
         fed.engine.close()
     for other in states[1:]:
         for name, value in states[0].items():
             torch.testing.assert_close(other[name], value, rtol=1e-6, atol=1e-6)
-    plain = Federation(dataset, SplitMix(), engine=EngineSettings(lanes=3, workers=1, precision="64-true"), **settings)
+    plain = Federation(
+        dataset, SplitMix(), engine=EngineSettings(lanes=3, workers=1, threads=1, precision="64-true"), **settings
+    )
     assert not torch.allclose(plain.run_round(plain.initial_state())[0].tensors["fc3.weight"], states[0]["fc3.weight"])
 
 
 def test_validation_and_test_images_are_not_augmented(augmented, dataset):
-    engine = EngineSettings(lanes=8, workers=1)
+    engine = EngineSettings(lanes=8, workers=1, threads=1)
     one, two = (Federation(data, clients_per_domain=2, batch_size=8, engine=engine) for data in (augmented, dataset))
     state = one.initial_state()
     for evaluate in ("validate", "test"):

@@ -24,7 +24,7 @@ from splitmix.federation.federation import Federation
 from splitmix.models.alexnet import AlexNet
 from splitmix.models.preresnet18 import PreResNet18
 
-SMALL = {"engine": EngineSettings(lanes=8, workers=1), "batch_size": 8, "rounds": 1, "budget": Groups("8-4")}
+SMALL = {"engine": EngineSettings(lanes=8, workers=1, threads=1), "batch_size": 8, "rounds": 1, "budget": Groups("8-4")}
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ SMALL = {"clients_per_domain": 2, "batch_size": 8}
 @pytest.mark.parametrize("widths", [(), (0.125, 1.0)])
 def test_a_workload_is_timed_packed_and_one_lane_at_a_time(dataset, monkeypatch, widths):
     monkeypatch.setattr(benchmarks, "WORKLOADS", {"tiny": benchmarks.Workload("tiny", SMALL, widths)})
-    record = benchmarks.benchmark(["tiny"], dataset, EngineSettings(lanes=4, workers=1), 2)
+    record = benchmarks.benchmark(["tiny"], dataset, EngineSettings(lanes=4, workers=1, threads=1), 2)
     assert json.loads(json.dumps(record)) == record
     tiny = record["workloads"]["tiny"]
     assert (tiny["packed"]["engine"]["lanes"], tiny["one_lane"]["engine"]["lanes"]) == (4, 1)
@@ -27,7 +27,9 @@ def test_a_workload_is_timed_packed_and_one_lane_at_a_time(dataset, monkeypatch,
 
 
 def test_operations_are_counted_by_lanes_and_images(dataset):
-    timed = benchmarks.Timed(benchmarks.Workload("tiny", SMALL, (1.0,)), dataset, EngineSettings(lanes=1, workers=1))
+    timed = benchmarks.Timed(
+        benchmarks.Workload("tiny", SMALL, (1.0,)), dataset, EngineSettings(lanes=1, workers=1, threads=1)
+    )
     macs, _ = lane_cost(timed.federation.method.spec)
     # Budgets 8-4-2-1 over four clients of 24, 24, 23, 22 or 23 training images: 1, 2, 4 and 8 base models.
     train = [len(client.train) for client in timed.federation.clients]

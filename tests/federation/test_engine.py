@@ -207,7 +207,7 @@ def test_bad_settings_are_named(settings, words):
 def test_bf16_stays_close(federation, lanes):
     losses = []
     for precision in ("32-true", "bf16-mixed"):
-        fed = federation(engine=EngineSettings(precision=precision, lanes=lanes, workers=1))
+        fed = federation(engine=EngineSettings(precision=precision, lanes=lanes, workers=1, threads=1))
         losses.append(fed.run_round(fed.initial_state())[1].loss)
     assert losses[0] == pytest.approx(losses[1], rel=0.02) and losses[0] != losses[1]
 

@@ -84,7 +84,7 @@ def test_more_participants_than_clients_are_refused(federation, per_round):
 @pytest.mark.filterwarnings("ignore")
 def test_a_stock_trainer_trains_a_client_like_the_federation_does(federation, tmp_path):
     """Both step through the same batches of one client, from the same weights (in float64, where no ReLU flips)."""
-    engine = EngineSettings(workers=1, lanes=1, precision="64-true")
+    engine = EngineSettings(workers=1, lanes=1, threads=1, precision="64-true")
     fed = federation(SplitMix(atom_width=1.0), budget=Groups("1"), clients_per_domain=1, engine=engine)
     state = fed.initial_state()
     work = fed.method.plan(state, [0], 1)[0]

@@ -67,7 +67,7 @@ def test_local_norms_keep_both_branches_with_the_client(federation):
 def test_the_same_attacked_images_on_every_path(federation):
     """Random starts come from the client's and the base model's own stream."""
     states = []
-    for engine in (EngineSettings(lanes=1, workers=1), EngineSettings(lanes=3, workers=2)):
+    for engine in (EngineSettings(lanes=1, workers=1, threads=1), EngineSettings(lanes=3, workers=2)):
         fed = federation(DAT, TRACKED, engine=engine)
         states.append(fed.run_round(fed.initial_state())[0].tensors)
         before = torch.random.get_rng_state()

@@ -82,7 +82,7 @@ def test_an_attack_runs_against_exactly_the_customised_model_under_test(federati
 @pytest.mark.parametrize("bn", ["batch", "local"])
 def test_the_same_draws_on_every_path(federation, bn):
     accuracies = []
-    for engine in (EngineSettings(lanes=4, workers=1), EngineSettings(lanes=4, workers=2)):
+    for engine in (EngineSettings(lanes=4, workers=1, threads=1), EngineSettings(lanes=4, workers=2)):
         fed = federation(SplitMix(), DigitCNN(bn=bn), engine=engine)
         state = fed.initial_state()
         accuracies.append(fed.test(state, [0.25], post=bn == "local", attack=LinfPGD(32.0)).per_client)
