@@ -186,7 +186,9 @@ def entries(spec: dict[str, Any], settings: EngineSettings) -> Iterator[tuple[st
     yield from evaluated(merged, spec, "logits_after")
 
 
-def replay(file: Path, spec: dict[str, Any], precision: str = "64-true") -> dict[str, dict[str, float]]:
+def replay(
+    file: Path, spec: dict[str, Any], precision: str = "64-true", paths: Sequence[str] = tuple(PATHS)
+) -> dict[str, dict[str, float]]:
     """Largest relative error by engine path and group; raises KeyError for an entry that was not computed.
 
     The group `trained, median lane` tells apart what is wrong everywhere from a lane or two in which an attack's step
@@ -195,8 +197,8 @@ def replay(file: Path, spec: dict[str, Any], precision: str = "64-true") -> dict
     expected = dict(np.load(file, allow_pickle=False))
     method = method_of(spec)
     report: dict[str, dict[str, float]] = {}
-    for path, settings in PATHS.items():
-        ours = dict(entries(spec, replace(settings, precision=precision)))
+    for path in paths:
+        ours = dict(entries(spec, replace(PATHS[path], precision=precision)))
         worst: dict[str, float] = defaultdict(float)
         lanes: dict[str, float] = defaultdict(float)
         for name, value in expected.items():

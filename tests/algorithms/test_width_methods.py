@@ -47,13 +47,19 @@ EQUAL = {
     "FjORD with every budget 1 is FedAvg": (FjORD(), FedAvg(), "1"),
     "FedRolex that does not roll is HeteroFL": (FedRolex(step=0), HeteroFL(), "8-2"),
     "FedRolex with every budget 1 is FedAvg, however it rolls": (FedRolex(step=5), FedAvg(), "1"),
+    "FedRolex with equal budgets is HeteroFL, however it rolls": (FedRolex(step=5), HeteroFL(), "4"),
     "SHeteroFL with a single candidate is HeteroFL": (SHeteroFL(), HeteroFL(), "4"),
     "FjORD with a single width is HeteroFL without rescale": (FjORD(), HeteroFL(rescale_layer=False), "4"),
     "FedAvg of width 1/4 is HeteroFL at budgets of 1/4": (FedAvg(width=0.25), HeteroFL(rescale_layer=False), "4"),
 }
 
 
-@pytest.mark.parametrize("name", EQUAL)
+FULL_WIDTH = [name for name, (*_, budgets) in EQUAL.items() if budgets == "1"]
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in FULL_WIDTH else ()) for name in EQUAL]
+)
 def test_limit_cases(federation, name):
     one, two, budgets = EQUAL[name]
     rounds = 2 if "roll" in name else 1
