@@ -15,25 +15,27 @@ from splitmix.reporting.style import png
 from splitmix.reporting.table import Table
 
 CSS = """
-body { font: 15px/1.45 system-ui, sans-serif; color: #222; background: #fff; max-width: 70rem; margin: 2rem auto;
+body { font: 15px/1.45 system-ui, sans-serif; color: #222; background: #fff; max-width: 76rem; margin: 2rem auto;
   padding: 0 1rem; overflow-wrap: anywhere; }
 h1, h2 { line-height: 1.2; } h2 { border-bottom: 1px solid #ccc; padding-bottom: .2rem; margin-top: 2.5rem; }
 .lead { font-size: 1.15rem; max-width: 50rem; }
 nav { display: flex; flex-wrap: wrap; gap: .3rem 1.1rem; margin: 1.2rem 0; }
 .part { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 1.5rem 2.5rem; }
 figure { margin: 0; } .wide, .alone { grid-column: 1 / -1; }
-.alone { width: min(100%, 40rem); margin: 0 auto; } figure img { width: 100%; height: auto; }
+.alone { width: min(100%, 34rem); margin: 0 auto; } figure img { width: 100%; height: auto; }
 figcaption, ul { color: #444; font-size: .9rem; } ul { margin: .5rem 0; padding-left: 1.2rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; margin: .6rem 0; font-variant-numeric: tabular-nums; }
 th, td { padding: .2rem .6rem; text-align: right; border-bottom: 1px solid #e4e4e4; white-space: nowrap; }
 th:first-child, td:first-child { padding-left: 0; }
-th { border-bottom: 2px solid #888; } .word { text-align: left; white-space: normal; min-width: 4.5rem; }
+th { border-bottom: 2px solid #888; }
+.word { text-align: left; white-space: normal; overflow-wrap: break-word; max-width: 18rem; }
 .best { font-weight: 700; } .aside { color: #666; font-style: italic; }
 details { margin: .4rem 0; } pre { background: #f5f5f5; padding: .6rem; overflow-x: auto; } code { font-size: .9rem; }
-@media (max-width: 50rem) { .part { grid-template-columns: minmax(0, 1fr); } }
+@media (max-width: 64rem) { .part { grid-template-columns: minmax(0, 1fr); } }
+@media (max-width: 40rem) { table { font-size: .85rem; } th, td { padding: .2rem .4rem; } .lead { font-size: 1rem; } }
 """
-HALF_PAGE = 62
+HALF_PAGE = 72
 """Letters of a table, with COLUMN_GAP for each column, that fit into half a page."""
 COLUMN_GAP = 3
 

@@ -92,14 +92,25 @@ class Table:
 
         def word(entry: Entry) -> str:
             text = latex(entry.text)
-            return rf"\textbf{{{text}}}" if entry.best else rf"\small\emph{{{text}}}" if entry.aside and text else text
+            return (
+                rf"\textbf{{{text}}}"
+                if entry.best
+                else rf"\footnotesize\emph{{{text}}}"
+                if entry.aside and text
+                else text
+            )
 
         wide = [letters > LONG_WORDS for letters in self.letters()]
         columns = "".join(
             (rf"p{{{LONG_WORDS / 2:g}em}}" if wide[number] else "l") if number < self.words else "r"
             for number in range(len(self.header))
         )
-        lines = ["% Needs \\usepackage{booktabs}.", r"\begin{table}", r"  \centering", r"  \setlength{\tabcolsep}{4pt}"]
+        lines = [
+            "% Needs \\usepackage{booktabs}.",
+            r"\begin{table}",
+            r"  \centering\small",
+            r"  \setlength{\tabcolsep}{4pt}",
+        ]
         lines += [
             rf"  \caption{{{latex(' '.join([self.caption, *map(sentence, self.notes)]))}}}",
             rf"  \label{{tab:{self.name}}}",
