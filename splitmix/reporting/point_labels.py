@@ -93,4 +93,4 @@ def cost(
     """Samples covered by a label here, labels met (counted far more), and a little for the distance."""
     covered = (np.abs(obstacles - middle) < half + 1.5).all(1).sum()
     met = sum(bool((np.abs(other[:2] - middle) < other[2:] + half).all()) for other in taken)
-    return float(covered + 100 * met + 0.5 * np.hypot(*offset))
+    return float(4 * covered + 400 * met + 0.5 * np.hypot(*offset))

@@ -7,7 +7,7 @@ import pytest
 
 from splitmix.reporting.escape import html, latex, markdown, one_line, stem
 
-SPECIAL = "".join(map(chr, range(32, 127))) + "λ±×−–…†≤∞éß中\U0001f600µ"
+SPECIAL = "".join(map(chr, range(32, 127))) + "λ±×\u2212\u2013…†≤∞éß中\U0001f600µ"
 
 
 def test_control_characters_and_broken_ones_go():
