@@ -18,6 +18,7 @@ POINTS = 6.5  # size of the letters
 DISTANCES = (7.0, 10.0, 13.0)  # of a label's middle from its point, in points
 DIRECTIONS = 16
 SAMPLES = 24  # of each line between two points
+MARKER = 3.0  # half of a marker, in points
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,6 @@ def cost(
     offset: NDArray[np.float64],
 ) -> float:
     """Samples covered by a label here, labels met (counted far more), and a little for the distance."""
-    covered = (np.abs(obstacles - middle) < half + 1.5).all(1).sum()
+    covered = (np.abs(obstacles - middle) < half + MARKER).all(1).sum()
     met = sum(bool((np.abs(other[:2] - middle) < other[2:] + half).all()) for other in taken)
     return float(4 * covered + 400 * met + 0.5 * np.hypot(*offset))
