@@ -53,7 +53,7 @@ def label_points(
     obstacles = np.concatenate([samples(to_points(curve)) for curve in curves if len(curve)])
     taken: list[NDArray[np.float64]] = []
     for label in labels:
-        half = np.array([(0.37 if label.bold else 0.32) * POINTS * len(label.text) + 0.5, 0.45 * POINTS])
+        half = np.array([(0.37 if label.bold else 0.32) * POINTS * len(label.text) + 0.5, 0.52 * POINTS])
         choices = [(at, place) for at in ((label.x, label.y), *label.others) for place in places(half)]
         costs = [cost(to_points([at])[0] + place, half, obstacles, taken, place) for at, place in choices]
         at, offset = choices[int(np.argmin(costs))]

@@ -109,7 +109,7 @@ def legend_above(figure: Figure, axes: Axes, title: str | None = None, reverse: 
         handles, labels = handles[::-1], labels[::-1]
     if not labels:
         return
-    labels = [shortened(label, LETTERS_PER_LINE) for label in labels]
+    labels = [shortened(label, LETTERS_PER_LINE - 8) for label in labels]
     columns = max(1, min(len(labels), LETTERS_PER_LINE // (max(map(len, labels)) + 7)))
     rows = -(-len(labels) // columns)
     # Even rows look better than a full one and a rest.
