@@ -68,7 +68,7 @@ class Tags(HTMLParser):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")  # letters that a font lacks
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 @given(made_up_runs())
 def test_every_kind_is_shown_or_skipped_with_a_reason(made):
     with tempfile.TemporaryDirectory() as folder:
@@ -80,7 +80,7 @@ def test_every_kind_is_shown_or_skipped_with_a_reason(made):
         parts, skipped = make_all(comparison_of(kept, None))
         text = page("title", parts, kept, notes, skipped)
     assert {part.kind for part in parts} | {line.split()[1] for line in skipped} == set(KINDS)
-    assert all(line.endswith(")") and "()" not in line for line in skipped)
+    assert all(line.endswith(")") and not line.endswith("()") for line in skipped)
     tags = Tags()
     tags.feed(text)
     tags.close()
