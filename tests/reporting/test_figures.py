@@ -47,6 +47,7 @@ def test_of_eight_widths_four_are_drawn_and_their_names_stay_apart(tmp_path, dra
     convergence_figure(tmp_path / "c.png", [0, 1], {(i + 1) / 8: [0.1, 0.5 + i / 1e4] for i in range(8)})
     [axes] = drawn
     assert [text.get_text() for text in axes.texts] == ["×0.125", "×0.25", "×0.5", "×1"]
+    axes.figure.draw_without_rendering()
     # As wide as the letters alone: an annotation's extent includes its line.
     boxes = [Text.get_window_extent(text) for text in axes.texts]
     assert not any(one.overlaps(two) for one, two in itertools.combinations(boxes, 2))
