@@ -49,6 +49,8 @@ def report(cfg: DictConfig) -> None:
         except CannotShow as reason:
             raise UserError(f"report={kind}: {reason}") from reason
     for part in parts:
+        for sentence in part.lead:
+            log.info(sentence)
         for table in part.tables:
             print_table(table.text())
             for note in table.notes:
@@ -59,7 +61,7 @@ def report(cfg: DictConfig) -> None:
     for line in [*unequal, *skipped]:
         log.info(line)
     if values["out"] is not None:
-        write_report(Path(str(values["out"])), parts, runs, [*notes, *unequal, *skipped], comparison.dataset)
+        write_report(Path(str(values["out"])), parts, runs, [*unequal, *notes], skipped, comparison.dataset)
     elif any(part.drawings for part in parts):
         log.info("figures are not drawn with out=null; give a folder")
 
@@ -108,7 +110,9 @@ def comparison_of(runs: Sequence[Run], width: float | None) -> Comparison:
     return Comparison(check_same_data(runs), runs, width, macs)
 
 
-def write_report(out: Path, parts: Sequence[Part], runs: Sequence[Run], notes: Sequence[str], dataset: str) -> None:
+def write_report(
+    out: Path, parts: Sequence[Part], runs: Sequence[Run], notes: Sequence[str], skipped: Sequence[str], dataset: str
+) -> None:
     """Write tables, figures and the page into the folder (UserError if it cannot be written)."""
     from splitmix.files import write_atomically
     from splitmix.reporting.page import page
@@ -120,7 +124,7 @@ def write_report(out: Path, parts: Sequence[Part], runs: Sequence[Run], notes: S
         raise UserError(f"out={out}: cannot write there ({error.strerror}); choose another folder") from error
 
     def write(name: str, text: str) -> None:
-        write_atomically(out / name, lambda file: file.write(text.encode()))
+        write_atomically(out / name, lambda file: file.write(text.encode(errors="replace")))
 
     for part in parts:
         for table in part.tables:
@@ -129,6 +133,6 @@ def write_report(out: Path, parts: Sequence[Part], runs: Sequence[Run], notes: S
             write(f"{table.name}.tex", table.latex())
         for drawing in part.drawings:
             write_figure(drawing.figure, out, drawing.name)
-    write("report.html", page(f"Split-Mix federated learning on {dataset}", parts, runs, notes))
+    write("report.html", page(f"Split-Mix federated learning on {dataset}", parts, runs, notes, skipped))
     tables, drawings = (sum(len(getattr(part, what)) for part in parts) for what in ("tables", "drawings"))
     log.info(f"written to {out}: {tables} tables (CSV, Markdown, LaTeX), {drawings} figures (PNG, PDF), report.html")

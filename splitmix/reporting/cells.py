@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Any, TypeVar
 
-DASH = "\u2013"
 MINUS = "\u2212"
 Key = TypeVar("Key")
 
@@ -30,13 +29,17 @@ class Cell:
         return stdev(self.by_seed.values()) if len(self.by_seed) > 1 else math.nan
 
     @property
+    def percent(self) -> str:
+        """The mean in per cent, as it is shown."""
+        return f"{100 * self.mean:.1f}"
+
+    @property
     def bar(self) -> float:
         """The deviation in per cent, for an error bar; 0 for a single seed."""
         return 0.0 if math.isnan(self.std) else 100 * self.std
 
     def __str__(self) -> str:
-        text = f"{100 * self.mean:.1f}"
-        return text if math.isnan(self.std) else f"{text} ± {100 * self.std:.1f}"
+        return self.percent if math.isnan(self.std) else f"{self.percent} ± {100 * self.std:.1f}"
 
     def record(self) -> dict[str, Any]:
         """For a line of a CSV file."""
@@ -44,8 +47,13 @@ class Cell:
 
 
 def told(cell: Cell | None) -> str:
-    """A cell, or a dash where there is none."""
-    return DASH if cell is None else str(cell)
+    """A cell in words, nothing where there is none."""
+    return "" if cell is None else str(cell)
+
+
+def join(words: Sequence[str]) -> str:
+    """Words as a list in a sentence."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def signed(number: float, digits: int = 1) -> str:

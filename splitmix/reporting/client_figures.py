@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splitmix.files import write_atomically
-from splitmix.reporting.style import COLUMN, new_figure, png, styled
+from splitmix.reporting.style import COLUMN, new_figure, png, shortened, styled
 
 MOST_TICKS = 25
 
@@ -75,8 +75,3 @@ def size_figure(
             if domains[number] != domains[number - 1]:
                 axes.axvline(number - 0.5, color="0.7", linewidth=0.8)
     write_atomically(path, lambda file: png(figure, file))
-
-
-def shortened(name: str, most: int = 14) -> str:
-    """A name of at most so many letters."""
-    return name if len(name) <= most else name[: most - 1] + "\u2026"

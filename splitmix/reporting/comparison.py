@@ -28,13 +28,18 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Part:
-    """What one kind of report shows."""
+    """What one kind of report shows.
+
+    Attributes:
+        lead: its result in a sentence or two, which opens the page.
+    """
 
     kind: str
     title: str
     tables: Sequence[Table] = ()
     drawings: Sequence[Drawing] = ()
     notes: Sequence[str] = ()
+    lead: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,13 @@ from pathlib import Path
 from matplotlib.ticker import MaxNLocator
 
 from splitmix.files import write_atomically
-from splitmix.reporting.style import legend_above, new_figure, ordered, png, styled
+from splitmix.reporting.line_labels import LineEnd, label_ends
+from splitmix.reporting.style import new_figure, ordered, png, spaced, styled
 
 
 @styled
 def convergence_figure(path: Path, rounds: Sequence[int], accuracy: Mapping[float, Sequence[float]]) -> None:
-    """Validation accuracy against rounds, one line per width, saved atomically as PNG.
+    """Validation accuracy against rounds, saved atomically as PNG: one line per width, of many widths four.
 
     Args:
         rounds: 0-based numbers of the validated rounds.
@@ -25,12 +26,14 @@ def convergence_figure(path: Path, rounds: Sequence[int], accuracy: Mapping[floa
     figure = new_figure(2.1)
     axes = figure.add_subplot()
     shown = [number + 1 for number in rounds]
-    for (width, values), look in zip(sorted(accuracy.items()), ordered(len(accuracy)), strict=True):
-        every = max(1, len(rounds) // 8)
-        axes.plot(shown, [100 * value for value in values], label=f"×{width:g}", markevery=every, **look.keywords())
+    widths, ends = spaced(list(accuracy)), []
+    for width, look in zip(widths, ordered(len(widths)), strict=True):
+        percents = [100 * value for value in accuracy[width]]
+        axes.plot(shown, percents, label=f"×{width:g}", markevery=max(1, len(rounds) // 8), **look.keywords())
+        if percents:
+            ends.append(LineEnd(shown[-1], percents[-1], f"×{width:g}", look.colour))
     axes.set_xlabel("round")
     axes.set_ylabel("validation SA (%)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
-    # Widest first, as the curves usually end.
-    legend_above(figure, axes, title="width", reverse=True)
+    label_ends(figure, axes, ends)
     write_atomically(path, lambda file: png(figure, file))

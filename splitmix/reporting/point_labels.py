@@ -12,20 +12,25 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-POINTS = 6  # size of the letters
+from splitmix.reporting.style import dark
+
+POINTS = 6.5  # size of the letters
 DISTANCES = (7.0, 10.0, 13.0)  # of a label's middle from its point, in points
 DIRECTIONS = 16
 SAMPLES = 24  # of each line between two points
+MARKER = 3.0  # half of a marker, in points
 
 
 @dataclass(frozen=True)
 class Label:
-    """Letters beside a point, in data coordinates."""
+    """Letters beside a point, in data coordinates; `others` are points that would do as well."""
 
     x: float
     y: float
     text: str
     colour: Any
+    others: Sequence[tuple[float, float]] = ()
+    bold: bool = False
 
 
 def label_points(
@@ -48,17 +53,19 @@ def label_points(
     obstacles = np.concatenate([samples(to_points(curve)) for curve in curves if len(curve)])
     taken: list[NDArray[np.float64]] = []
     for label in labels:
-        point = to_points([[label.x, label.y]])[0]
-        half = np.array([0.32 * POINTS * len(label.text) + 0.5, 0.45 * POINTS])
-        offset = min(places(half), key=lambda place: cost(point + place, half, obstacles, taken, place))
-        taken.append(np.concatenate([point + offset, half]))
+        half = np.array([(0.37 if label.bold else 0.32) * POINTS * len(label.text) + 0.5, 0.52 * POINTS])
+        choices = [(at, place) for at in ((label.x, label.y), *label.others) for place in places(half)]
+        costs = [cost(to_points([at])[0] + place, half, obstacles, taken, place) for at, place in choices]
+        at, offset = choices[int(np.argmin(costs))]
+        taken.append(np.concatenate([to_points([at])[0] + offset, half]))
         axes.annotate(
             label.text,
-            (label.x, label.y),
+            at,
             xytext=tuple(offset),
             textcoords="offset points",
             fontsize=POINTS,
-            color=label.colour,
+            fontweight="bold" if label.bold else "normal",
+            color=dark(label.colour),
             ha="center",
             va="center",
         )
@@ -85,6 +92,6 @@ def cost(
     offset: NDArray[np.float64],
 ) -> float:
     """Samples covered by a label here, labels met (counted far more), and a little for the distance."""
-    covered = (np.abs(obstacles - middle) < half + 1.5).all(1).sum()
+    covered = (np.abs(obstacles - middle) < half + MARKER).all(1).sum()
     met = sum(bool((np.abs(other[:2] - middle) < other[2:] + half).all()) for other in taken)
-    return float(covered + 100 * met + 0.5 * np.hypot(*offset))
+    return float(4 * covered + 400 * met + 0.5 * np.hypot(*offset))

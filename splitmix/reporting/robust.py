@@ -127,7 +127,8 @@ def draw_curves(axes: Axes, curves: Mapping[str, Sequence[Point]], looks: Sequen
             **look.keywords(),
         )
     axes.set_xlabel("SA (%)")
-    axes.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
     axes.margins(0.1)
 
 

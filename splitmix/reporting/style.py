@@ -11,9 +11,11 @@ from typing import Any, ParamSpec, TypeVar
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from splitmix.files import write_atomically
+from splitmix.reporting.escape import one_line
 
 COLUMN = 3.3
 """Inches of a paper's column: figures are drawn at this width, so that their type stays 7 to 8 points."""
@@ -24,7 +26,7 @@ SETTINGS: Any = {
     "axes.linewidth": 0.6, "xtick.major.width": 0.6, "ytick.major.width": 0.6, "axes.grid": True, "grid.alpha": 0.3,
     "grid.linewidth": 0.5, "axes.axisbelow": True, "axes.spines.top": False, "axes.spines.right": False,
     "legend.frameon": False, "legend.handlelength": 2.2, "legend.columnspacing": 1.2, "savefig.dpi": 300,
-    "pdf.fonttype": 42,
+    "pdf.fonttype": 42, "text.parse_math": False,
 }  # fmt: skip
 
 # Okabe and Ito's palette without black and without its yellow, which is too light on white.
@@ -74,6 +76,11 @@ def ordered(count: int) -> list[Look]:
     ]
 
 
+def dark(colour: Any) -> tuple[float, ...]:
+    """The colour for letters: darker than for lines, so that small type stays readable on white."""
+    return tuple(0.72 * part for part in to_rgb(colour))
+
+
 def context() -> AbstractContextManager[None]:
     """The settings, for drawing and for saving."""
     return matplotlib.rc_context(SETTINGS)
@@ -102,12 +109,29 @@ def legend_above(figure: Figure, axes: Axes, title: str | None = None, reverse: 
         handles, labels = handles[::-1], labels[::-1]
     if not labels:
         return
+    labels = [shortened(label, LETTERS_PER_LINE - 8) for label in labels]
     columns = max(1, min(len(labels), LETTERS_PER_LINE // (max(map(len, labels)) + 7)))
     rows = -(-len(labels) // columns)
     # Even rows look better than a full one and a rest.
     columns = -(-len(labels) // rows)
     figure.set_figheight(figure.get_figheight() + LEGEND_ROW * (rows + (title is not None)))
     figure.legend(handles, labels, title=title, ncols=columns, loc="outside upper center")
+
+
+def shortened(text: str, most: int = 14) -> str:
+    """Text on one line of at most so many letters."""
+    text = one_line(text)
+    return text if len(text) <= most else f"{text[: most - 1]}\u2026"
+
+
+def spaced(values: Sequence[float], most: int = 4) -> list[float]:
+    """At most so many of these positive values, ascending, from the least to the greatest in about equal ratios."""
+    ascending = sorted(values)
+    if len(ascending) <= most or ascending[0] <= 0:
+        return ascending[-most:]
+    ratio = (ascending[-1] / ascending[0]) ** (1 / (most - 1))
+    targets = [ascending[0] * ratio**number for number in range(most)]
+    return sorted({min(ascending, key=lambda value: abs(value - target)) for target in targets})
 
 
 def limits(values: Sequence[float], share: float = 0.06) -> tuple[float, float]:

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import csv
-import html
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rich.markup import escape as plain
 from rich.table import Table as TextTable
 
+from splitmix.reporting.escape import html, latex, markdown, one_line
 from splitmix.reporting.tables import text_table
 
-LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"$<$", ">": r"$>$", "±": r"$\pm$", "×": r"$\times$",
-    "\u2212": "$-$", "\u2013": "--", "\u2026": r"\ldots{}", "λ": r"$\lambda$", "ε": r"$\varepsilon$",
-    "†": r"$^\dagger$", "≤": r"$\leq$", "∞": r"$\infty$",
-}  # fmt: skip
+LONG_WORDS = 32
+"""Letters from which on a column of words is set in lines of this many, so that the numbers keep their place."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +55,13 @@ class Table:
     def text(self) -> TextTable:
         """For the terminal."""
         rows = [self.header, *([entry.text for entry in row] for row in self.entries())]
-        return text_table(rows, self.caption, self.words)
+        words = [[plain(one_line(word)) for word in row] for row in rows]
+        return text_table(words, plain(one_line(self.caption)), self.words)
+
+    def letters(self) -> list[int]:
+        """The most letters of each column."""
+        rows = [self.header, *([entry.text for entry in row] for row in self.entries())]
+        return [max(map(len, column)) for column in zip(*rows, strict=True)]
 
     def csv(self) -> str:
         """The numbers, with every column that a record has; an unknown one stays empty."""
@@ -73,23 +76,41 @@ class Table:
         """As a Markdown table with its caption and notes; the best are bold."""
 
         def line(words: Sequence[str]) -> str:
-            return f"| {' | '.join(word.replace('|', chr(92) + '|') for word in words)} |"
+            return f"| {' | '.join(words)} |"
+
+        def word(entry: Entry) -> str:
+            mark = "" if not entry.text else "**" if entry.best else "*" if entry.aside else ""
+            return f"{mark}{markdown(entry.text)}{mark}"
 
         rules = ["---" if number < self.words else "---:" for number in range(len(self.header))]
-        lines = [self.caption, "", line(self.header), f"| {' | '.join(rules)} |"]
-        for row in self.entries():
-            lines.append(line([f"**{e.text}**" if e.best else f"*{e.text}*" if e.aside else e.text for e in row]))
-        return "\n".join([*lines, *([""] if self.notes else []), *(f"- {note}" for note in self.notes)]) + "\n"
+        lines = [markdown(self.caption), "", line([*map(markdown, self.header)]), line(rules)]
+        lines += [line([*map(word, row)]) for row in self.entries()]
+        return "\n".join([*lines, *([""] if self.notes else []), *(f"- {markdown(n)}" for n in self.notes)]) + "\n"
 
     def latex(self) -> str:
         """As a LaTeX table (package booktabs); the best are bold, the paper's numbers small."""
 
         def word(entry: Entry) -> str:
             text = latex(entry.text)
-            return rf"\textbf{{{text}}}" if entry.best else rf"\small\emph{{{text}}}" if entry.aside and text else text
+            return (
+                rf"\textbf{{{text}}}"
+                if entry.best
+                else rf"\footnotesize\emph{{{text}}}"
+                if entry.aside and text
+                else text
+            )
 
-        columns = "l" * self.words + "r" * (len(self.header) - self.words)
-        lines = ["% Needs \\usepackage{booktabs}.", r"\begin{table}", r"  \centering"]
+        wide = [letters > LONG_WORDS for letters in self.letters()]
+        columns = "".join(
+            (rf"p{{{LONG_WORDS / 2:g}em}}" if wide[number] else "l") if number < self.words else "r"
+            for number in range(len(self.header))
+        )
+        lines = [
+            "% Needs \\usepackage{booktabs}.",
+            r"\begin{table}",
+            r"  \centering\small",
+            r"  \setlength{\tabcolsep}{4pt}",
+        ]
         lines += [
             rf"  \caption{{{latex(' '.join([self.caption, *map(sentence, self.notes)]))}}}",
             rf"  \label{{tab:{self.name}}}",
@@ -100,34 +121,25 @@ class Table:
         return "\n".join([*lines, r"    \bottomrule", r"  \end{tabular}", r"\end{table}"]) + "\n"
 
     def html(self) -> str:
-        """As an HTML table."""
+        """As an HTML table without its caption and notes, which need more room than a narrow table gives."""
 
         def cell(tag: str, entry: Entry, number: int) -> str:
             kinds = [*(["word"] if number < self.words else []), *(["best"] if entry.best else [])]
             kinds += ["aside"] if entry.aside else []
             attribute = f' class="{" ".join(kinds)}"' if kinds else ""
-            return f"<{tag}{attribute}>{html.escape(entry.text)}</{tag}>"
+            return f"<{tag}{attribute}>{html(entry.text)}</{tag}>"
 
         head = "".join(cell("th", Entry(name), number) for number, name in enumerate(self.header))
         body = "".join(
             f"<tr>{''.join(cell('td', entry, number) for number, entry in enumerate(row))}</tr>\n"
             for row in self.entries()
         )
-        notes = "".join(f"<li>{html.escape(note)}</li>" for note in self.notes)
-        return (
-            f"<table><caption>{html.escape(self.caption)}</caption>\n<thead><tr>{head}</tr></thead>\n"
-            f"<tbody>\n{body}</tbody></table>\n" + (f"<ul>{notes}</ul>\n" if notes else "")
-        )
+        return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table>\n"
 
 
 def sentence(note: str) -> str:
     """A note as a sentence of a caption."""
     return f"{note[:1].upper()}{note[1:].removesuffix('.')}."
-
-
-def latex(text: str) -> str:
-    """Text with the characters that LaTeX reads as commands, or lacks, written out."""
-    return "".join(LATEX.get(letter, letter) for letter in text)
 
 
 def _number(value: Any) -> Any:

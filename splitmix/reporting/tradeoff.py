@@ -9,7 +9,7 @@ from typing import Any
 
 from splitmix.files import write_atomically
 from splitmix.reporting.cells import Cell
-from splitmix.reporting.kinds.joint import figure_of
+from splitmix.reporting.joint_figure import figure_of
 from splitmix.reporting.robust import Point
 from splitmix.reporting.style import png
 

@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 from splitmix.errors import UserError
@@ -24,13 +25,13 @@ def drawn(monkeypatch):
     return axes
 
 
-def test_one_line_per_width_in_percent_widest_first_in_the_legend(tmp_path, drawn):
+def test_one_line_per_width_in_percent_with_its_name_at_its_end(tmp_path, drawn):
     convergence_figure(tmp_path / "c.png", [0, 1, 2], {1.0: [0.2, 0.3, 0.4], 0.125: [0.1, 0.2, 0.3]})
     [axes] = drawn
     lines = {line.get_label(): line for line in axes.lines}
     assert list(lines["×0.125"].get_xdata()) == [1, 2, 3]
     assert list(lines["×1"].get_ydata()) == pytest.approx([20, 30, 40])
-    assert [text.get_text() for text in axes.figure.legends[0].get_texts()] == ["×1", "×0.125"]
+    assert [text.get_text() for text in axes.texts] == ["×0.125", "×1"] and not axes.figure.legends
     # A column of a paper, 3.3 inches at 300 dots per inch.
     assert Image.open(tmp_path / "c.png").size[0] == 990
     assert [path.name for path in tmp_path.iterdir()] == ["c.png"]
@@ -42,7 +43,18 @@ def test_rounds_are_whole_numbers(tmp_path, drawn, rounds):
     assert all(tick == int(tick) for tick in drawn[0].get_xticks())
 
 
-@pytest.mark.parametrize("widths", [1, 2, 8])
+def test_of_eight_widths_four_are_drawn_and_their_names_stay_apart(tmp_path, drawn):
+    convergence_figure(tmp_path / "c.png", [0, 1], {(i + 1) / 8: [0.1, 0.5 + i / 1e4] for i in range(8)})
+    [axes] = drawn
+    assert [text.get_text() for text in axes.texts] == ["×0.125", "×0.25", "×0.5", "×1"]
+    axes.figure.draw_without_rendering()
+    # As wide as the letters alone: an annotation's extent includes its line.
+    boxes = [Text.get_window_extent(text) for text in axes.texts]
+    assert not any(one.overlaps(two) for one, two in itertools.combinations(boxes, 2))
+    assert all(box.x0 >= 0 and box.x1 <= axes.figure.bbox.x1 + 2 for box in boxes)
+
+
+@pytest.mark.parametrize("widths", [1, 2, 4])
 def test_every_colour_is_distinct_and_visible_on_white(tmp_path, drawn, widths):
     convergence_figure(tmp_path / "c.png", [0], {(i + 1) / 8: [0.5] for i in range(widths)})
     colours = [line.get_color()[:3] for line in drawn[0].lines]

@@ -1,5 +1,7 @@
 """Every kind of report: its numbers by hand from synthetic runs, its figure's content, and when it cannot be shown."""
 
+import io
+
 import pytest
 from run_folders import attacked, record, write_run
 
@@ -8,8 +10,6 @@ from splitmix.commands.run_files import load_run, read_whole
 from splitmix.reporting.comparison import CannotShow
 from splitmix.reporting.kinds import KINDS, make, make_all
 from splitmix.reporting.paper import numbers
-
-DASH = "\u2013"
 
 
 @pytest.fixture
@@ -49,13 +49,47 @@ WIDTH_RUNS = [
 
 def test_table1(compare):
     [table] = make("table1", compare(*WIDTH_RUNS)).tables
-    assert table.header == ["method", "×0.125", "×1"]  # 0.375 is of one method alone
-    assert texts(table) == [["Split-Mix", "82.0 ± 2.8", "88.0 ± 2.8"], ["FedAvg", "70.0", "95.0†"]]
-    # FedAvg at width 1 is over the budget of three clients in four, so that it is not the best.
-    assert [[entry.best for entry in row] for row in table.entries()] == [[False, True, True], [False, False, False]]
-    assert "no seed 2: FedAvg" in table.notes and any(note.startswith("† over the budget") for note in table.notes)
+    # Every width of any method: 0.375 is of one method alone.
+    assert table.header == ["method", "×0.125", "×0.375", "×1"]
+    assert texts(table) == [["Split-Mix", "82.0 ± 2.8", "81.5 ± 0.7", "88.0 ± 2.8"], ["FedAvg", "70.0", "", "95.0†"]]
+    # FedAvg at width 1 is over the budget of three clients in four, so that Split-Mix has no rival there.
+    assert bold(table) == [(0, 1)] and table.entries()[1][3].aside
+    assert "no seed 2: FedAvg" in table.notes and any(note.startswith("† out of competition") for note in table.notes)
     assert {"method": "FedAvg", "width": 1.0, "mean": 0.95, "over_budget": 0.75}.items() <= table.records[-1].items()
     assert "(4 runs)" in table.caption
+
+
+def bold(table):
+    return [(r, c) for r, row in enumerate(table.entries()) for c, entry in enumerate(row) if entry.best]
+
+
+def test_no_number_is_bold_beside_a_higher_one(compare):
+    sa = {0.125: 0.8, 0.5: 0.70011, 1.0: 0.85}
+    rival = (["algorithm=heterofl"], {0.125: 0.6, 0.5: 0.70012, 1.0: 0.7})
+    for over, expected in ((0.9, []), (0.84, [(0, 3)])):
+        part = make("table1", compare(([], sa), rival, (["algorithm=fedavg"], {1.0: over})))
+        # At 0.5 two numbers read alike, so that both are bold.
+        assert sorted(bold(part.tables[0])) == sorted([(0, 1), (0, 2), (1, 2), *expected])
+        assert any("none is bold" in note for note in part.tables[0].notes)
+
+
+def test_the_result_in_a_sentence(compare):
+    sa = {0.125: 0.8, 0.5: 0.7, 1.0: 0.85}
+    rival = (["algorithm=heterofl"], {0.125: 0.6, 0.5: 0.7, 1.0: 0.86})
+    [lead] = make("table1", compare(([], sa), rival, (["algorithm=fedavg"], {1.0: 0.9}))).lead
+    assert lead == (
+        "Test SA on minidigits: Split-Mix has the highest at ×0.125 (80.0 %, 20.0 points above HeteroFL); Split-Mix and"
+        " HeteroFL have the highest at ×0.5 (70.0 %); HeteroFL has the highest at ×1 (86.0 %, 1.0 points above"
+        " Split-Mix); a single seed (1). Out of competition, over the budget of some clients: FedAvg 90.0 % at ×1."
+    )
+    # Seeds 1 and 2 of 0.83 and 0.87 against 0.86: 1.0 point is less than their deviation of 2.8.
+    [lead] = make("table1", compare((["seed=1"], {1.0: 0.83}), (["seed=2"], {1.0: 0.87}), rival)).lead
+    assert "86.0 %, within one standard deviation, 1.0 points above Split-Mix" in lead
+    assert "over 1 to 2 seeds each, not the same for all" in lead
+    [lead] = make("table1", compare(([], sa))).lead
+    assert lead == "Test SA on minidigits: Split-Mix reaches 80.0 % at ×0.125 and 85.0 % at ×1, a single seed (1)."
+    [lead] = make("table1", compare((["algorithm=fedavg"], {1.0: 0.9}))).lead
+    assert "FedAvg reaches 90.0 % at ×1 (over the budget of 75 % of the clients)" in lead
 
 
 def test_table1_of_one_method_has_all_its_widths(compare):
@@ -142,7 +176,7 @@ def test_convergence_of_methods(compare):
 def test_convergence_of_one_method_by_width(compare):
     part = make("convergence", compare((["seed=1"], {0.5: 0.8, 1.0: 0.9})))
     assert [drawing.name for drawing in part.drawings] == ["convergence", "convergence_widths"]
-    assert [line.get_label() for line in axes_of(part, 1)[0].lines] == ["×0.5", "×1"]
+    assert [text.get_text() for text in axes_of(part, 1)[0].texts] == ["×0.5", "×1"]
 
 
 def test_clients(compare):
@@ -168,7 +202,11 @@ def test_domains(compare):
     [table] = part.tables
     # Two clients of the first domain are a tenth better than the mean, those of the second a tenth worse.
     assert table.header == ["method", "width", "handwritten", "coarse"]
-    assert texts(table) == [["Split-Mix", "×1", "70.0", "50.0"], ["FjORD", "×1", "80.0", "60.0"]]
+    assert texts(table) == [
+        ["Split-Mix", "×0.5", "60.0", "40.0"],
+        ["Split-Mix", "×1", "70.0", "50.0"],
+        ["FjORD", "×1", "80.0", "60.0"],
+    ]
     assert [tick.get_text() for tick in axes_of(part)[0].get_xticklabels()] == ["handwritten", "coarse"]
     assert "at ×1" in part.drawings[0].caption
 
@@ -202,8 +240,8 @@ def test_budgets(compare):
     part = make("budgets", compare(*runs))
     # SHeteroFL has a single distribution: nothing to compare.
     assert texts(part.tables[0]) == [
-        ["8-4-2-1", "Split-Mix", "70.0", DASH, "80.0"],
-        ["4-2", "Split-Mix", DASH, "60.0", DASH],
+        ["8-4-2-1", "Split-Mix", "70.0", "", "80.0"],
+        ["4-2", "Split-Mix", "", "60.0", ""],
     ]
     assert part.tables[0].notes == []
     histogram = axes_of(part)[2]
@@ -296,6 +334,24 @@ def test_attacks_of_one_name_are_told_apart_and_unequal_images_named(compare):
     assert part.tables[1].notes == ["SA on 400 and RA on 50 test images, all clients together"]
 
 
+def test_curves_that_crowd_are_magnified(compare):
+    at = {0.25: (0.60, 0.20), 0.5: (0.80, 0.400), 0.75: (0.81, 0.403), 1.0: (0.805, 0.41)}
+    grid = {(w, adv): (sa - 0.01 * adv, ra + 0.01 * adv) for w, (sa, ra) in at.items() for adv in (0.0, 0.5, 1.0)}
+    whole, panel = axes_of(make("joint", compare(([], dict.fromkeys(at, 0.8), {"tests": attacked(grid)}))))
+    named = [{text.get_text() for text in axes.texts if text.get_text()[0] in "×m"} for axes in (whole, panel)]
+    assert named == [{"×0.25", "magnified below"}, {"×0.5", "×0.75", "×1"}]
+    (low, high), width = panel.get_xlim(), whole.get_xlim()[1] - whole.get_xlim()[0]
+    assert low < 79 and high > 81 and high - low < width / 4
+
+
+def test_a_hostile_attack_stays_in_the_folder_and_a_formula_is_text(compare):
+    tests = attacked({(1.0, 0.0): (0.9, 0.3)}, "../$x^{$") + attacked({(1.0, 0.0): (0.9, 0.3)}, ".._$x^{$")
+    part = make("tradeoff", compare(([], {1.0: 0.9}, {"tests": tests})))
+    names = [table.name for table in part.tables]
+    assert len(set(names)) == 2 and not any(set("./") & set(name) for name in names)
+    part.drawings[0].figure.savefig(io.BytesIO())
+
+
 def test_joint(compare):
     part = make("joint", compare(*robust_runs()))
     assert texts(part.tables[0]) == [
@@ -304,7 +360,9 @@ def test_joint(compare):
         ["×1", "0", "90.0 ± 0.0", "20.0 ± 0.0"],
         ["×1", "1", "70.0 ± 0.0", "50.0 ± 0.0"],
     ]
-    assert list(by_label(axes_of(part)[0])) == ["×0.5", "×1"]
+    # Both widths stand at their curves, and λ along one of them.
+    assert sorted(text.get_text() for text in axes_of(part)[0].texts) == ["0", "1", "×0.5", "×1"]
+    assert not part.drawings[0].figure.legends
     [table] = make("table1", compare(*robust_runs())).tables
     assert "at λ = 0, of several that one model gives: Split-Mix" in table.notes
     assert len(part.tables) == 1  # the other attack knows a single λ

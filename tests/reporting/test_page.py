@@ -6,15 +6,18 @@ from run_folders import write_run
 
 from splitmix.commands.report import comparison_of
 from splitmix.commands.run_files import load_run, read_whole
+from splitmix.reporting.comparison import Drawing, Part
 from splitmix.reporting.kinds import make_all
-from splitmix.reporting.page import page
+from splitmix.reporting.page import page, part_html
+from splitmix.reporting.style import new_figure
+from splitmix.reporting.table import Table
 
 
 def test_the_page_is_self_contained_and_tells_what_made_each_run(tmp_path):
     folder = write_run(tmp_path / "a<b>", ["seed=3", "optimizer.lr=0.05", "name='x<y'"], {0.5: 0.8, 1.0: 0.9})
     run = load_run(folder, read_whole(folder / "results.json"))
     parts, skipped = make_all(comparison_of([run], None))
-    text = page("All", parts, [run], skipped)
+    text = page("All", parts, [run], ["left out: <i>"], skipped)
     sources = re.findall(r'(?:src|href)="([^"]*)"', text)
     assert all(source.startswith(("data:image/png;base64,", "#")) for source in sources)
     assert "http" not in re.sub(r"base64,[^\"]*", "", text) and "@import" not in text and "<script" not in text
@@ -32,3 +35,23 @@ def test_the_page_is_self_contained_and_tells_what_made_each_run(tmp_path):
     assert "a&lt;b&gt;" in text and "a<b>" not in text
     for line in skipped:
         assert line.split()[1] in text
+    # The result comes first, what is missing last.
+    order = [
+        text.index(words) for words in ("Split-Mix reaches", "<nav>", 'id="table1"', 'id="notes"', "skipped: joint")
+    ]
+    assert order == sorted(order) and "left out: &lt;i&gt;" in text
+    # A line may break between links.
+    assert re.search(r"</a>\s+<a", text)
+
+
+def test_halves_stand_two_abreast_and_the_odd_one_alone(tmp_path):
+    def table(letters):
+        return Table("t", "c", ["method", "×1"], [["x" * letters, "1"]], [])
+
+    def places(tables, drawings):
+        parts = Part("k", "t", [table(n) for n in tables], [Drawing("d", "c", new_figure()) for _ in range(drawings)])
+        return re.findall(r'<figure class="(.*?)">', part_html(parts))
+
+    assert places([200], 0) == places([9], 0) == ["wide"]
+    assert places([9], 1) == places([9, 9], 0) == ["", ""]
+    assert places([9, 200], 1) == ["wide", "", ""] and places([], 3) == ["", "", "alone"]

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from splitmix.reporting.point_labels import Label, label_points
-from splitmix.reporting.style import COLOURS, Palette, legend_above, new_figure, styled, write_figure
+from splitmix.reporting.style import COLOURS, Palette, legend_above, new_figure, spaced, styled, write_figure
 
 
 def test_looks_differ_in_colour_and_in_black_and_white():
@@ -31,7 +31,13 @@ def lines(labels):
 
 
 @pytest.mark.parametrize(
-    "labels", [["a"], [f"method {n}" for n in range(8)], ["a very long name of a method, lr=0.1" * 1] * 3]
+    "labels",
+    [
+        ["a"],
+        ["$x^{$ " * 99, "b\n" * 99],
+        [f"method {n}" for n in range(8)],
+        ["a very long name of a method, lr=0.1" * 1] * 3,
+    ],
 )
 def test_a_legend_lies_inside_the_figure_and_above_the_axes(labels):
     figure = lines(labels)
@@ -61,3 +67,8 @@ def test_labels_cover_neither_points_nor_each_other():
     assert len(boxes) == 8 and not any(one.overlaps(two) for one, two in itertools.combinations(boxes, 2))
     points = [axes.transData.transform(point) for curve in curves for point in curve]
     assert not any(box.contains(*point) for box in boxes for point in points)
+
+
+def test_spaced_keeps_the_ends_and_equal_ratios():
+    assert spaced([number / 8 for number in range(1, 9)]) == [0.125, 0.25, 0.5, 1.0]
+    assert spaced([1.0, 0.5]) == [0.5, 1.0] and spaced([]) == [] and len(spaced([-1, 0, 1, 2, 3])) == 4

@@ -2,10 +2,13 @@
 
 import csv
 import io
+import re
+import xml.etree.ElementTree
 
 import pytest
 
-from splitmix.reporting.table import Entry, Table, latex
+from splitmix.reporting.table import Entry, Table
+from splitmix.reporting.tables import print_table
 
 
 @pytest.fixture
@@ -23,19 +26,46 @@ def test_csv_holds_the_numbers(table):
 
 def test_markdown(table):
     assert table.markdown().splitlines() == [
-        "SA in %", "", "| method | ×1 |", "| --- | ---: |", "| Split_Mix <a> | **84.0 ± 4.0** |", "| *paper* | 89.8 |",
-        "", "- a & b",
+        "SA in %", "", "| method | ×1 |", "| --- | ---: |",
+        r"| Split_Mix \<a\> | **84.0 ± 4.0** |", "| *paper* | 89.8 |",
+        "", r"- a \& b",
     ]  # fmt: skip
 
 
 def test_latex(table):
     text = table.latex()
     assert r"Split\_Mix $<$a$>$ & \textbf{84.0 $\pm$ 4.0} \\" in text and r"\caption{SA in \% A \& b.}" in text
-    assert r"method & $\times$1 \\" in text and r"\begin{tabular}{lr}" in text and r"\small\emph{paper}" in text
+    assert r"method & $\times$1 \\" in text and r"\begin{tabular}{lr}" in text and r"\footnotesize\emph{paper}" in text
     assert text.count(r"\begin") == text.count(r"\end") == 2
-    assert latex("λ=0.5 50% a_b {x} #1 ~^\\").isascii()
 
 
 def test_html_escapes(table):
     text = table.html()
-    assert "Split_Mix &lt;a&gt;" in text and '<td class="best">84.0 ± 4.0</td>' in text and "<li>a &amp; b</li>" in text
+    assert "Split_Mix &lt;a&gt;" in text and '<td class="best">84.0 ± 4.0</td>' in text and "caption" not in text
+
+
+def test_an_empty_entry_has_no_marks():
+    table = Table("t", "c", ["a", "b"], [["x", Entry("", aside=True)]], [])
+    assert "| x |  |" in table.markdown() and "emph" not in table.latex()
+
+
+HOSTILE = [
+    "<script>alert(1)</script>", "[/red]", "[red]a", "*a*", "$x^{2}$ & \\input{/etc/passwd} %", "a|b\nc",
+    "\x1b[31m\x00\ud800",
+    "`a` [b](http://c) _d_ ~e~", "\u4e2d\u6587 \U0001f600", "x" * 500, "word " * 60, "' onload=\"a", "",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_hostile_words_stay_words_in_every_form(text):
+    table = Table("t", text, [text, "×1"], [[text, Entry(text, best=True)]], [{"method": text}], notes=[text])
+    file = io.StringIO()
+    print_table(table.text(), file)
+    assert "\x1b" not in file.getvalue() and "\x00" not in file.getvalue()
+    page = xml.etree.ElementTree.fromstring(table.html())
+    assert {element.tag for element in page.iter()} <= {"table", "thead", "tbody", "tr", "th", "td"}
+    # Header, rule, row: a cell neither ends its line nor begins another cell.
+    lines = [line for line in table.markdown().splitlines() if line.startswith("| ")]
+    assert len(lines) == 3 and all(len(re.findall(r"(?<!\\)\|", line)) == 3 for line in lines)
+    assert not re.search(r"(?<!\\)[<$`]", table.markdown())
+    assert next(csv.DictReader(io.StringIO(table.csv(), newline="")))["method"] == text or "\x00" in text

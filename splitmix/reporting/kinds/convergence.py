@@ -12,7 +12,8 @@ from matplotlib.ticker import MaxNLocator
 from splitmix.reporting.cells import Cell, missing_seeds
 from splitmix.reporting.comparison import CannotShow, Comparison, Drawing, Part
 from splitmix.reporting.groups import Group, grouped, shown
-from splitmix.reporting.style import Look, legend_above, new_figure, ordered, styled
+from splitmix.reporting.line_labels import LineEnd, label_ends
+from splitmix.reporting.style import Look, legend_above, new_figure, ordered, spaced, styled
 from splitmix.reporting.table import Table
 
 Curve = dict[int, Cell]
@@ -40,8 +41,10 @@ def make(comparison: Comparison) -> Part:
     by_width: dict[str, Curve] = {}
     if len(groups) == 1 and len(widths_of(groups[0])) > 1:
         by_width = {f"×{width:g}": curve_of(groups[0], width) for width in widths_of(groups[0])}
+        few = [f"×{width:g}" for width in spaced(widths_of(groups[0]))]
         told = f"Validation SA of {groups[0].label} on {comparison.dataset} against rounds by width, as above."
-        figure = curves_figure(by_width, ordered(len(by_width)), title="width", reverse=True)
+        told += " Four of its widths; the table has them all." if len(few) < len(by_width) else ""
+        figure = curves_figure({name: by_width[name] for name in few}, ordered(len(few)), at_ends=True)
         drawings.append(Drawing("convergence_widths", told, figure))
     return Part("convergence", "Convergence", [ends({**curves, **by_width})], drawings)
 
@@ -85,10 +88,8 @@ def ends(curves: dict[str, Curve]) -> Table:
 
 
 @styled
-def curves_figure(
-    curves: dict[str, Curve], looks: Sequence[Look], title: str | None = None, reverse: bool = False
-) -> Figure:
-    """Mean lines with bands of one deviation."""
+def curves_figure(curves: dict[str, Curve], looks: Sequence[Look], at_ends: bool = False) -> Figure:
+    """Mean lines with bands of one deviation; names in a legend, or short ones at the ends of the lines."""
     figure = new_figure(2.1)
     axes = figure.add_subplot()
     for (label, curve), look in zip(curves.items(), looks, strict=True):
@@ -96,7 +97,18 @@ def curves_figure(
     axes.set_xlabel("round")
     axes.set_ylabel("validation SA (%)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
-    legend_above(figure, axes, title=title, reverse=reverse)
+    if at_ends:
+        last = {label: max(curve) for label, curve in curves.items()}
+        label_ends(
+            figure,
+            axes,
+            [
+                LineEnd(last[label], 100 * curve[last[label]].mean, label, look.colour)
+                for (label, curve), look in zip(curves.items(), looks, strict=True)
+            ],
+        )
+    else:
+        legend_above(figure, axes)
     return figure
 
 

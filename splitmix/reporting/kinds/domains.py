@@ -12,7 +12,7 @@ from splitmix.reporting.cells import Cell, collected, told
 from splitmix.reporting.comparison import CannotShow, Comparison, Drawing, Part
 from splitmix.reporting.groups import Group, grouped, shown
 from splitmix.reporting.kinds.table1 import shown_widths
-from splitmix.reporting.style import Look, legend_above, new_figure, ordered, styled
+from splitmix.reporting.style import Look, legend_above, new_figure, ordered, shortened, styled
 from splitmix.reporting.table import Table
 
 ByDomain = dict[str, Cell]
@@ -96,7 +96,9 @@ def dots(lines: Mapping[str, ByDomain], looks: Sequence[Look], names: Sequence[s
         )
     for place in range(1, len(names)):
         axes.axvline(place - 0.5, color="0.85", linewidth=0.6)
-    axes.set_xticks(range(len(names)), names, rotation=30, ha="right", rotation_mode="anchor")
+    axes.set_xticks(
+        range(len(names)), [shortened(name) for name in names], rotation=30, ha="right", rotation_mode="anchor"
+    )
     axes.set_xlim(-0.5, len(names) - 0.5)
     axes.grid(axis="x", visible=False)
     axes.set_ylabel("test SA (%)")

@@ -4,24 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from matplotlib.figure import Figure
-
 from splitmix.reporting.cells import missing_seeds
 from splitmix.reporting.comparison import CannotShow, Comparison, Drawing, Part
 from splitmix.reporting.groups import Group, grouped
+from splitmix.reporting.joint_figure import figure_of
 from splitmix.reporting.kinds.tradeoff import point_record
-from splitmix.reporting.robust import (
-    Attack,
-    Point,
-    attacks_of,
-    draw_curves,
-    image_notes,
-    name_lambdas,
-    points,
-    widths_of,
-)
+from splitmix.reporting.robust import Attack, Point, attacks_of, image_notes, points, widths_of
 from splitmix.reporting.runs import in_situ
-from splitmix.reporting.style import legend_above, new_figure, ordered, styled
 from splitmix.reporting.table import Table
 
 
@@ -38,8 +27,9 @@ def make(comparison: Comparison) -> Part:
                 stem = "joint" if not tables else f"joint_{len(tables) + 1}"
                 tables.append(table_of(comparison, group, name, attack, curves, stem))
                 text = (
-                    f"RA under {name} against SA of {group.label} on {comparison.dataset}, one curve per width;"
-                    " numbers: λ, on the widest; bars: standard deviation over seeds."
+                    f"RA under {name} against SA of {group.label} on {comparison.dataset}, one curve per width,"
+                    " each from its least λ (hollow) on; small numbers: λ, on one of them; the second panel magnifies"
+                    " where curves crowd, if they do; bars: standard deviation over seeds."
                 )
                 drawings.append(Drawing(stem, text, figure_of(curves, name)))
     if not tables:
@@ -71,17 +61,3 @@ def table_of(
     )
     header = ["width", "λ", "SA", "RA"]
     return Table(stem, caption, header, rows, records, words=2, notes=notes + image_notes([group], attack))
-
-
-@styled
-def figure_of(curves: Mapping[float, Sequence[Point]], attack: str) -> Figure:
-    """One curve per width."""
-    figure = new_figure(2.3)
-    axes = figure.add_subplot()
-    named = {f"×{width:g}": curve for width, curve in curves.items()}
-    looks = ordered(len(named))
-    draw_curves(axes, named, looks)
-    axes.set_ylabel(f"RA under {attack} (%)")
-    legend_above(figure, axes, title="width", reverse=True)
-    name_lambdas(figure, axes, named, looks, only=[f"×{max(curves):g}"])
-    return figure

@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from splitmix.reporting.cells import DASH, signed
+from splitmix.reporting.cells import signed
 from splitmix.reporting.comparison import Comparison, Drawing, Part
 from splitmix.reporting.groups import Group, grouped, shown
 from splitmix.reporting.kinds.table1 import shown_widths
@@ -40,7 +40,7 @@ def quantity_table(comparison: Comparison, groups: list[Group], key: str) -> Tab
     records: list[dict[str, Any]] = []
     for label, ours in counts.items():
         theirs = theirs_of[label]
-        rows.append([label, *(f"{ours[width]:,.0f}" if width in ours else DASH for width in columns)])
+        rows.append([label, *(f"{ours[width]:,.0f}" if width in ours else "" for width in columns)])
         shared = [width for width in columns if width in ours and width in theirs]
         if shared:
             paper = {width: f"{theirs[width]:,}" for width in shared}

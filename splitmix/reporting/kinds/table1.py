@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from splitmix.reporting.cells import Cell, missing_seeds, signed, told
 from splitmix.reporting.comparison import CannotShow, Comparison, Part
 from splitmix.reporting.groups import Group, grouped
+from splitmix.reporting.lead import sentences, winner
 from splitmix.reporting.paper import paper_accuracy
 from splitmix.reporting.runs import in_situ
 from splitmix.reporting.table import Entry, Table
 
-MOST_COLUMNS = 6
+MOST_COLUMNS = 8
+"""Widths that stand side by side: as many as a network of eight base models has."""
 
 
 def make(comparison: Comparison) -> Part:
@@ -26,17 +27,14 @@ def make(comparison: Comparison) -> Part:
     notes = missing_seeds(
         (label, f"×{width:g}", cell) for label, by_width in cells.items() for width, cell in by_width.items()
     )
-    best = {width: best_mean(groups, cells, width) for width in columns}
-    over = False
+    best = {width: best_methods(groups, cells, width) for width in columns}
     for group in groups:
         by_width = cells[group.label]
         line: list[Entry | str] = [group.label]
         for width in columns:
             cell = by_width.get(width)
-            mark = "†" if cell is not None and group.runs[0].over_budget(width) else ""
-            over |= bool(mark)
-            top = cell is not None and not mark and len(groups) > 1 and cell.mean == best[width]
-            line.append(Entry(told(cell) + mark, best=top))
+            over = cell is not None and bool(group.runs[0].over_budget(width))
+            line.append(Entry(told(cell) + "†" * over, best=group.label in best[width], aside=over))
         printed, departs = paper_accuracy(group)
         rows.append(line)
         if any(width in printed for width in columns):
@@ -56,37 +54,41 @@ def make(comparison: Comparison) -> Part:
         notes.append("numbers without ± are of a single seed")
     if several := [group.label for group in groups if any(in_situ(run) for run in group.runs)]:
         notes.append(f"at λ = 0, of several that one model gives: {', '.join(several)}")
-    if over:
-        notes.append("† over the budget of some clients: no number to compete with")
+    if any(best.values()):
+        notes.append("bold: the highest at its width")
+    if any(group.runs[0].over_budget(width) for group in groups for width in cells[group.label] if width in columns):
+        notes.append(
+            "† out of competition: wider than the budget of some clients; where such a number is the highest, none is"
+            " bold"
+        )
     count = sum(len(group.runs) for group in groups)
     caption = (
         f"Test SA in % on {comparison.dataset} by width, mean ± standard deviation over seeds ({count} runs);"
         " SA: unweighted mean over clients of each client's accuracy on clean images."
     )
     header = ["method", *(f"×{width:g}" for width in columns)]
-    return Part("table1", "Accuracy by width", [Table("table1", caption, header, rows, records, notes=notes)])
+    table = Table("table1", caption, header, rows, records, notes=notes)
+    lead = sentences(groups, cells, columns, comparison.dataset)
+    return Part("table1", "Accuracy by width", [table], lead=lead)
 
 
 def shown_widths(comparison: Comparison, cells: Mapping[str, Mapping[float, Any]]) -> list[float]:
-    """Columns: the widths that several methods have, or all of a single one; of many, only the budgets of clients."""
-    counts = Counter(width for by_width in cells.values() for width in by_width)
-    if not counts:
+    """Columns: every width that a method has; of too many, the budgets of clients and what some method has alone."""
+    columns = sorted({width for by_width in cells.values() for width in by_width})
+    if not columns:
         raise CannotShow("none of these runs has a final test")
-    columns = sorted(width for width, methods in counts.items() if methods > 1 or len(cells) == 1) or sorted(counts)
     if len(columns) > MOST_COLUMNS:
-        budgets = {budget for run in comparison.runs for budget in run.budgets}
-        columns = [width for width in columns if width in budgets] or columns
+        chosen = {budget for run in comparison.runs for budget in run.budgets}
+        chosen |= {width for by_width in cells.values() if len(by_width) == 1 for width in by_width}
+        columns = [width for width in columns if width in chosen] or columns
     return columns
 
 
-def best_mean(groups: Sequence[Group], cells: Mapping[str, Mapping[float, Cell]], width: float) -> float:
-    """The best mean at a width among methods that keep to every client's budget."""
-    means = [
-        cells[group.label][width].mean
-        for group in groups
-        if width in cells[group.label] and not group.runs[0].over_budget(width)
-    ]
-    return max(means, default=-1.0)
+def best_methods(groups: Sequence[Group], cells: Mapping[str, Mapping[float, Cell]], width: float) -> tuple[str, ...]:
+    """The methods whose number is bold at a width: none beside a higher one that is out of competition."""
+    found = winner(groups, cells, width)
+    highest = max(by_width[width].mean for by_width in cells.values() if width in by_width)
+    return () if found is None or highest > found.cell.mean else found.methods
 
 
 def paper_rows(

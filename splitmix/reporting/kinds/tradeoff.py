@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from splitmix.reporting.cells import missing_seeds
 from splitmix.reporting.comparison import CannotShow, Comparison, Drawing, Part
+from splitmix.reporting.escape import stem
 from splitmix.reporting.robust import (
     Attack,
     Point,
@@ -23,34 +24,38 @@ from splitmix.reporting.robust import (
 from splitmix.reporting.style import legend_above, new_figure, styled
 from splitmix.reporting.table import Table
 
+MOST_TOLD = 3
+
 
 def make(comparison: Comparison) -> Part:
     """A table and a figure for each attack in the test records."""
     attacks = attacks_of(comparison.runs)
     if not attacks:
         raise CannotShow("no run was tested under an attack: splitmix test run=<folder> 'attack=[none,linf_pgd]'")
-    tables, drawings, reasons = [], [], []
-    for number, (name, attack) in enumerate(attacks.items()):
+    tables, drawings, reasons, lead = [], [], [], []
+    for number, (name, attack) in enumerate(attacks.items(), 1):
         try:
-            table, drawing = one_attack(comparison, name, attack, f"tradeoff_{name.partition(' ')[0]}", number)
+            file_stem = stem(f"tradeoff_{name.partition(' (')[0]}")
+            if " (" in name or file_stem in [table.name for table in tables]:
+                file_stem = f"{file_stem}_{number}"
+            table, drawing, sentence = one_attack(comparison, name, attack, file_stem)
         except CannotShow as reason:
             reasons.append(f"{name}: {reason}")
         else:
             tables.append(table)
             drawings.append(drawing)
+            lead.append(sentence)
     if not tables:
         raise CannotShow("; ".join(reasons))
-    return Part("tradeoff", "Robust against standard accuracy", tables, drawings, reasons)
+    return Part("tradeoff", "Robust against standard accuracy", tables, drawings, reasons, lead)
 
 
-def one_attack(comparison: Comparison, name: str, attack: Attack, stem: str, number: int) -> tuple[Table, Drawing]:
-    """The table and the figure of one attack; CannotShow if no model has both accuracies, or none at the width."""
+def one_attack(comparison: Comparison, name: str, attack: Attack, file_stem: str) -> tuple[Table, Drawing, str]:
+    """Table, figure and result of one attack; CannotShow if no model has both accuracies, or none at the width."""
     groups = curves_of(comparison.runs, attack)
     widths = {group.label: widths_of(group, attack) for group in groups}
     if not groups:
         raise CannotShow("no model has both a clean and an attacked test")
-    if " (" in name:
-        stem = f"{stem}_{number + 1}"
     width = comparison.one_width(widths[group.label] for group in groups)
     groups = [group for group in groups if width in widths[group.label]]
     curves = {group.label: points(group, attack, width) for group in groups}
@@ -65,12 +70,24 @@ def one_attack(comparison: Comparison, name: str, attack: Attack, stem: str, num
         f"SA and RA under {name} in % on {comparison.dataset} at ×{width:g}, mean ± standard deviation over seeds. λ:"
         " of the test where one model gives several, else of the training."
     )
-    table = Table(stem, caption, ["method", "λ", "SA", "RA"], rows, records, words=2, notes=notes)
+    table = Table(file_stem, caption, ["method", "λ", "SA", "RA"], rows, records, words=2, notes=notes)
     text = (
         f"RA under {name} against SA on {comparison.dataset} at ×{width:g}; numbers: λ; bars: standard deviation over"
         " seeds."
     )
-    return table, Drawing(stem, text, figure_of(comparison, curves, name))
+    return table, Drawing(file_stem, text, figure_of(comparison, curves, name)), most_robust(curves, name, width)
+
+
+def most_robust(curves: Mapping[str, Sequence[Point]], attack: str, width: float) -> str:
+    """The highest RA of each method, in a sentence."""
+    tops = {label: max(curve, key=lambda point: point.ra.mean) for label, curve in curves.items()}
+    order = sorted(tops, key=lambda label: -tops[label].ra.mean)
+    numbers = [
+        f"{label} at λ = {tops[label].adv_lambda:g} (RA {tops[label].ra.percent} %, SA {tops[label].sa.percent} %)"
+        for label in order[:MOST_TOLD]
+    ]
+    rest = f"; {len(order) - MOST_TOLD} more in the table" if len(order) > MOST_TOLD else ""
+    return f"The highest RA under {attack} at ×{width:g}: {', then '.join(numbers)}{rest}."
 
 
 def point_record(label: str, width: float, point: Point) -> dict[str, Any]:
