@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import math
+import os
 import pickle
 import pickletools
 import re
 import sys
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 
@@ -40,9 +42,11 @@ def read_pickle(path: Path) -> Any:
     try:
         with open_regular(path) as file:
             budget = _Budget(path)
-            _weigh(file, budget)
-            file.seek(0)
-            return _Converter(budget).converted(_Reader(file, encoding="latin1").load(), 0)
+            budget.spend(os.fstat(file.fileno()).st_size)
+            content = io.BytesIO(file.read())  # never more of it than there is, whatever length an operation claims
+        _weigh(content, budget)
+        content.seek(0)
+        return _Converter(budget).converted(_Reader(content, encoding="latin1").load(), 0)
     except UserError:
         raise
     except FileNotFoundError:
@@ -69,7 +73,7 @@ class _Budget:
             raise PICKLE.refusal(f"{self.path}: its content takes more memory than allowed")
 
 
-def _weigh(file: BinaryIO, budget: _Budget) -> None:
+def _weigh(file: IO[bytes], budget: _Budget) -> None:
     """Count what reading a pickle takes, operation by operation, without doing any of it."""
     for number, (operation, argument, _) in enumerate(pickletools.genops(file)):
         budget.spend(OPERATION + sys.getsizeof(argument))
@@ -120,6 +124,8 @@ _KNOWN = {
     ("numpy", "ndarray"): "class",
     ("numpy", "dtype"): "type",
     ("_codecs", "encode"): "bytes",
+    ("__builtin__", "bytes"): "no bytes",  # how Python 3 writes empty bytes in old protocols
+    ("builtins", "bytes"): "no bytes",
 }
 
 
@@ -164,7 +170,7 @@ class _Converter:
 
     def made(self, note: _Note) -> Any:
         arguments = note.arguments
-        if note.kind == "bytes":
+        if note.kind in ("bytes", "no bytes"):
             return self.raw_bytes(note)
         if note.kind == "number":
             dtype, data = arguments
@@ -186,7 +192,8 @@ class _Converter:
         if len(raw) != math.prod(shape) * known.itemsize:
             raise _Refused("an array of another size than its shape")
         self.budget.spend(len(raw))
-        return np.frombuffer(raw, known).reshape(shape, order="F" if fortran else "C").copy()
+        flat = np.frombuffer(raw, known) if raw else np.empty(0, known)
+        return flat.reshape(shape, order="F" if fortran else "C").copy()
 
     def raw_bytes(self, data: Any) -> bytes:
         """The bytes of an array; a file may ask for the same ones again and again."""
@@ -195,6 +202,8 @@ class _Converter:
             text, encoding = data.arguments
             if type(text) is not str or encoding not in ("latin1", "latin-1"):
                 raise _Refused("text in another encoding")
+        elif type(data) is _Note and data.kind == "no bytes" and not data.arguments:
+            text = ""
         elif type(data) is str:
             text = data
         elif type(data) in (bytes, bytearray):
