@@ -19,9 +19,9 @@ COMPONENTS = (
     "dataset", "partition", "budget", "algorithm", "model", "optimizer", "schedule", "engine", "logger", "test",
     "train_attack"
 )  # fmt: skip
-OPTIONAL = {"resume": None, "train_attack": {"_target_": "splitmix.robustness.attacks.LinfPGD"}}
+OPTIONAL = {"resume": None, "fit_data": False, "train_attack": {"_target_": "splitmix.robustness.attacks.LinfPGD"}}
 """What runs of earlier versions lack, and what it was."""
-NOT_HASHED = ("name", "engine", "logger", "resume", "hydra", "test")
+NOT_HASHED = ("name", "engine", "logger", "resume", "hydra", "test", "fit_data")
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Scalars:
     val_fraction: float
     validate_every: int
     resume: str | None = None
+    fit_data: bool = False
 
     def check(self) -> None:
         """Raise UserError for a value out of range."""
@@ -157,7 +158,7 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
 
 
 def config_hash(resolved: Mapping[str, Any]) -> str:
-    """12 hex digits of everything that decides a run's numbers (not name, engine, logger, resume, test)."""
+    """12 hex digits of everything that decides a run's numbers (not name, engine, logger, resume, test, fit_data)."""
     kept = {key: _canonical(value) for key, value in resolved.items() if key not in NOT_HASHED}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
 

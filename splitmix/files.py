@@ -38,5 +38,5 @@ def cache_folder(root: str | None = None) -> Path:
     That is `root`, else `$SPLITMIX_CACHE`, else `$XDG_CACHE_HOME/splitmix`, else `~/.cache/splitmix`.
     """
     if folder := root or os.environ.get("SPLITMIX_CACHE"):
-        return Path(folder).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "splitmix"
+        return Path(os.path.expanduser(folder))
+    return Path(os.path.expanduser(os.environ.get("XDG_CACHE_HOME") or "~/.cache")) / "splitmix"

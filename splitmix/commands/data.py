@@ -45,6 +45,7 @@ def federation_of(dataset: Any, values: Mapping[str, Any]) -> tuple[Any, tuple[f
         raise UserError(f"val_fraction={kept:g}: give a share between 0 and 1")
     partition, budget = bind(values["partition"], "partition"), bind(values["budget"], "budget")
     data = dataset.load(log.info, fraction)
+    data.check()
     clients = partition.split(
         data,
         values["clients_per_domain"],

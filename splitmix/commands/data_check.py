@@ -19,6 +19,7 @@ def check(dataset: Any, values: dict[str, Any]) -> None:
 
     dataset.check()
     data = dataset.load(log.info)
+    data.check()
     shape = "x".join(str(size) for size in data.input_shape)
     caption = f"{data.name}: images {shape}, {len(data.classes)} classes: {', '.join(data.classes[:20])}"
     print_table(text_table(counts_table(data), caption))

@@ -11,10 +11,11 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from splitmix.data.archives import below, unpack
 from splitmix.data.augmentation import CropFlip
 from splitmix.data.dataset import Dataset, ImageSet
 from splitmix.data.safe_pickle import read_pickle
-from splitmix.data.sources import check_arrays, require_folder
+from splitmix.data.sources import check_arrays, expanded, is_folder, require_folder
 from splitmix.errors import UserError
 
 SIDE = 32
@@ -50,32 +51,37 @@ class CIFAR10:
 
     def folder(self) -> Path:
         """The folder of the batch files."""
-        nested = Path(self.root or "").expanduser() / "cifar10" / FOLDER
-        root = str(nested) if self.root and nested.is_dir() else self.root and str(Path(self.root) / FOLDER)
+        nested = expanded(self.root or "") / "cifar10" / FOLDER
+        root = str(nested) if self.root and is_folder(nested) else self.root and str(Path(self.root) / FOLDER)
         return require_folder(root, [*TRAIN, *TEST], "run: splitmix data-prepare dataset=cifar10")
 
     def prepare(self, archives: Sequence[Path], say: Callable[[str], None]) -> None:
-        """Download the archive through torchvision, which checks it, unless the files are there already.
+        """Unpack the archives, or download the archive through torchvision, which checks it.
 
         Raises:
-            UserError: the download failed.
+            UserError: the download failed, or an archive is damaged.
         """
         from torchvision import datasets
-        from torchvision.datasets.utils import download_and_extract_archive
+        from torchvision.datasets.utils import download_url
 
+        root = expanded(str(self.root))
+        for archive in archives:
+            say(f"{archive}: {unpack(archive, root, below((FOLDER,)))} files to {self.root}")
+        if archives:
+            return self.check()
         with suppress(UserError):
             self.check()
             say(f"CIFAR-10 is at {self.folder()}")
             return
-        root = Path(str(self.root)).expanduser()
         known = datasets.CIFAR10
         try:
-            download_and_extract_archive(known.url, str(root), filename=known.filename, md5=known.tgz_md5)
+            download_url(known.url, str(root), known.filename, known.tgz_md5)
         except (OSError, RuntimeError, EOFError) as error:
             raise UserError(
                 f"dataset.root={self.root}: the download of {known.url} failed ({' '.join(str(error).split())[:80]});"
-                f" unpack {known.filename} there by hand"
+                f" fetch {known.filename}, then: splitmix data-prepare dataset=cifar10 archive={known.filename}"
             ) from None
+        unpack(root / known.filename, root, below((FOLDER,)))
         self.check()
 
     def load(self, say: Callable[[str], None] | None = None, train_fraction: float = 1.0) -> Dataset:

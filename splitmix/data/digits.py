@@ -14,7 +14,7 @@ from PIL import Image
 from splitmix.data.archives import below, unpack
 from splitmix.data.dataset import Dataset, ImageSet
 from splitmix.data.safe_pickle import read_pickle
-from splitmix.data.sources import Pixels, check_arrays, require_folder, rotated
+from splitmix.data.sources import Pixels, check_arrays, expanded, require_folder, rotated
 from splitmix.errors import UserError
 
 SIDE = 28
@@ -60,7 +60,7 @@ class Digits:
         if not archives:
             self.check()
         for archive in archives:
-            count = unpack(archive, Path(str(self.root)).expanduser(), below(tuple(SHAPES)))
+            count = unpack(archive, expanded(str(self.root)), below(tuple(SHAPES)))
             say(f"{archive}: {count} files to {self.root}")
         self.check()
 

@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
+
+import numpy as np
 
 from splitmix.data.archives import below, unpack
 from splitmix.data.augmentation import FlipRotate
 from splitmix.data.dataset import Dataset
 from splitmix.data.image_cache import decoded
+from splitmix.data.regular_files import printable
 from splitmix.data.safe_pickle import read_pickle
-from splitmix.data.sources import mapped_sets, require_folder, rotated
+from splitmix.data.sources import expanded, mapped_sets, require_folder, rotated
 from splitmix.errors import UserError
 
 SIDE = 256
 SITES = ("real", "clipart", "infograph", "painting", "quickdraw", "sketch")
 """Domains in base order."""
+NAMED = 5  # unknown classes that a message names
 
 
 @dataclass(frozen=True)
@@ -67,8 +71,8 @@ class DomainNet:
         if not archives:
             self.check()
         for archive in archives:
-            pictures = unpack(archive, Path(str(self.root)).expanduser(), below(SITES))
-            lists = unpack(archive, Path(str(self.split_root or self.root)).expanduser(), below(("DomainNet",)))
+            pictures = unpack(archive, expanded(str(self.root)), below(SITES))
+            lists = unpack(archive, expanded(str(self.split_root or self.root)), below(("DomainNet",)))
             say(f"{archive}: {pictures} pictures and {lists} lists to {self.root}")
         self.check()
 
@@ -95,13 +99,30 @@ def read_list(file: Path, root: Path, classes: tuple[str, ...]) -> tuple[list[Pa
     content = read_pickle(file)
     if not isinstance(content, list | tuple) or len(content) != 2:
         raise UserError(f"{file}: must hold a pair of paths and class names")
-    paths, names = (list(part) for part in content)
+    paths, names = texts(file, "paths", content[0]), texts(file, "class names", content[1])
     if len(paths) != len(names):
         raise UserError(f"{file}: {len(paths)} paths, but {len(names)} class names")
-    if unknown := sorted({str(name) for name in names} - set(classes)):
-        raise UserError(f"{file}: unknown classes {', '.join(unknown)}; known are {', '.join(classes)}")
+    if not paths:
+        raise UserError(f"{file}: lists no image")
+    if unknown := sorted(set(names) - set(classes)):
+        more = f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else ""
+        shown = ", ".join(printable(name, 40) for name in unknown[:NAMED])
+        raise UserError(f"{file}: unknown classes {shown}{more}; known are {', '.join(classes)}")
     # The last three parts of a path: domain, class, file; the rest is of somebody else's disk.
-    parts = [Path(str(path)).parts[-3:] for path in paths]
-    if any(len(part) != 3 or ".." in part or Path(*part).is_absolute() for part in parts):
-        raise UserError(f"{file}: a path leaves the folder of images")
-    return [root.joinpath(*part) for part in parts], [classes.index(str(name)) for name in names]
+    parts = [Path(path).parts[-3:] for path in paths]
+    for path, part in zip(paths, parts, strict=True):
+        if len(part) != 3 or ".." in part or Path(*part).is_absolute():
+            raise UserError(f"{file}: the path {printable(path)} leaves the folder of images")
+    return [root.joinpath(*part) for part in parts], [classes.index(name) for name in names]
+
+
+def texts(file: Path, what: str, part: Any) -> list[str]:
+    """A list of texts out of a file of paths (UserError: anything else)."""
+    if isinstance(part, np.ndarray) and part.ndim == 1:
+        part = part.tolist()
+    if not isinstance(part, list | tuple):
+        raise UserError(f"{file}: its {what} must be a list of texts, found {type(part).__name__}")
+    for number, text in enumerate(part):
+        if not isinstance(text, str):
+            raise UserError(f"{file}: its {what} must be texts, but number {number} is a {type(text).__name__}")
+    return list(part)

@@ -13,11 +13,13 @@ import numpy as np
 from splitmix.data.augmentation import CropFlip
 from splitmix.data.dataset import Dataset
 from splitmix.data.image_cache import decoded
-from splitmix.data.sources import mapped_sets, require_folder, rotated
+from splitmix.data.regular_files import printable
+from splitmix.data.sources import is_folder, mapped_sets, no_archives, require_folder, rotated
 from splitmix.errors import UserError
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 SPLITS = ("train", "test")
+LARGEST = 4096  # pixels of a side
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,8 @@ class ImageFolder:
         """The root; UserError if it is not there."""
         mend = "set dataset.root to a folder <root>/<domain>/{train,test}/<class>/*.png"
         root = require_folder(self.root, [], mend)
-        if not root.is_dir():
-            raise UserError(f"dataset.root={self.root}: no such folder; {mend}")
+        if not is_folder(root):
+            raise UserError(f"dataset.root={printable(root)}: no such folder; {mend}")
         return root
 
     @cached_property
@@ -67,12 +69,12 @@ class ImageFolder:
 
     def check(self) -> None:
         """Raise UserError if the tree lacks a split, or a class in a domain or split."""
-        if self.image_size < 1:
-            raise UserError(f"dataset.image_size={self.image_size}: give a number of pixels")
+        if not 1 <= self.image_size <= LARGEST:
+            raise UserError(f"dataset.image_size={self.image_size}: give a number of pixels from 1 to {LARGEST}")
         for domain in self.domains:
             for split in SPLITS:
                 place = self.tree / domain / split
-                if not place.is_dir():
+                if not is_folder(place):
                     raise UserError(f"dataset.root={self.root}: the folder {place} is missing")
                 found = set(folders(place))
                 if lacking := sorted(set(self.classes) - found):
@@ -84,6 +86,7 @@ class ImageFolder:
 
     def prepare(self, archives: Sequence[Path], say: Callable[[str], None]) -> None:
         """Nothing to fetch: checks the tree."""
+        no_archives(self.name, archives)
         self.check()
         say(f"{self.root}: domains {', '.join(self.domains)}; classes {', '.join(self.classes)}")
 
@@ -109,15 +112,26 @@ class ImageFolder:
 
 
 def folders(place: Path) -> tuple[str, ...]:
-    """Names of the folders in a folder, sorted, hidden ones left out."""
-    if not place.is_dir():
-        return ()
-    return tuple(sorted(path.name for path in place.iterdir() if path.is_dir() and not path.name.startswith(".")))
+    """Names of the folders in a folder, sorted, hidden ones left out (UserError: a name that cannot be shown)."""
+    names = sorted(path.name for path in entries(place) if path.is_dir() and not path.name.startswith("."))
+    for name in names:
+        # Domains and classes stand in tables, messages and files.
+        if not name.isprintable():
+            raise UserError(f"{printable(place / name)}: the name of a domain or class must be printable; rename it")
+    return tuple(names)
 
 
 def image_files(place: Path) -> list[Path]:
     """The images in a folder, sorted; UserError if there is none."""
-    found = sorted(path for path in place.iterdir() if path.suffix.lower() in SUFFIXES)
+    found = sorted(path for path in entries(place) if path.suffix.lower() in SUFFIXES)
     if not found:
         raise UserError(f"{place} holds no image ({', '.join(SUFFIXES)})")
     return found
+
+
+def entries(place: Path) -> list[Path]:
+    """What is in a folder, nothing if there is none (UserError: it cannot be read)."""
+    try:
+        return list(place.iterdir()) if is_folder(place) else []
+    except OSError as error:
+        raise UserError(f"{printable(place)}: cannot be read ({error.strerror})") from None

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,11 +16,16 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
+from splitmix.data.limits import PIXELS
+from splitmix.data.pixel_file import read_pixels, write_pixels
+from splitmix.data.regular_files import open_regular, printable
 from splitmix.data.sources import Pixels
 from splitmix.errors import UserError
-from splitmix.files import cache_folder, write_atomically
+from splitmix.files import cache_folder
 
 T = TypeVar("T")
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP")
+"""Formats that Pillow decodes by itself, whatever a file is called; for others it would start programs."""
 NAMED = 5  # damaged files that a message names
 VERSION = 1
 """Goes up when images are decoded differently."""
@@ -32,19 +37,31 @@ def decode(file: Path, size: int) -> Pixels:
     An image that has not exactly three channels becomes grey, three times.
 
     Raises:
-        UserError: no image, or a truncated one; names the file.
+        UserError: no file, no image of a known format, a truncated one or one of too many pixels; names the file.
     """
     try:
-        with Image.open(file) as image:
+        with open_regular(file) as opened, Image.open(opened, formats=FORMATS) as image:
+            if image.width * image.height > PIXELS.value:
+                raise PIXELS.refusal(f"{printable(file)}: has {image.width} x {image.height} pixels")
             image.load()
             rgb = image if len(image.getbands()) == 3 else image.convert("L")
             rgb = rgb if rgb.mode in ("RGB", "L") else rgb.convert("RGB")
             small = np.asarray(rgb.resize((size, size), Image.Resampling.BILINEAR))
+    except UserError:
+        raise
     except FileNotFoundError:
-        raise UserError(f"{file} is missing: it stands in the list of images") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"{file} is truncated or no image ({' '.join(str(error).split())}): fetch it again") from None
+        raise missing(file) from None
+    except Image.UnidentifiedImageError:
+        raise UserError(
+            f"{printable(file)} is truncated or no image of a known format ({', '.join(FORMATS)}): fetch it again"
+        ) from None
+    except Exception as error:  # Pillow raises nearly anything on damaged files
+        raise UserError(f"{printable(file)} is truncated or no image ({printable(error)}): fetch it again") from None
     return np.broadcast_to(small, (3, size, size)) if small.ndim == 2 else small.transpose(2, 0, 1)
+
+
+def missing(file: Path) -> UserError:
+    return UserError(f"{printable(file)} is missing: it stands in the list of images")
 
 
 def attempt(file: Path, size: int) -> Pixels | UserError:
@@ -60,14 +77,22 @@ def decoded(
 ) -> Pixels:
     """All files as `[n, 3, size, size]`, from the cache if it is as new as they are, else decoded into it.
 
-    The pixels lie in a file mapped into memory: what is not used does not take memory, and there is no second copy.
+    The pixels lie in a file mapped into memory: what is not used does not take memory, and there is no second copy. A
+    cache file that is damaged is made again.
+
+    Args:
+        say: told what takes a while, and of a damaged cache file.
 
     Raises:
         UserError: a file that is missing or no image, or a cache folder that cannot be written.
     """
     folder = folder or cache_folder()
     path = folder / f"images-{signature(files, size)}.npy"
-    if not path.is_file():
+    shape = (len(files), 3, size, size)
+    pixels = read_pixels(path, shape)
+    if pixels is None:
+        if say is not None and os.path.lexists(path):
+            say(f"{path} is damaged, or of an earlier version, and is made again")
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -75,37 +100,49 @@ def decoded(
                 f"cannot use the cache folder {folder} ({error.strerror}): set the variable SPLITMIX_CACHE to another"
             ) from error
         build(path, files, size, say)
-    # Copy on write: PyTorch wants writable memory, and nobody writes.
-    return np.load(path, mmap_mode="c")
+        pixels = read_pixels(path, shape)
+    if pixels is None:
+        raise UserError(f"{path} does not hold what was written to it: set the variable SPLITMIX_CACHE to another disk")
+    return pixels
 
 
 def build(path: Path, files: Sequence[Path], size: int, say: Callable[[str], None] | None) -> None:
     """Decode all files into `path`; it appears only when it is whole."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        pixels = np.lib.format.open_memmap(beside, "w+", np.uint8, (len(files), 3, size, size))
-        with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding leaves Python's lock
-            damaged: list[str] = []
-            images = pool.map(lambda file: attempt(file, size), files)
-            for number, image in enumerate(shown(images, len(files), say)):
-                if isinstance(image, UserError):
-                    damaged.append(str(image))
-                else:
-                    pixels[number] = image
+    pool = ThreadPoolExecutor(os.cpu_count())  # decoding leaves Python's lock
+    damaged: list[str] = []
+
+    def images() -> Iterator[Pixels]:
+        found = pool.map(lambda file: attempt(file, size), files)
+        for image in shown(found, len(files), say):
+            if isinstance(image, UserError):
+                damaged.append(str(image))
+            elif not damaged:
+                yield image
         if damaged:
             more = f"; and {len(damaged) - NAMED} more" if len(damaged) > NAMED else ""
             raise UserError("; ".join(damaged[:NAMED]) + more)
-        pixels.flush()
-        del pixels
-        os.replace(beside, path)
+
+    try:
+        with pillows_own_limit_off():
+            write_pixels(path, (len(files), 3, size, size), images())
     except OSError as error:
         raise UserError(
             f"cannot write {path} ({error.strerror or error}): make room, or set the variable SPLITMIX_CACHE"
         ) from error
     finally:
-        with suppress(OSError):
-            beside.unlink()
-    write_atomically(path.with_suffix(".json"), lambda file: file.write(json.dumps([str(f) for f in files]).encode()))
+        pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def pillows_own_limit_off() -> Iterator[None]:
+    """Ours holds instead; and Pillow's warnings of odd files are not shown."""
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def shown(images: Iterator[T], total: int, say: Callable[[str], None] | None) -> Iterator[T]:
@@ -129,7 +166,9 @@ def signature(files: Sequence[Path], size: int) -> str:
     for file in files:
         try:
             status = file.stat()
+        except ValueError:  # a NUL, or text that no file system encodes
+            raise UserError(f"{printable(file)}: no file can have this name, which stands in the list") from None
         except OSError:
-            raise UserError(f"{file} is missing: it stands in the list of images") from None
-        text.update(f"{file} {status.st_size} {status.st_mtime_ns}\n".encode())
+            raise missing(file) from None
+        text.update(os.fsencode(f"{file} {status.st_size} {status.st_mtime_ns}\n"))
     return text.hexdigest()[:12]

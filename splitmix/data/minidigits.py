@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import os
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,10 +25,13 @@ from numpy.typing import NDArray
 from splitmix.data.dataset import Dataset, ImageSet
 from splitmix.data.minidigits_handwritten import SIDE
 from splitmix.data.minidigits_recipe import CLASSES, DOMAINS, array_shapes, make_minidigits
+from splitmix.data.regular_files import open_regular
+from splitmix.data.sources import no_archives
 from splitmix.errors import UserError
 from splitmix.files import cache_folder
 
 RECIPE_FILES = ("minidigits_recipe.py", "minidigits_handwritten.py", "minidigits_rendered.py")
+HEADERS = 2**16  # bytes of a cache file beside its arrays, at most
 RENDERERS = ("scikit-learn", "pillow", "matplotlib", "numpy")
 
 Arrays = dict[str, NDArray[np.generic]]
@@ -77,6 +81,7 @@ class MiniDigits:
 
     def prepare(self, archives: Sequence[Path], say: Callable[[str], None]) -> None:
         """Draw the images into the cache (UserError: it cannot be written)."""
+        no_archives(self.name, archives)
         self.load(say)
         say(f"minidigits are at {cache_folder(self.root) / _cache_name()}")
 
@@ -133,16 +138,22 @@ def _cache_name() -> str:
 
 def _read(path: Path, progress: Callable[[str], None] | None) -> Arrays | None:
     """The arrays of a good cache file, or None if there is none or it is damaged."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         return None
     expected = array_shapes()
+    largest = HEADERS + sum(math.prod(shape) * dtype.itemsize for shape, dtype in expected.values())
+    try:
+        with open_regular(path) as opened:
+            content = opened.read(largest + 1)
+    except UserError:
+        content = b""  # no file, but a pipe or a folder
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in expected}
-        if all((arrays[name].shape, arrays[name].dtype) == expected[name] for name in expected):
-            return arrays
+            # Packed arrays could unpack to more than there is memory; ours are not packed.
+            if len(content) <= largest and all(info.file_size <= largest for info in file.zip.infolist()):
+                arrays = {name: file[name] for name in expected}
+                if _good(arrays):
+                    return arrays
     # Damaged bytes make numpy and zipfile raise almost anything, and it all means the same. Failures to read the
     # disk are not among them: the bytes are in memory.
     except Exception:
@@ -150,6 +161,14 @@ def _read(path: Path, progress: Callable[[str], None] | None) -> Arrays | None:
     if progress:
         progress(f"minidigits: {path} is damaged and is made again")
     return None
+
+
+def _good(arrays: Arrays) -> bool:
+    """Whether arrays have the shapes and types of minidigits, and every domain as many labels of each class."""
+    if any((arrays[name].shape, arrays[name].dtype) != expected for name, expected in array_shapes().items()):
+        return False
+    labels = [row for split in ("train", "test") for row in arrays[f"{split}_labels"]]
+    return all((np.sort(row) == np.repeat(np.arange(CLASSES), len(row) // CLASSES)).all() for row in labels)
 
 
 def _write(path: Path, arrays: Arrays) -> None:

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import io
 import math
+import os
 import pickle
+import pickletools
 import re
+import sys
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
+from splitmix.data.limits import PICKLE
+from splitmix.data.regular_files import open_regular, printable
 from splitmix.errors import UserError
 
 PLAIN = (str, bytes, int, float, bool, type(None))
 TYPE = re.compile(r"[<>|=]?([biufSU][1-9][0-9]*)")
 """Types of arrays that may come out: booleans, numbers, text; never objects."""
+DIMENSIONS = 32
 DEEPEST = 20
 """Containers within containers; real data have two or three."""
+OPERATION = 512
+"""Bytes that one operation of a pickle takes at most beside its argument: a dictionary, read and converted."""
 
 
 def read_pickle(path: Path) -> Any:
@@ -24,23 +33,56 @@ def read_pickle(path: Path) -> Any:
 
     Text of Python 2 is read as latin-1, as CIFAR-10 needs. While the file is read, no array exists, only notes of what
     it asks for; arrays are made from them afterwards, checked: a live one could be told to write outside its memory.
+    What the content takes is counted before it is made.
 
     Raises:
-        UserError: the file is missing or truncated, is no pickle, or holds anything else than plain data.
+        UserError: the file is missing or truncated, is no pickle, holds anything else than plain data, or more of them
+            than the limit allows.
     """
     try:
-        with open(path, "rb") as file:
-            return _converted(_Reader(file, encoding="latin1").load(), 0, {})
+        with open_regular(path) as file:
+            budget = _Budget(path)
+            budget.spend(os.fstat(file.fileno()).st_size)
+            content = io.BytesIO(file.read())  # never more of it than there is, whatever length an operation claims
+        _weigh(content, budget)
+        content.seek(0)
+        return _Converter(budget).converted(_Reader(content, encoding="latin1").load(), 0)
+    except UserError:
+        raise
     except FileNotFoundError:
         raise UserError(f"{path} is missing") from None
     except _Refused as error:
         raise UserError(
-            f"{path} holds {error}, not just arrays, lists and numbers: it may be hostile and was not read"
+            f"{path} holds {printable(error)}, not just arrays, lists and numbers: it may be hostile and was not read"
         ) from None
     except MemoryError:
         raise UserError(f"{path} asks for more memory than there is: it is damaged or hostile") from None
     except Exception as error:  # a broken pickle can raise nearly anything
-        raise UserError(f"{path} is truncated or no pickle file ({type(error).__name__}: {error})") from None
+        raise UserError(f"{path} is truncated or no pickle file ({type(error).__name__}: {printable(error)})") from None
+
+
+class _Budget:
+    """Bytes that the content of a file may still take."""
+
+    def __init__(self, path: Path):
+        self.path, self.left = path, PICKLE.value
+
+    def spend(self, size: int) -> None:
+        self.left -= size
+        if self.left < 0:
+            raise PICKLE.refusal(f"{self.path}: its content takes more memory than allowed")
+
+
+def _weigh(file: IO[bytes], budget: _Budget) -> None:
+    """Count what reading a pickle takes, operation by operation, without doing any of it."""
+    for number, (operation, argument, _) in enumerate(pickletools.genops(file)):
+        budget.spend(OPERATION + sys.getsizeof(argument))
+        if "PUT" in operation.name and argument is not None and argument > number:
+            # The reader makes room for all numbers below.
+            raise _Refused("a reference with a number out of order")
+        if type(argument) is int and argument.bit_length() > 64:
+            # Equal hashes of such numbers make a dictionary take for ever.
+            raise _Refused("a number of more than 64 bits")
 
 
 class _Refused(Exception):
@@ -82,6 +124,8 @@ _KNOWN = {
     ("numpy", "ndarray"): "class",
     ("numpy", "dtype"): "type",
     ("_codecs", "encode"): "bytes",
+    ("__builtin__", "bytes"): "no bytes",  # how Python 3 writes empty bytes in old protocols
+    ("builtins", "bytes"): "no bytes",
 }
 
 
@@ -96,52 +140,78 @@ class _Reader(pickle.Unpickler):
         raise _Refused("a persistent reference")
 
 
-def _converted(value: Any, depth: int, done: dict[int, tuple[Any, Any]]) -> Any:
-    if type(value) in PLAIN:
-        return value
-    if id(value) in done:
-        return done[id(value)][1]
-    if depth > DEEPEST:
-        raise _Refused("containers nested without end")
-    made: Any
-    if type(value) is list:
-        made = [_converted(item, depth + 1, done) for item in value]
-    elif type(value) is tuple:
-        made = tuple(_converted(item, depth + 1, done) for item in value)
-    elif type(value) is dict:
-        made = {_converted(key, depth + 1, done): _converted(item, depth + 1, done) for key, item in value.items()}
-    elif type(value) is _Note:
-        made = _made(value)
-    else:
-        raise _Refused(f"a value of type {type(value).__name__}")
-    done[id(value)] = value, made  # the value too, so that its id stays its own
-    return made
+class _Converter:
+    """Makes plain data of what was read, each thing once."""
 
+    def __init__(self, budget: _Budget):
+        self.budget = budget
+        self.done: dict[int, tuple[Any, Any]] = {}
 
-def _made(note: _Note) -> Any:
-    arguments = note.arguments
-    if note.kind == "bytes":
-        return _bytes(note)
-    if note.kind == "number":
-        dtype, data = arguments
-        return _array(data, dtype, (), False)[()].item()
-    if note.kind == "buffer":
-        data, dtype, shape, order = arguments
-        return _array(data, dtype, shape, order == "F")
-    if note.kind == "array" and type(arguments[0]) is _Name and arguments[0].kind == "class":
-        _, shape, dtype, fortran, data = note.state
-        return _array(data, dtype, shape, bool(fortran))
-    raise _Refused("a class of its own")
+    def converted(self, value: Any, depth: int) -> Any:
+        if type(value) in PLAIN:
+            return value
+        if id(value) in self.done:
+            return self.done[id(value)][1]
+        if depth > DEEPEST:
+            raise _Refused("containers nested without end")
+        made: Any
+        if type(value) is list:
+            made = [self.converted(item, depth + 1) for item in value]
+        elif type(value) is tuple:
+            made = tuple(self.converted(item, depth + 1) for item in value)
+        elif type(value) is dict:
+            made = {self.converted(key, depth + 1): self.converted(item, depth + 1) for key, item in value.items()}
+        elif type(value) is _Note:
+            made = self.made(value)
+        else:
+            raise _Refused(f"a value of type {type(value).__name__}")
+        self.done[id(value)] = value, made  # the value too, so that its id stays its own
+        return made
 
+    def made(self, note: _Note) -> Any:
+        arguments = note.arguments
+        if note.kind in ("bytes", "no bytes"):
+            return self.raw_bytes(note)
+        if note.kind == "number":
+            dtype, data = arguments
+            return self.array(data, dtype, (), False)[()].item()
+        if note.kind == "buffer":
+            data, dtype, shape, order = arguments
+            return self.array(data, dtype, shape, order == "F")
+        if note.kind == "array" and type(arguments[0]) is _Name and arguments[0].kind == "class":
+            _, shape, dtype, fortran, data = note.state
+            return self.array(data, dtype, shape, bool(fortran))
+        raise _Refused("a class of its own")
 
-def _array(data: Any, dtype: Any, shape: Any, fortran: bool) -> Any:
-    known = _dtype(dtype)
-    raw = _bytes(data)
-    if type(shape) is not tuple or not all(type(size) is int and size >= 0 for size in shape):
-        raise _Refused("an array of no shape")
-    if len(raw) != math.prod(shape) * known.itemsize:
-        raise _Refused("an array of another size than its shape")
-    return np.frombuffer(raw, known).reshape(shape, order="F" if fortran else "C").copy()
+    def array(self, data: Any, dtype: Any, shape: Any, fortran: bool) -> Any:
+        known = _dtype(dtype)
+        raw = self.raw_bytes(data)
+        sizes = type(shape) is tuple and len(shape) <= DIMENSIONS
+        if not sizes or not all(type(size) is int and size >= 0 for size in shape):
+            raise _Refused("an array of no shape")
+        if len(raw) != math.prod(shape) * known.itemsize:
+            raise _Refused("an array of another size than its shape")
+        self.budget.spend(len(raw))
+        flat = np.frombuffer(raw, known) if raw else np.empty(0, known)
+        return flat.reshape(shape, order="F" if fortran else "C").copy()
+
+    def raw_bytes(self, data: Any) -> bytes:
+        """The bytes of an array; a file may ask for the same ones again and again."""
+        if type(data) is _Note and data.kind == "bytes" and len(data.arguments) == 2:
+            # How Python 3 writes bytes in old protocols.
+            text, encoding = data.arguments
+            if type(text) is not str or encoding not in ("latin1", "latin-1"):
+                raise _Refused("text in another encoding")
+        elif type(data) is _Note and data.kind == "no bytes" and not data.arguments:
+            text = ""
+        elif type(data) is str:
+            text = data
+        elif type(data) in (bytes, bytearray):
+            return bytes(data)
+        else:
+            raise _Refused("an array of objects")
+        self.budget.spend(len(text))
+        return text.encode("latin1")
 
 
 def _dtype(note: Any) -> Any:
@@ -152,17 +222,3 @@ def _dtype(note: Any) -> Any:
         raise _Refused(f"an array of type {note.arguments[0]}")
     order = note.state[1] if type(note.state) is tuple and note.state[1] in ("<", ">", "|", "=") else "="
     return np.dtype(order + found[1])
-
-
-def _bytes(data: Any) -> bytes:
-    if type(data) is _Note and data.kind == "bytes" and len(data.arguments) == 2:
-        # How Python 3 writes bytes in old protocols.
-        text, encoding = data.arguments
-        if type(text) is not str or encoding not in ("latin1", "latin-1"):
-            raise _Refused("text in another encoding")
-        return text.encode("latin1")
-    if type(data) is str:
-        return data.encode("latin1")
-    if type(data) not in (bytes, bytearray):
-        raise _Refused("an array of objects")
-    return bytes(data)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import bz2
+import os
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 import torch
@@ -13,18 +16,25 @@ from torch import Tensor
 
 from splitmix.data.augmentation import CropFlip
 from splitmix.data.dataset import Dataset, ImageSet
+from splitmix.data.limits import PICKLE
+from splitmix.data.regular_files import open_regular, printable
+from splitmix.data.sources import check_arrays, expanded, is_folder, no_archives
 from splitmix.errors import UserError
 
 SOURCES = {
-    "MNIST": (28, 10),
-    "FashionMNIST": (28, 10),
-    "KMNIST": (28, 10),
-    "USPS": (16, 10),
-    "SVHN": (32, 10),
-    "CIFAR10": (32, 10),
-    "CIFAR100": (32, 100),
+    "MNIST": ((28, 28), 10, "MNIST/*/*"),
+    "FashionMNIST": ((28, 28), 10, "FashionMNIST/*/*"),
+    "KMNIST": ((28, 28), 10, "KMNIST/*/*"),
+    "USPS": ((16, 16), 10, "usps*.bz2"),
+    "SVHN": ((3, 32, 32), 10, "*_32x32.mat"),
+    "CIFAR10": ((32, 32, 3), 10, "cifar-10-batches-py/*"),
+    "CIFAR100": ((32, 32, 3), 100, "cifar-100-python/*"),
 }
-"""Side of the images and number of classes, by torchvision's name."""
+"""Shape of a stored image, number of classes, and where the files lie below the root, by torchvision's name."""
+
+
+TEXT = 16
+"""Bytes of memory that torchvision takes for a byte of text, in the files of USPS."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +58,8 @@ class TorchvisionSet:
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        return (3, self.known()[0], self.known()[0])
+        side = self.known()[0][1]
+        return (3, side, side)
 
     @property
     def domains(self) -> tuple[str, ...]:
@@ -58,8 +69,8 @@ class TorchvisionSet:
     def classes(self) -> tuple[str, ...]:
         return tuple(str(number) for number in range(self.known()[1]))
 
-    def known(self) -> tuple[int, int]:
-        """Side and number of classes; UserError for an unknown source."""
+    def known(self) -> tuple[tuple[int, ...], int, str]:
+        """Shape of a stored image, number of classes and place of the files; UserError for an unknown source."""
         if self.source not in SOURCES:
             raise UserError(f"dataset.source={self.source}: choose one of {', '.join(SOURCES)}")
         return SOURCES[self.source]
@@ -69,8 +80,8 @@ class TorchvisionSet:
         self.known()
         if not self.root:
             raise UserError("dataset.root is not set: name the folder of torchvision's files")
-        if not Path(self.root).expanduser().is_dir():
-            raise UserError(f"dataset.root={self.root}: no such folder; {self.mend}")
+        if not is_folder(expanded(self.root)):
+            raise UserError(f"dataset.root={printable(self.root)}: no such folder; {self.mend}")
 
     @property
     def mend(self) -> str:
@@ -80,17 +91,21 @@ class TorchvisionSet:
         """torchvision's own dataset."""
         from torchvision import datasets
 
-        root = Path(str(self.root)).expanduser()
+        root = expanded(str(self.root))
+        check_files(root, self.known()[2])
         which: dict[str, Any] = {"split": split} if self.source == "SVHN" else {"train": split == "train"}
         return getattr(datasets, self.source)(str(root), download=download, **which)
 
     def prepare(self, archives: Sequence[Path], say: Callable[[str], None]) -> None:
         """Download through torchvision, which checks the files (UserError: the download failed)."""
+        no_archives(self.name, archives)
         self.known()
         for split in ("train", "test"):
             try:
-                Path(str(self.root)).expanduser().mkdir(parents=True, exist_ok=True)
+                expanded(str(self.root)).mkdir(parents=True, exist_ok=True)
                 self.open(split, download=True)
+            except UserError:
+                raise
             except (OSError, RuntimeError, EOFError) as error:
                 raise UserError(
                     f"dataset.source={self.source}: the download failed ({' '.join(str(error).split())[:80]})"
@@ -103,18 +118,51 @@ class TorchvisionSet:
         sets = []
         for split in ("train", "test"):
             try:
-                found = self.open(split)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # of numbers that are none; what comes out is checked
+                    found = self.open(split)
+                labels = np.asarray(found.labels if self.source == "SVHN" else found.targets)
+                images = np.asarray(found.data)
+            except UserError:
+                raise
             except Exception as error:  # torchvision raises nearly anything on damaged files
                 raise UserError(
                     f"dataset.root={self.root}: {self.source} is not there or damaged"
                     f" ({' '.join(str(error).split())[:80]}); {self.mend}"
                 ) from None
-            labels = torch.as_tensor(np.asarray(found.labels if self.source == "SVHN" else found.targets))
-            if len(labels) != len(found.data) or not 0 <= int(labels.min()) <= int(labels.max()) < self.known()[1]:
-                raise UserError(f"dataset.root={self.root}: {self.source} has labels that do not fit; {self.mend}")
-            sets.append(ImageSet(as_channels(torch.as_tensor(found.data)), labels.long(), (len(labels),)))
+            shape, classes, _ = self.known()
+            try:
+                images, labels = check_arrays(expanded(str(self.root)) / self.source, images, labels, shape, classes)
+            except UserError as error:
+                raise UserError(f"dataset.root={self.root}: the {split} set of {error}; {self.mend}") from None
+            tensors = as_channels(torch.as_tensor(images)), torch.as_tensor(labels)
+            sets.append(ImageSet(*tensors, (len(labels),)))
         augmentation = CropFlip() if self.augment else None
         return Dataset(self.name, self.domains, self.classes, sets[0], sets[1], augmentation=augmentation)
+
+
+def check_files(root: Path, pattern: str) -> None:
+    """Refuse files of torchvision's that are none, or that take too much memory when read whole (UserError)."""
+    for path in sorted(root.glob(pattern)):
+        if path.is_dir():
+            continue
+        try:
+            with open_regular(path) as file:
+                packed = path.suffix == ".bz2"
+                size = TEXT * unpacked_size(file, PICKLE.value / TEXT) if packed else os.fstat(file.fileno()).st_size
+        except (OSError, EOFError) as error:
+            raise UserError(f"{path} is damaged or cannot be read ({error}): fetch it again") from None
+        if size > PICKLE.value:
+            raise PICKLE.refusal(f"{path}: takes more memory than allowed")
+
+
+def unpacked_size(file: BinaryIO, enough: float) -> int:
+    """Bytes that a bz2 file unpacks to; counting ends when they are more than `enough`."""
+    size = 0
+    with bz2.open(file) as unpacked:
+        while size <= enough and (step := len(unpacked.read(2**20))):
+            size += step
+    return size
 
 
 def as_channels(images: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from typing import Any
 from splitmix.algorithms.base import Problem, check_adv_lambda
 from splitmix.config import RunConfig
 from splitmix.data.dataset import Dataset
+from splitmix.data.fit import fit_settings
 from splitmix.federation.engine_settings import EngineSettings
 from splitmix.federation.federation import Federation
 
@@ -70,8 +71,11 @@ def build_federation(
     if engine is not None:
         config = replace(config, engine=engine)
     check_config(config)
+    dataset = load_dataset(config.dataset, config.scalars.train_fraction, say)
+    if config.scalars.fit_data:
+        config = fitted(config, dataset, say)
     return Federation(
-        load_dataset(config.dataset, config.scalars.train_fraction, say),
+        dataset,
         config.algorithm,
         config.model,
         partition=config.partition,
@@ -90,3 +94,21 @@ def build_federation(
         train_fraction=config.scalars.train_fraction,
         val_fraction=config.scalars.val_fraction,
     )
+
+
+def fitted(config: RunConfig, dataset: Dataset, say: Callable[[str], None] | None = None) -> RunConfig:
+    """The same configuration, with what the dataset is too small for lowered."""
+    scalars = config.scalars
+    dataset.check()
+    partition, fraction, batch_size = fit_settings(
+        dataset,
+        config.partition,
+        scalars.clients_per_domain,
+        scalars.train_fraction,
+        scalars.val_fraction,
+        scalars.batch_size,
+        scalars.seed,
+        say,
+    )
+    scalars = replace(scalars, train_fraction=fraction, batch_size=batch_size)
+    return replace(config, partition=partition, scalars=scalars)

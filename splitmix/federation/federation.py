@@ -79,6 +79,7 @@ class Federation:
         train_fraction: float = 1.0,
         val_fraction: float = 0.5,
     ):
+        dataset.check()
         partition, budget = partition or Uniform(), budget or Groups()
         self.optimizer, self.schedule = optimizer or SGD(), schedule or Cosine()
         self.optimizer.check()

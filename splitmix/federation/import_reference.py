@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import os
 import shutil
 import tempfile
+import zipfile
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from omegaconf import OmegaConf
@@ -14,6 +17,8 @@ from torch import Tensor
 
 from splitmix.algorithms.base import Method, ServerState
 from splitmix.config import RunConfig, config_hash
+from splitmix.data.limits import GIB, PICKLE
+from splitmix.data.regular_files import open_regular, printable
 from splitmix.errors import UserError
 from splitmix.federation.build import build_federation
 from splitmix.federation.checkpoint import Checkpoint, save_checkpoint
@@ -21,12 +26,14 @@ from splitmix.federation.reference_names import reference_name
 from splitmix.federation.results import describe_run, write_results
 from splitmix.models.network import NetworkSpec, Tensors
 
+NAMED = 20  # entries that do not fit that a message names
+
 
 def import_reference(config: RunConfig, resolved: dict[str, Any], file: Path, out: Path) -> ServerState:
     """Make the run folder `out` of the checkpoint `file`, which was trained as `config` says.
 
     Raises:
-        UserError: `out` exists; `file` is no such checkpoint, or its entries do not fit the config (all are named).
+        UserError: `out` exists; `file` is no such checkpoint, or its entries do not fit the config (they are named).
     """
     if out.exists():
         raise UserError(f"out={out}: exists already; name a folder that does not")
@@ -74,7 +81,11 @@ def read_reference(file: Path) -> dict[str, Any]:
         UserError: missing, truncated, not of this layout, or with objects that are neither tensors nor plain values.
     """
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        with open_regular(file) as opened:
+            check_size(file, opened)
+            content = torch.load(opened, map_location="cpu", weights_only=True)
+    except UserError as error:
+        raise UserError(f"file={error}") from None
     except FileNotFoundError:
         raise UserError(f"file={file}: does not exist") from None
     except Exception as error:
@@ -85,18 +96,50 @@ def read_reference(file: Path) -> dict[str, Any]:
     model = content.get("server_model") if isinstance(content, dict) else None
     if not isinstance(model, dict) or not isinstance(model.get("server"), dict):
         raise UserError(f"file={file}: not a checkpoint of the authors' code: it lacks server_model.server")
-    whole = all(isinstance(content.get(key, 0), int) for key in ("a_iter", "best_epoch"))
     clients, accuracies = model.get("clients") or [], content.get("best_acc", [])
-    if not (whole and isinstance(accuracies, list) and all(isinstance(entry, dict) for entry in clients)):
-        raise UserError(f"file={file}: not a checkpoint of the authors' code: its numbers or clients are not")
+    for key, value, fits in (
+        ("a_iter", content.get("a_iter", -1), is_round(content.get("a_iter", -1))),
+        ("best_epoch", content.get("best_epoch", -1), is_round(content.get("best_epoch", -1))),
+        ("best_acc", accuracies, isinstance(accuracies, list) and all(map(is_accuracy, accuracies))),
+        (
+            "server_model.clients",
+            clients,
+            isinstance(clients, list | tuple) and all(isinstance(entry, dict) for entry in clients),
+        ),
+    ):
+        if not fits:
+            raise UserError(
+                f"file={file}: not a checkpoint of the authors' code: its {key} is {printable(value, 60)}; save it"
+                " with their code"
+            )
     return content
+
+
+def check_size(file: Path, opened: BinaryIO) -> None:
+    """Refuse a checkpoint that unpacks to more than the limit (UserError)."""
+    size = os.fstat(opened.fileno()).st_size
+    if zipfile.is_zipfile(opened):
+        size = sum(member.file_size for member in zipfile.ZipFile(opened).infolist())
+    opened.seek(0)
+    if size > PICKLE.value:
+        raise PICKLE.refusal(f"{file}: takes {size / GIB:.1f} GiB")
+
+
+def is_round(value: Any) -> bool:
+    """Whether a value is the number of a round, or -1 for none yet."""
+    return type(value) is int and -1 <= value < 2**31
+
+
+def is_accuracy(value: Any) -> bool:
+    """Whether a value is a finite number."""
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def converted(method: Method, content: dict[str, Any], file: Path) -> ServerState:
     """The server state in a checkpoint's content.
 
     Raises:
-        UserError: missing, extra or misshapen entries, or values that are not numbers; all of them named.
+        UserError: missing, extra or misshapen entries, or values that are not numbers; the first 20 named.
     """
     fresh = method.initial_state(0)
     [group] = method.mix_groups({}, [method.widths[-1]])
@@ -119,7 +162,10 @@ def converted(method: Method, content: dict[str, Any], file: Path) -> ServerStat
     elif clients:
         problems.append(f"entries of {len(clients)} clients, which only model.bn=local has")
     if problems:
-        raise UserError(f"file={file} does not fit algorithm={method.name} and its model: {'; '.join(problems)}")
+        more = f"; and {len(problems) - NAMED} more" if len(problems) > NAMED else ""
+        raise UserError(
+            f"file={file} does not fit algorithm={method.name} and its model: {'; '.join(problems[:NAMED])}{more}"
+        )
     return ServerState(method, int(content.get("a_iter", -1)) + 1, tensors, local)
 
 
@@ -136,6 +182,8 @@ def converted_rows(
             entry = unused.pop(key, None)
             if not isinstance(entry, Tensor):
                 problems.append(f"{where}{key} is missing")
+            elif entry.layout != torch.strided or entry.is_meta or entry.is_quantized or entry.is_complex():
+                problems.append(f"{where}{key} is no plain tensor of real numbers")
             elif entry.shape != value.shape[1:]:
                 problems.append(f"{where}{key} has shape {list(entry.shape)} instead of {list(value.shape[1:])}")
             elif not torch.isfinite(entry).all():
@@ -144,5 +192,5 @@ def converted_rows(
                 rows.append(entry.to(value.dtype))
         if len(rows) == len(value):
             found[name] = torch.stack(rows)
-    problems += [f"{where}{key} is unknown" for key in unused]
+    problems += [f"{where}{printable(key)} is unknown" for key in unused]
     return found

@@ -2,6 +2,7 @@
 
 import io
 import stat
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -90,10 +91,30 @@ def test_archives_of_strangers_stay_in_the_folder(place, capfd):
         (place / f"{name}.zip").write_bytes(content)
         assert main(["data-prepare", "dataset=digits", f"archive={name}.zip"]) == 2
         error = capfd.readouterr().err
-        assert "is no zip archive or damaged" in error and error.count("\n") == 1
+        assert "is no zip or tar archive or damaged" in error and error.count("\n") == 1
         assert not list(place.rglob("test.pkl"))
     assert main(["data-prepare", "dataset=digits", "archive=absent.zip"]) == 2
     assert "archive=absent.zip" in capfd.readouterr().err
+
+
+def test_cifar10_is_prepared_from_its_archive(place, capfd):
+    made = cifar10(place / "made", n=10)
+    with tarfile.open(place / "cifar-10-python.tar.gz", "w:gz") as opened:
+        opened.add(made / "cifar-10-batches-py", "cifar-10-batches-py")
+    assert main(["data-prepare", "dataset=cifar10", "archive=cifar-10-python.tar.gz"]) == 0, capfd.readouterr().err
+    assert main(["data-check", "dataset=cifar10"]) == 0
+    assert main(["data-prepare", "dataset=folder", "dataset.root=made", "archive=cifar-10-python.tar.gz"]) == 2
+    assert "dataset=folder comes in no archive" in capfd.readouterr().err
+
+
+def test_debug_quick_fits_a_small_dataset_of_ones_own(place, capfd):
+    root = tree(place / "tree", n=8)
+    small = ["dataset=folder", f"dataset.root={root}", "rounds=1", "budget.widths=8", "engine.workers=1"]
+    assert main(["train", *small, "debug=quick"]) == 0, capfd.readouterr().err
+    assert "few images: train_fraction=1 partition.min_samples=4 instead" in capfd.readouterr().out
+    assert main(["test", "run=latest"]) == 0
+    assert main(["train", *small, "debug=quick", "fit_data=false"]) == 2
+    assert "too few to give every client 16" in capfd.readouterr().err
 
 
 def test_check_names_every_damaged_image(place, capfd):

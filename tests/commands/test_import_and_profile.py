@@ -110,6 +110,32 @@ def test_what_does_not_fit_is_named_and_nothing_is_made(tmp_path, monkeypatch, c
     assert not (tmp_path / "made").exists() and not (tmp_path / "hacked").exists()
 
 
+def test_checkpoints_with_other_types_are_named(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    method = FedAvg(width=0.125).bind(DigitCNN(), Problem((3, 28, 28), 10, BUDGETS))
+    server = {name: value[0] for name, value in method.initial_state(5).tensors.items()}
+    sparse = {"conv1.weight": server["conv1.weight"].to_sparse(), "conv2.weight": server["conv2.weight"] + 1j}
+    for name, changes in {
+        "its server_model.clients is 5": {"server_model": {"server": server, "clients": 5}},
+        "its server_model.clients is [5]": {"server_model": {"server": server, "clients": [5]}},
+        "its best_acc is ['x']": {"best_acc": ["x"]},
+        "its best_acc is 0.5": {"best_acc": 0.5},
+        "its a_iter is -7": {"a_iter": -7},
+        "its best_epoch is True": {"best_epoch": True},
+        "conv1.weight is no plain tensor of real numbers": {"server_model": {"server": {**server, **sparse}}},
+    }.items():
+        torch.save({"server_model": {"server": server, "clients": []}, **changes}, "x.pth")
+        assert main(["import", "file=x.pth", "out=made", "algorithm=fedavg", "algorithm.width=0.125", *SMALL]) == 2
+        error = capfd.readouterr().err
+        assert name in error and error.count("\n") == 1, error
+    os.mkfifo("pipe.pth")
+    assert main(["import", "file=pipe.pth", "out=made", *SMALL]) == 2
+    assert "file=pipe.pth is a named pipe, not a file" in capfd.readouterr().err
+    monkeypatch.setenv("SPLITMIX_MAX_PICKLE_GIB", "1e-5")
+    assert main(["import", "file=x.pth", "out=made", *SMALL]) == 2
+    assert "raise the variable SPLITMIX_MAX_PICKLE_GIB" in capfd.readouterr().err
+
+
 def test_names_of_the_reference():
     problem = Problem((3, 32, 32), 10, BUDGETS)
     for bn, name, expected in (

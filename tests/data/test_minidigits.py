@@ -149,7 +149,7 @@ def test_cache_is_one_file_and_is_read_without_drawing(dataset: Dataset, root: P
     assert lines == []
 
 
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "foreign", "empty", "other shapes"])
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "foreign", "empty", "other shapes", "labels", "packed"])
 def test_damaged_cache_is_made_again(
     damage: str, dataset: Dataset, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,6 +161,10 @@ def test_damaged_cache_is_made_again(
     damaged = tmp_path / good.name
     if damage == "other shapes":
         np.savez(damaged, **{name: array[:1] for name, array in arrays.items()})
+    elif damage == "labels":
+        np.savez(damaged, **{**arrays, "test_labels": np.full_like(arrays["test_labels"], 99)})
+    elif damage == "packed":
+        np.savez_compressed(damaged, **{**arrays, "test_images": np.zeros((5, 2**22), np.uint8)})
     elif damage == "foreign":
         with damaged.open("wb") as file:
             np.save(file, arrays["train_images"][0, :10])

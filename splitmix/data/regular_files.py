@@ -1,0 +1,53 @@
+"""Opening files that others made: only regular ones, since a pipe or a device would wait or never end."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+from splitmix.errors import UserError
+
+KINDS = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFDIR: "a folder",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """A regular file, or a link to one, opened for reading bytes.
+
+    Raises:
+        UserError: a pipe, device, socket or folder, or a name that no file can have.
+        OSError: it is missing, or cannot be opened.
+    """
+    try:
+        check_regular(path, os.stat(path).st_mode)
+        # Not blocking: the name may have become that of a pipe since.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except UserError:
+        raise
+    except ValueError:  # a NUL, or text that no file system encodes
+        raise UserError(f"{printable(path)}: no file can have this name") from None
+    try:
+        check_regular(path, os.fstat(descriptor).st_mode)
+    except UserError:
+        os.close(descriptor)
+        raise
+    return open(descriptor, "rb")
+
+
+def check_regular(path: Path, mode: int) -> None:
+    """Refuse what is no regular file (UserError says what it is)."""
+    if not stat.S_ISREG(mode):
+        raise UserError(f"{printable(path)} is {KINDS.get(stat.S_IFMT(mode), 'something else')}, not a file")
+
+
+def printable(text: object, longest: int = 200) -> str:
+    """Text of others for a message: control characters escaped, the middle of what is long left out."""
+    safe = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in str(text))
+    return safe if len(safe) <= longest else f"{safe[: longest // 2]}…{safe[-longest // 2 :]}"
