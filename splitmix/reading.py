@@ -129,7 +129,7 @@ def _check_plain_value(value: Any) -> None:
         if abs(value) >= LARGEST:
             raise ValueError("a whole number is too large")
     elif isinstance(value, str):
-        if "\0" in value or not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+        if "\0" in value or (not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value)):
             raise ValueError("text has a NUL or half a character")
     elif value is not None:
         raise ValueError(f"a value is {type(value).__name__}, not text or a number")

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from splitmix.binding import Trusted
 from splitmix.commands.differences import command_of, defaults, differences
 from splitmix.commands.folders import matching, read_config
+from splitmix.commands.trust import trusted_targets
 from splitmix.config import load_run_config
 from splitmix.errors import UserError
 from splitmix.federation.results_file import read_results as read_whole
@@ -34,15 +36,18 @@ def find_runs(patterns: Sequence[str]) -> list[tuple[Path, dict[str, Any]]]:
     return list(found.values())
 
 
-def load_run(folder: Path, results: dict[str, Any]) -> Run:
+def load_run(folder: Path, results: dict[str, Any], trusted: Trusted | None = None) -> Run:
     """The run with its bound config; keys that its version of splitmix did not know yet take their defaults.
+
+    Args:
+        trusted: what may be imported for it, by group; None is our own components alone.
 
     Raises:
         UserError: a config that cannot be read or bound.
     """
     config = read_config(folder)
     try:
-        bound = load_run_config({**defaults(), **config})
+        bound = load_run_config({**defaults(), **config}, trusted_targets() if trusted is None else trusted)
     except UserError as error:
         raise UserError(f"{folder / 'config.yaml'}: {error}; mend it or leave this run out of runs=") from error
     return Run(folder, results, bound, command_of(folder, config), tuple(differences(config)))
