@@ -120,7 +120,7 @@ WRONG = {
 def test_a_wrong_value_is_one_line(saved, key, value):
     method, path = saved
     resave(path, lambda content: content.update({key: value}))
-    with pytest.raises(UserError, match="use another|does not fit") as error:
+    with pytest.raises(UserError, match=r"use another|does not fit") as error:
         load_checkpoint(path, method, rounds=3)
     assert "\n" not in str(error.value)
 
