@@ -7,11 +7,14 @@ import difflib
 import math
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from importlib import import_module
 from typing import Any
 
 from splitmix.errors import UserError
+
+Trusted = Mapping[str, Collection[str]]
+"""By config group the `_target_`s that may be imported."""
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
@@ -20,19 +23,25 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     return f" (did you mean {close[0]}?)" if close else ""
 
 
-def bind(node: Any, key: str) -> Any:
+def bind(node: Any, key: str, trusted: Trusted | None = None) -> Any:
     """The component that a config node describes.
 
     Args:
         node: a mapping with `_target_: package.module.Class`, a dataclass of settings.
-        key: where the node stands in the config, for messages.
+        key: where the node stands in the config.
+        trusted: import nothing but these; None, for a config that the user's own command composed, imports all.
 
     Raises:
-        UserError: no such class, an unknown key, a value of the wrong type.
+        UserError: no such class, one that is not trusted, an unknown key, a value of the wrong type.
     """
     if not isinstance(node, Mapping) or "_target_" not in node:
         raise UserError(f"{key}: an option of this group must name its class with _target_; choose {key}=<option>")
     target = str(node["_target_"])
+    if trusted is not None and target not in trusted.get(key, ()):
+        raise UserError(
+            f"{key}._target_={target}: a run folder may name any code, so only splitmix's own is imported; if you trust"
+            f" this class, name it in the command: trust=[{target}], or --config-dir <folder of its option>"
+        )
     module, _, name = target.rpartition(".")
     try:
         component = getattr(import_module(module), name)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from omegaconf import DictConfig, OmegaConf
 
 import splitmix
-from splitmix.binding import bind, bind_fields, nearest
+from splitmix.binding import Trusted, bind, bind_fields, convert, nearest
 from splitmix.errors import UserError
 
 COMPONENTS = (
@@ -21,7 +21,7 @@ COMPONENTS = (
 )  # fmt: skip
 OPTIONAL = {"resume": None, "fit_data": False, "train_attack": {"_target_": "splitmix.robustness.attacks.LinfPGD"}}
 """What runs of earlier versions lack, and what it was."""
-NOT_HASHED = ("name", "engine", "logger", "resume", "hydra", "test", "fit_data")
+NOT_HASHED = ("name", "engine", "logger", "resume", "hydra", "test", "fit_data", "trust")
 
 
 @dataclass(frozen=True)
@@ -127,13 +127,18 @@ class RunConfig:
     train_attack: Any
 
 
-def load_run_config(cfg: Mapping[str, Any]) -> RunConfig:
+def load_run_config(cfg: Mapping[str, Any], trusted: Trusted | None = None) -> RunConfig:
     """Bind a resolved training configuration.
+
+    Args:
+        trusted: what may be imported for it, by group; None, for a config that the user's command composed, is all.
 
     Raises:
         UserError: an unknown key, a wrong type, a value out of range.
     """
     cfg = {**OPTIONAL, **cfg}
+    # What a command trusts is not part of a run.
+    convert(cfg.pop("trust", []), tuple[str, ...], "trust")
     scalars = {key: value for key, value in cfg.items() if key not in COMPONENTS}
     known = [*Scalars.__dataclass_fields__, *COMPONENTS]
     for key in scalars:
@@ -144,7 +149,7 @@ def load_run_config(cfg: Mapping[str, Any]) -> RunConfig:
             raise UserError(f"the configuration lacks the key {key}: is it a config of splitmix train?")
     bound = Scalars(**bind_fields(Scalars, scalars, ""))
     bound.check()
-    config = RunConfig(bound, **{key: bind(cfg[key], key) for key in COMPONENTS})
+    config = RunConfig(bound, **{key: bind(cfg[key], key, trusted) for key in COMPONENTS})
     config.test.check()
     return config
 

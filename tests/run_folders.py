@@ -34,7 +34,8 @@ def record(width: float, accuracy: float, **changes: Any) -> dict[str, Any]:
         "command": "splitmix test",
         "seconds": 1.0,
     }
-    return {**base, "per_client": [accuracy + 0.1, accuracy + 0.1, accuracy - 0.1, accuracy - 0.1], **changes}
+    better, worse = min(1.0, accuracy + 0.1), max(0.0, accuracy - 0.1)
+    return {**base, "per_client": [better, better, worse, worse], **changes}
 
 
 def write_run(

@@ -15,6 +15,8 @@ from omegaconf import OmegaConf
 
 from splitmix.commands.help import composed, groups
 from splitmix.config import resolve
+from splitmix.errors import UserError
+from splitmix.reading import read_yaml
 
 PLAIN = re.compile(r"[A-Za-z_./+-][A-Za-z0-9_./+-]*")
 WORDS_WITH_A_MEANING = ("null", "true", "false", "nan", "inf")
@@ -113,11 +115,11 @@ def command_of(folder: Path, config: Mapping[str, Any]) -> str:
     """The command that made a run: from what Hydra kept of it, else from its config."""
     words: list[str] = []
     try:
-        kept = OmegaConf.to_container(OmegaConf.load(folder / ".hydra" / "overrides.yaml"))
+        kept = read_yaml(folder / ".hydra" / "overrides.yaml")
         words = [str(word) for word in kept] if isinstance(kept, list) else differences(config)
-        own: Any = OmegaConf.to_container(OmegaConf.load(folder / ".hydra" / "hydra.yaml"))
-        sources = own["hydra"]["runtime"]["config_sources"]
-        words = [w for s in sources if s["provider"] == "command-line" for w in ("--config-dir", s["path"])] + words
-    except Exception:  # what Hydra keeps is a convenience: a file that is gone or damaged must not stop a report
+        sources = read_yaml(folder / ".hydra" / "hydra.yaml")["hydra"]["runtime"]["config_sources"]
+        own = [str(source["path"]) for source in sources if source["provider"] == "command-line"]
+        words = [word for path in own for word in ("--config-dir", path)] + words
+    except (UserError, LookupError, TypeError):  # what Hydra keeps is a convenience: damage must not stop a report
         words = words or differences(config)
     return shlex.join(["splitmix", "train", *words])

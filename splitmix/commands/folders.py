@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
-
 from splitmix.errors import UserError
+from splitmix.federation.results_file import read_results
+from splitmix.reading import read_yaml
 
 OUTPUTS = Path("outputs")
 
@@ -115,10 +112,10 @@ def unfinished_run(config_hash: str) -> Path | None:
     """The newest unfinished run of this config, if any."""
     for folder in reversed(runs_by_age()):
         try:
-            results = json.loads((folder / "results.json").read_text())
-        except (OSError, ValueError):
+            results = read_results(folder / "results.json")
+        except UserError:
             continue
-        if results.get("config_hash") == config_hash and results.get("status") != "finished":
+        if results.get("config_hash") == config_hash and results["status"] != "finished":
             return folder
     return None
 
@@ -126,10 +123,7 @@ def unfinished_run(config_hash: str) -> Path | None:
 def read_config(folder: Path) -> dict[str, Any]:
     """The resolved config of a run; UserError if it cannot be read."""
     path = folder / "config.yaml"
-    try:
-        values = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-    except (OSError, YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+    values = read_yaml(path)
     if not isinstance(values, dict):
         raise UserError(f"{path} is no config of a run")
-    return {str(key): value for key, value in values.items()}
+    return values

@@ -10,6 +10,7 @@ from pathlib import Path
 from splitmix.binding import nearest
 from splitmix.commands.help import option_names
 from splitmix.errors import UserError
+from splitmix.printing import PrintableFormatter, printable
 
 log = logging.getLogger("splitmix")
 
@@ -22,6 +23,7 @@ def log_to_console() -> None:
     log.handlers.clear()
     console = logging.StreamHandler(sys.stdout)
     console.setLevel(logging.INFO)
+    console.setFormatter(PrintableFormatter())
     log.addHandler(console)
     log.setLevel(logging.DEBUG)
     log.propagate = False
@@ -38,13 +40,13 @@ def log_to_file(path: Path) -> None:
         handler = logging.FileHandler(path)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}; choose another hydra.run.dir") from error
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    handler.setFormatter(PrintableFormatter("%(asctime)s %(message)s"))
     log.addHandler(handler)
 
 
 def one_line(error: Exception) -> str:
     """The message of a mistake in one line, with the nearest name where a name is unknown."""
-    text = " ".join(str(error).split())
+    text = printable(" ".join(str(error).split()))
     if isinstance(error, UserError):
         return text
     keys: list[str] = option_names()

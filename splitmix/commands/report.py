@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from splitmix.binding import convert, nearest
+from splitmix.binding import Trusted, convert, nearest
 from splitmix.commands.application import log, run_application, values_of
+from splitmix.commands.trust import trusted_targets
 from splitmix.errors import UserError
 
 if TYPE_CHECKING:
     from splitmix.reporting.comparison import Comparison, Part
     from splitmix.reporting.runs import Run
 
-KEYS = ("runs", "report", "out", "width")
+KEYS = ("runs", "report", "out", "width", "trust")
 
 
 def main(argv: list[str]) -> int:
@@ -33,7 +34,8 @@ def report(cfg: DictConfig) -> None:
     if kind not in kinds:
         raise UserError(f"report={kind}: no such report{nearest(kind, kinds)}; choose {', '.join(kinds)}")
     width = None if values["width"] is None else convert(values["width"], float, "width")
-    runs, notes = finished_runs(convert(values["runs"], tuple[str, ...], "runs"))
+    trusted = trusted_targets(values["trust"])
+    runs, notes = finished_runs(convert(values["runs"], tuple[str, ...], "runs"), trusted)
     for note in notes:
         log.info(note)
     from splitmix.reporting.comparison import CannotShow
@@ -66,7 +68,7 @@ def report(cfg: DictConfig) -> None:
         log.info("figures are not drawn with out=null; give a folder")
 
 
-def finished_runs(patterns: tuple[str, ...]) -> tuple[list[Run], list[str]]:
+def finished_runs(patterns: tuple[str, ...], trusted: Trusted) -> tuple[list[Run], list[str]]:
     """The runs that count, and in words which ones do not.
 
     Raises:
@@ -78,7 +80,7 @@ def finished_runs(patterns: tuple[str, ...]) -> tuple[list[Run], list[str]]:
     runs, notes = [], []
     for folder, results in find_runs(patterns):
         if results["status"] == "finished" and results["widths"]:
-            runs.append(load_run(folder, results))
+            runs.append(load_run(folder, results, trusted))
         else:
             status = results["status"]
             notes.append(f"left out: {folder} ({'not tested yet' if status == 'finished' else status})")

@@ -6,19 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from splitmix.binding import Trusted
 from splitmix.commands.differences import command_of, defaults, differences
 from splitmix.commands.folders import matching, read_config
+from splitmix.commands.trust import trusted_targets
 from splitmix.config import load_run_config
 from splitmix.errors import UserError
+from splitmix.federation.results_file import read_results as read_whole
 from splitmix.reporting.runs import Run
-
-NEEDED = ("algorithm", "dataset", "model", "seed", "started", "status", "clients", "widths", "tests")
-
-WIDTH_KEYS = ("sa", "macs", "params")
-CLIENT_KEYS = ("id", "domain", "budget", "bytes_up", "n_train", "n_val", "n_test")
-TEST_KEYS = (
-    "checkpoint", "sort_base_models", "bn", "width", "adv_lambda", "attack", "n_images", "accuracy", "per_client"
-)  # fmt: skip
 
 
 def find_runs(patterns: Sequence[str]) -> list[tuple[Path, dict[str, Any]]]:
@@ -41,55 +36,18 @@ def find_runs(patterns: Sequence[str]) -> list[tuple[Path, dict[str, Any]]]:
     return list(found.values())
 
 
-def read_whole(file: Path) -> dict[str, Any]:
-    """A results file with all that reports need.
-
-    Raises:
-        UserError: it is damaged, of another schema, or lacks something.
-    """
-    from splitmix.federation.results import read_results
-
-    results = read_results(file)
-    if absent := [key for key in NEEDED if key not in results]:
-        raise UserError(f"{file} lacks {', '.join(absent)}: restore it, or leave this run out")
-    widths, clients, tests = results["widths"], results["clients"], results["tests"]
-    whole = (
-        isinstance(widths, dict)
-        and all(map(_is_number, widths))
-        and _all_have(widths.values(), WIDTH_KEYS)
-        and _all_have(clients, CLIENT_KEYS)
-        and _all_have(tests, TEST_KEYS)
-        and all(_all_have([test["attack"]], ("name",)) and len(test["per_client"]) == len(clients) for test in tests)
-    )
-    if not whole:
-        raise UserError(f"{file} is damaged (its widths, clients or tests): restore it, or leave this run out")
-    return results
-
-
-def _all_have(items: Any, keys: Sequence[str]) -> bool:
-    try:
-        return all(isinstance(item, dict) and all(key in item for key in keys) for item in items)
-    except TypeError:
-        return False
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def load_run(folder: Path, results: dict[str, Any]) -> Run:
+def load_run(folder: Path, results: dict[str, Any], trusted: Trusted | None = None) -> Run:
     """The run with its bound config; keys that its version of splitmix did not know yet take their defaults.
+
+    Args:
+        trusted: what may be imported for it, by group; None is our own components alone.
 
     Raises:
         UserError: a config that cannot be read or bound.
     """
     config = read_config(folder)
     try:
-        bound = load_run_config({**defaults(), **config})
+        bound = load_run_config({**defaults(), **config}, trusted_targets() if trusted is None else trusted)
     except UserError as error:
         raise UserError(f"{folder / 'config.yaml'}: {error}; mend it or leave this run out of runs=") from error
     return Run(folder, results, bound, command_of(folder, config), tuple(differences(config)))

@@ -9,8 +9,10 @@ from omegaconf import DictConfig
 
 from splitmix.commands.application import run_application, values_of
 from splitmix.commands.folders import find_run, read_config
+from splitmix.commands.trust import trusted_targets
+from splitmix.printing import printable
 
-KEYS = ("run",)
+KEYS = ("run", "trust")
 
 
 def main(argv: list[str]) -> int:
@@ -28,12 +30,12 @@ def show(cfg: DictConfig) -> None:
     from splitmix.reporting.summary import client_rows, facts, test_rows, width_rows
     from splitmix.reporting.tables import FIXED, print_table, text_table
 
-    run = load_run(folder, read_whole(folder / "results.json"))
-    print(f"{folder}\n")
+    run = load_run(folder, read_whole(folder / "results.json"), trusted_targets(values["trust"]))
+    say(f"{folder}\n")
     for name, fact in facts(run).items():
-        print(f"  {name:<14} {fact}")
-    print(f"\nconfig, beside the defaults of splitmix train:\n{indented(differences(config)) or '  (none)'}")
-    print(f"\nmade by:\n  {run.command}\n")
+        say(f"  {name:<14} {fact}")
+    say(f"\nconfig, beside the defaults of splitmix train:\n{indented(differences(config)) or '  (none)'}")
+    say(f"\nmade by:\n  {run.command}\n")
     if run.widths:
         caption = f"The final test: best checkpoint, clean images. MACs per image. {FIXED}"
         print_table(text_table(width_rows(run), caption))
@@ -42,7 +44,12 @@ def show(cfg: DictConfig) -> None:
         print_table(text_table(rows, caption))
     print_table(text_table(client_rows(run), "Clients by domain: images, and test SA in % within each one's budget."))
     for name in ("figures", "checkpoints"):
-        print(f"{name}:\n{indented(str(path) for path in files_in(folder / name)) or '  (none)'}")
+        say(f"{name}:\n{indented(str(path) for path in files_in(folder / name)) or '  (none)'}")
+
+
+def say(text: str) -> None:
+    """Print what may stem from a file."""
+    print(printable(text))
 
 
 def indented(lines: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ from splitmix.commands.messages import log, one_line
 from splitmix.commands.sweep import Job
 from splitmix.config import NOT_HASHED, config_hash, load_run_config, resolve
 from splitmix.errors import UserError
+from splitmix.federation.results_file import read_results
 
 SLUG = 100
 """Longest readable part of a folder's name; file systems allow 255 bytes."""
@@ -72,10 +72,10 @@ def folder_of(sweep_dir: Path, name: str) -> Path:
 def status(folder: Path) -> str | None:
     """The status of the run in a folder; None if none can be read."""
     try:
-        results = json.loads((folder / "results.json").read_text())
-    except (OSError, ValueError):
+        status: str = read_results(folder / "results.json")["status"]
+    except UserError:
         return None
-    return results.get("status") if isinstance(results, dict) else None
+    return status
 
 
 def can_go_on(folder: Path) -> bool:

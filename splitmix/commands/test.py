@@ -10,10 +10,11 @@ from omegaconf import DictConfig
 from splitmix.binding import bind
 from splitmix.commands.application import log, run_application, values_of
 from splitmix.commands.folders import find_runs, read_config
+from splitmix.commands.trust import trusted_targets
 from splitmix.config import load_run_config
 from splitmix.errors import UserError
 
-KEYS = ("run", "checkpoint", "engine", "test", "attack")
+KEYS = ("run", "checkpoint", "trust", "engine", "test", "attack")
 
 
 def main(argv: list[str]) -> int:
@@ -33,6 +34,7 @@ def test(cfg: DictConfig) -> None:
     attacks = {name: bind(node, f"attack.{name}") for name, node in values["attack"].items()}
     for name, attack in attacks.items():
         attack.check(f"attack.{name}")
+    trusted = trusted_targets(values["trust"])
     folders = find_runs("run", values["run"])
     from splitmix.federation.run_test import run_test
 
@@ -40,7 +42,7 @@ def test(cfg: DictConfig) -> None:
     mistakes = []
     for folder in folders:
         try:
-            config = load_run_config(read_config(folder))
+            config = load_run_config(read_config(folder), trusted)
             run_test(config, folder, values["checkpoint"], settings, engine, attacks, command)
         except UserError as error:
             if len(folders) == 1:

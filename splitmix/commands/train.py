@@ -15,6 +15,7 @@ from splitmix.commands.folders import claimed, find_run, read_config, unfinished
 from splitmix.commands.help import composed
 from splitmix.commands.messages import log, log_to_file
 from splitmix.commands.sweep_runs import can_go_on, check, plan_runs
+from splitmix.commands.trust import trusted_targets
 from splitmix.config import config_hash, load_run_config, resolve
 from splitmix.errors import UserError
 
@@ -30,16 +31,19 @@ def main(argv: list[str]) -> int:
 def train(cfg: DictConfig) -> None:
     """Train the composed config in Hydra's run folder; a job of a sweep goes on where it stopped."""
     resolved = resolve(cfg)
+    named = resolved.pop("trust", [])
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
     log_to_file(folder / "train.log")
     with claimed(folder):
         begun = hydra_config.mode == RunMode.MULTIRUN and can_go_on(folder)
+        trusted = None
         if begun:
+            trusted = trusted_targets(named, composed=resolved)
             # What changes no number comes from the command line, all else from the run.
             resolved = {**read_config(folder), **{group: resolved[group] for group in FREE}}
             log.info(f"resuming {folder}")
-        config = load_run_config(resolved)
+        config = load_run_config(resolved, trusted)
         from splitmix.federation.run import run_training
 
         run_training(config, folder, resolved, resume=begun)
@@ -63,8 +67,10 @@ def resume(arguments: Namespace, sweep: bool) -> bool:
         return False
     if sweep:
         raise UserError(f"resume={asked}: a sweep goes on by itself; type its command again without resume")
+    free = [f"{key}={value}" for key, value in overrides.items() if key.split(".")[0] in FREE]
     if asked == "auto":
-        folder = unfinished_run(config_hash(resolve(composed("train", words, config_dir))))
+        fresh = resolve(composed("train", words, config_dir))
+        folder = unfinished_run(config_hash(fresh))
         if folder is None:
             return False
     else:
@@ -73,16 +79,20 @@ def resume(arguments: Namespace, sweep: bool) -> bool:
             if "=" not in word:
                 raise UserError(f"{word}: beside resume only engine.<key>=<value> and logger.<key>=<value> may change")
         for key in overrides:
-            if key != "resume" and key.split(".")[0] not in FREE:
+            if key not in ("resume", "trust") and key.split(".")[0] not in FREE:
                 raise UserError(
                     f"{key}={overrides[key]}: a resumed run keeps its own config; beside resume only engine and logger"
                     " may change"
                 )
+        named = [word for word in words if word.startswith("trust=")]
+        fresh = resolve(composed("train", [*free, *named], config_dir))
+    config_dirs = [] if config_dir is None else [Path(config_dir)]
+    trusted = trusted_targets(fresh["trust"], config_dirs, fresh)
     resolved = read_config(folder)
-    free = [f"{key}={value}" for key, value in overrides.items() if key.split(".")[0] in FREE]
+    config = load_run_config(resolved, trusted)
     if free:
-        resolved = changed(resolved, free, resolve(composed("train", free, config_dir)))
-    config = load_run_config(resolved)
+        resolved = changed(resolved, free, fresh)
+        config = load_run_config(resolved, trusted)
     from splitmix.federation.run import run_training
 
     log_to_file(folder / "train.log")

@@ -24,6 +24,7 @@ from splitmix.evaluation.task import EvaluationTask
 from splitmix.federation.budgets import Groups
 from splitmix.federation.engine import Engine
 from splitmix.federation.engine_settings import EngineSettings
+from splitmix.federation.finite import refuse_not_finite
 from splitmix.federation.lane_trainer import Trained
 from splitmix.federation.optimizers import SGD, Adam
 from splitmix.federation.round_metrics import RoundMetrics
@@ -133,7 +134,7 @@ class Federation:
         """Broadcast, train, aggregate: one round.
 
         Raises:
-            UserError: a client's loss is not a number (round, client and base model are named).
+            UserError: a client's loss is not a number (round, client and base model are named), or a merged weight.
         """
         start = perf_counter()
         number = state.round
@@ -161,6 +162,7 @@ class Federation:
 
         planned = perf_counter()
         after = self.method.merge(state, updates())
+        refuse_not_finite(after, self.optimizer.lr)
         merged = perf_counter()
         lanes = [trained for parts in measured.values() for trained in parts]
         payload = FLOAT32_BYTES * sum(self.method.upload_entries(self.budgets[client]) for client in chosen)

@@ -9,11 +9,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from splitmix.errors import UserError
 from splitmix.federation.federation import FLOAT32_BYTES, Federation
+from splitmix.federation.results_file import SCHEMA
+from splitmix.federation.results_file import read_results as read_results
 from splitmix.files import write_atomically
 
-SCHEMA = 1
 PACKAGES = ("splitmix", "torch", "torchvision", "pytorch-lightning", "hydra-core", "omegaconf", "numpy", "thop")
 
 
@@ -49,17 +49,6 @@ def describe_run(federation: Federation, identity: dict[str, Any]) -> dict[str, 
         "widths": {},
         "tests": [],
     }
-
-
-def read_results(path: Path) -> dict[str, Any]:
-    """Read results.json; UserError if it is missing, truncated or of another schema."""
-    try:
-        results = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error}): is this a run folder?") from error
-    if not isinstance(results, dict) or results.get("schema") != SCHEMA:
-        raise UserError(f"{path} is not a results file of schema {SCHEMA}: use the version of splitmix that wrote it")
-    return results
 
 
 def write_results(path: Path, results: dict[str, Any]) -> None:

@@ -94,7 +94,7 @@ class Run:
                 " test.max_images=256, test.widths=1 or validate_every=5"
             )
         if resume:
-            self.last = load_checkpoint(folder / "checkpoints" / "last.ckpt", method)
+            self.last = load_checkpoint(folder / "checkpoints" / "last.ckpt", method, config.scalars.rounds)
             self.federation.engine.adopt(self.last.engine)
             self.results = read_results(folder / "results.json")
             self.logger.truncate(self.last.state.round)
@@ -189,7 +189,7 @@ class Run:
     def finish(self) -> None:
         """Test the best checkpoint, draw the figure, print the table."""
         method = self.federation.method
-        best = load_checkpoint(self.folder / "checkpoints" / "best.ckpt", method)
+        best = load_checkpoint(self.folder / "checkpoints" / "best.ckpt", method, self.config.scalars.rounds)
         price = costs(method, self.widths)
         test = self.config.test
         levels = test.adv_lambdas_or(method.adv_lambdas)
@@ -208,18 +208,20 @@ class Run:
             str(width): {"sa": both[0], "sa_fixed": both[1], "macs": price[width][0], "params": price[width][1]}
             for width, both in sa.items()
         }
-        history = [row for row in read_metrics(self.folder / "metrics.csv") if f"val_sa/{self.widths[0]}" in row]
+        metrics = read_metrics(self.folder / "metrics.csv")
+        history = [row for row in metrics if all(f"val_sa/{width}" in row for width in self.widths)]
         (self.folder / "figures").mkdir(exist_ok=True)
         figure = self.folder / "figures" / "convergence.png"
         curves = {width: [row[f"val_sa/{width}"] for row in history] for width in self.widths}
         convergence_figure(figure, [int(row["round"]) for row in history], curves)
         # Last, so that a kill before this line draws the figure on resume.
         self.mark("finished")
-        at_best = next(row for row in history if row["round"] == best.best_round)
+        # A user may have removed damaged metrics.
+        at_best = next((row for row in history if row["round"] == best.best_round), {})
         rows = [
             WidthRow(
                 width,
-                at_best[f"val_sa/{width}"],
+                at_best.get(f"val_sa/{width}"),
                 at_best.get(f"val_ra/{width}"),
                 tested,
                 *price[width],

@@ -47,7 +47,7 @@ def run_test(
         raise UserError(f"checkpoint={checkpoint}: {path} does not exist; train further or choose checkpoint=last")
     results = read_results(folder / "results.json")
     federation = build_federation(config, engine=engine, say=log.info)
-    state = load_checkpoint(path, federation.method).state
+    state = load_checkpoint(path, federation.method, results.get("rounds")).state
     widths = test.widths_or(federation.method.widths)
     federation.method.mix_groups(state.tensors, widths)
     levels = test.adv_lambdas_or(federation.method.adv_lambdas)

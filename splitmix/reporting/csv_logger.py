@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
+import math
+import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -12,11 +16,16 @@ from lightning_fabric.loggers import Logger
 
 from splitmix.errors import UserError
 from splitmix.files import write_atomically
+from splitmix.reading import read_text
 
 if TYPE_CHECKING:
     from splitmix.reporting.loggers import TrackedRun
 
 STEP = "round"
+ROUND = re.compile(r"[0-9]{1,9}")
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+
+log = logging.getLogger("splitmix")
 
 
 @dataclass(frozen=True)
@@ -43,7 +52,7 @@ class CSVLogger(Logger):
     def __init__(self, path: Path):
         super().__init__()
         self.path = path
-        self.columns = _header(path) if path.is_file() else []
+        self.columns = _table(path)[0] if os.path.lexists(path) else []
 
     @property
     def name(self) -> str:
@@ -69,7 +78,7 @@ class CSVLogger(Logger):
         row = {STEP: str(step), **{name: str(value) for name, value in metrics.items()}}
         new = [column for column in row if column not in self.columns]
         if new:
-            rows = _rows(self.path) if self.path.is_file() else []
+            rows = _table(self.path)[1] if self.path.is_file() else []
             self.columns += new
             self._replace([*rows, row])
             return
@@ -84,11 +93,24 @@ class CSVLogger(Logger):
     def truncate(self, step: int) -> None:
         """Drop rows from round `step` on, and a last line that was cut short: a resumed run writes them anew.
 
+        A file that is not there is begun anew, which is told.
+
         Raises:
-            UserError: the file cannot be written.
+            UserError: rows before round `step` are missing, a cell is damaged, or the file cannot be written.
         """
+        rows = _table(self.path)[1] if self.path.is_file() else []
+        kept = [row for row in rows if int(row[STEP]) < step]
+        rounds = [int(row[STEP]) for row in kept]
+        first = rounds[0] if rounds else step
+        if rounds != list(range(first, step)) or (self.columns and first == step > 0):
+            raise UserError(
+                f"{self.path} lacks rounds before round {step}, where the checkpoint goes on: restore it, or remove it"
+                " to go on without the metrics of these rounds"
+            )
+        if first:
+            log.warning(f"{self.path} begins with round {first}: the metrics of earlier rounds are lost")
         if self.path.is_file():
-            self._replace([row for row in _rows(self.path) if int(row[STEP]) < step])
+            self._replace(kept)
 
     def _replace(self, rows: list[dict[str, str]]) -> None:
         text = io.StringIO()
@@ -99,20 +121,48 @@ class CSVLogger(Logger):
         write_atomically(self.path, lambda file: file.write(text.getvalue().encode()))
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader(_complete_lines(path)))
-
-
-def _header(path: Path) -> list[str]:
-    return next(csv.reader(_complete_lines(path)), [])
-
-
-def _complete_lines(path: Path) -> io.StringIO:
-    """The file without a last line that has no end: a kill while writing leaves one."""
-    text = path.read_text()
-    return io.StringIO(text[: text.rfind("\n") + 1])
-
-
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Rows of a metrics file as numbers; empty cells are left out."""
-    return [{name: float(value) for name, value in row.items() if value} for row in _rows(path)]
+    """Rows of a metrics file as numbers; empty cells are left out.
+
+    Raises:
+        UserError: it cannot be read or is damaged; the line is named.
+    """
+    return [{name: float(value) for name, value in row.items() if value} for row in _table(path)[1]]
+
+
+def _table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Header and rows of a metrics file, without a last line that has no end: a kill while writing leaves one.
+
+    Raises:
+        UserError: it cannot be read, or a cell is neither empty nor a finite number.
+    """
+    text = read_text(path)
+    reader = csv.reader(io.StringIO(text[: text.rfind("\n") + 1]), strict=True)
+    try:
+        header = next(reader, [])
+        _check_header(header)
+        rows: list[dict[str, str]] = []
+        for cells in reader:
+            row = dict(zip(header, cells, strict=True))
+            wrong = [f"{name} is {value}" for name, value in row.items() if value and not _is_number(value)]
+            if wrong:
+                raise ValueError(wrong[0])
+            if not ROUND.fullmatch(row[STEP]) or (rows and int(row[STEP]) <= int(rows[-1][STEP])):
+                raise ValueError(f"{STEP} is {row[STEP]}: rounds are whole and ascend")
+            rows.append(row)
+    except (csv.Error, ValueError) as error:
+        raise UserError(f"{path} cannot be read (line {reader.line_num}: {error}); restore it") from error
+    return header, rows
+
+
+def _check_header(header: list[str]) -> None:
+    if header and (STEP not in header or len(set(header)) < len(header)):
+        raise ValueError(f"the header needs the column {STEP}, and each column once")
+    for name in header:
+        metric, _, width = name.partition("/")
+        if metric in ("val_sa", "val_ra") and not _is_number(width):
+            raise ValueError(f"{name} names no width")
+
+
+def _is_number(text: str) -> bool:
+    return NUMBER.fullmatch(text) is not None and math.isfinite(float(text))

@@ -20,6 +20,7 @@ from lightning_fabric.loggers import Logger
 
 from splitmix.errors import UserError
 from splitmix.files import write_atomically
+from splitmix.reading import read_json
 
 log = logging.getLogger("splitmix")
 
@@ -43,8 +44,8 @@ class TrackedRun:
 
     def identity(self, option: str) -> str | None:
         """The tracker's own name of this run, if the run goes on and one was kept."""
-        with suppress(OSError, ValueError, AttributeError):
-            name = json.loads((self.folder / IDENTITY).read_text()).get(option)
+        with suppress(UserError, AttributeError):
+            name = read_json(self.folder / IDENTITY).get(option)
             return name if self.round and isinstance(name, str) else None
         return None
 

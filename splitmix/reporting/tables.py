@@ -10,6 +10,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from splitmix.printing import printable
+
 UNKNOWN = "\u2013"
 FIXED = "Fixed: SA with fixed batch-norm statistics, as deployed."
 """What a column `fixed` holds."""
@@ -91,8 +93,8 @@ def accuracy_table(rows: Sequence[TestRow]) -> Table:
 
 def text_table(rows: Sequence[Sequence[str]], caption: str, words: int = 1) -> Table:
     """A table of ready text: its first row is the header, its first `words` columns stand left and may wrap."""
-    table = _table(caption)
-    header, *body = rows
+    table = _table(printable(caption))
+    header, *body = [[printable(text) for text in row] for row in rows]
     for number, name in enumerate(header):
         table.add_column(
             name, justify="left" if number < words else "right", overflow="fold", no_wrap=number >= words > 0
@@ -143,7 +145,8 @@ def benchmark_table(workloads: Mapping[str, Mapping[str, Any]]) -> Table:
 
 def print_table(table: Table, stream: TextIO | None = None) -> None:
     """Print to standard output, or `stream`, at most 100 columns wide (on a terminal: at most its width)."""
-    console = Console(file=stream)
+    # Brackets and colons are text: names may come from files.
+    console = Console(file=stream, markup=False, emoji=False)
     if console.is_terminal:
         console.width = min(100, console.width)
     else:

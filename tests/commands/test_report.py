@@ -117,10 +117,10 @@ def test_a_damaged_file_is_named(tmp_path, capfd, name, text, told):
 
 LOSSES = {
     "clients": lambda results: results.pop("clients"),
-    "widths, clients or tests": lambda results: results["widths"]["1.0"].pop("macs"),
-    "its widths, clients": lambda results: results.update(widths=[]),
-    "is damaged": lambda results: results.update(clients=7),
-    "damaged": lambda results: results["tests"][0]["per_client"].pop(),
+    "field `macs` - at `$.widths[...]`": lambda results: results["widths"]["1.0"].pop("macs"),
+    "Expected `mapping`, got `list` - at `$.widths`": lambda results: results.update(widths=[]),
+    "Expected `list`, got `int` - at `$.clients`": lambda results: results.update(clients=7),
+    "`$.tests[0].per_client` has 3 values for 4 clients": lambda results: results["tests"][0]["per_client"].pop(),
 }
 
 
