@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from splitmix.config import conf_dir
@@ -24,6 +25,18 @@ def composed(verb: str, overrides: list[str], config_dir: str | None = None) -> 
     """
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return compose(verb, with_config_dir(overrides, config_dir))
+
+
+def run_dir(verb: str, overrides: list[str], config_dir: str | None = None) -> Path:
+    """The folder that Hydra would make for a single run with these overrides."""
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        config = compose(verb, with_config_dir(overrides, config_dir), return_hydra_config=True)
+        before = HydraConfig.instance().cfg
+        try:
+            HydraConfig.instance().set_config(config)  # which `${hydra:…}` in the folder's name reads
+            return Path(str(OmegaConf.select(config, "hydra.run.dir")))
+        finally:
+            HydraConfig.instance().cfg = before
 
 
 def with_config_dir(overrides: list[str], config_dir: str | None) -> list[str]:

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from splitmix.commands.differences import command_of, defaults, differences
-from splitmix.commands.folders import matching, read_config
+from splitmix.commands.folders import read_config
+from splitmix.commands.messages import log
+from splitmix.commands.search import find_files
 from splitmix.config import load_run_config
 from splitmix.errors import UserError
 from splitmix.reporting.runs import Run
@@ -29,12 +31,10 @@ def find_runs(patterns: Sequence[str]) -> list[tuple[Path, dict[str, Any]]]:
     """
     found: dict[Path, tuple[Path, dict[str, Any]]] = {}
     for pattern in patterns:
-        matches = matching("runs", pattern, Path(pattern).expanduser())
-        files = {file for match in matches for file in [match / "results.json", *match.glob("**/results.json")]}
-        files = {file for file in files if file.is_file()}
+        files = find_files("runs", pattern, Path(pattern).expanduser(), "results.json")
         if not files:
             raise UserError(f"runs={pattern}: matches no run; give run folders, folders of runs, or patterns")
-        for file in sorted(files):
+        for file in files:
             if file.parent.resolve() in found:
                 continue
             found[file.parent.resolve()] = (file.parent, read_whole(file))
@@ -47,7 +47,7 @@ def read_whole(file: Path) -> dict[str, Any]:
     Raises:
         UserError: it is damaged, of another schema, or lacks something.
     """
-    from splitmix.federation.results import read_results
+    from splitmix.federation.results import read_results, status_now
 
     results = read_results(file)
     if absent := [key for key in NEEDED if key not in results]:
@@ -63,7 +63,7 @@ def read_whole(file: Path) -> dict[str, Any]:
     )
     if not whole:
         raise UserError(f"{file} is damaged (its widths, clients or tests): restore it, or leave this run out")
-    return results
+    return {**results, "status": status_now(file.parent, results)}
 
 
 def _all_have(items: Any, keys: Sequence[str]) -> bool:
@@ -87,7 +87,11 @@ def load_run(folder: Path, results: dict[str, Any]) -> Run:
     Raises:
         UserError: a config that cannot be read or bound.
     """
+    from splitmix.federation.results import changed_config
+
     config = read_config(folder)
+    if change := changed_config(folder, config, results):
+        log.warning(f"note: {change}")
     try:
         bound = load_run_config({**defaults(), **config})
     except UserError as error:

@@ -7,13 +7,14 @@ import sys
 
 from omegaconf import DictConfig
 
-from splitmix.binding import bind
+from splitmix.binding import bind, convert
 from splitmix.commands.application import log, run_application, values_of
 from splitmix.commands.folders import find_runs, read_config
 from splitmix.config import load_run_config
 from splitmix.errors import UserError
+from splitmix.files import refuse_links, remove_temporary
 
-KEYS = ("run", "checkpoint", "engine", "test", "attack")
+KEYS = ("run", "checkpoint", "all", "engine", "test", "attack")
 
 
 def main(argv: list[str]) -> int:
@@ -33,14 +34,20 @@ def test(cfg: DictConfig) -> None:
     attacks = {name: bind(node, f"attack.{name}") for name, node in values["attack"].items()}
     for name, attack in attacks.items():
         attack.check(f"attack.{name}")
-    folders = find_runs("run", values["run"])
+    folders = find_runs("run", values["run"], everything=convert(values["all"], bool, "all"))
+    from splitmix.federation.results import changed_config, read_results
     from splitmix.federation.run_test import run_test
 
     command = shlex.join(["splitmix", "test", *sys.argv[1:]])
     mistakes = []
     for folder in folders:
         try:
-            config = load_run_config(read_config(folder))
+            refuse_links(folder)
+            remove_temporary(folder)
+            resolved = read_config(folder)
+            config = load_run_config(resolved)
+            if change := changed_config(folder, resolved, read_results(folder / "results.json")):
+                log.warning(f"note: {change}: the checkpoint may be of another config")
             run_test(config, folder, values["checkpoint"], settings, engine, attacks, command)
         except UserError as error:
             if len(folders) == 1:
