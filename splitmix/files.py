@@ -43,7 +43,7 @@ def refuse_links(folder: Path) -> None:
         UserError: an entry of the folder, or of one of its own sub-folders, is a symbolic link.
     """
     for place in (folder, *(folder / name for name in SUB_FOLDERS)):
-        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(place) as entries:
+        with suppress(OSError), os.scandir(place) as entries:
             for entry in entries:
                 if entry.is_symlink():
                     raise UserError(
@@ -113,6 +113,8 @@ def at_work(process: int) -> bool:
     """Whether another process of this number runs. Our own number on a file is that of an earlier process."""
     if process == os.getpid():
         return False
+    if os.name != "posix":  # where signal 0 is Ctrl-C
+        return True
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):

@@ -43,24 +43,28 @@ def locked(path: Path, wait_s: float) -> Iterator[None]:
     if fcntl is None:
         yield
         return
-    name = path.resolve()
-    if name in held:
-        raise Busy
+    name, deadline = path.resolve(), monotonic() + wait_s
+    while name in held:  # by another thread
+        pause(deadline)
     try:
         file = without_links(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}; choose another folder") from error
-    deadline = monotonic() + wait_s
     try:
         while not taken(file, fcntl.LOCK_EX):
-            if monotonic() > deadline:
-                raise Busy
-            sleep(PAUSE_S)
+            pause(deadline)
         held.add(name)
         yield
     finally:
         held.discard(name)
         os.close(file)
+
+
+def pause(deadline: float) -> None:
+    """Wait a moment; Busy after the deadline."""
+    if monotonic() > deadline:
+        raise Busy
+    sleep(PAUSE_S)
 
 
 def taken(file: int, kind: int) -> bool:

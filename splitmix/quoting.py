@@ -24,7 +24,7 @@ def hydra_word(key: str, value: object) -> str:
     """`key=value` with quotes of Hydra's where it would read the value as something else than this text."""
     text = str(value)
     plain = f"{key}={text}"
-    return plain if read(plain) == text else f"{key}={QuotedString(text, Quote.single).with_quotes()}"
+    return plain if read(plain) == text else f"{key}={QuotedString(text, Quote.double).with_quotes()}"
 
 
 def with_quoted_path(word: str) -> str:

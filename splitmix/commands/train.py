@@ -64,8 +64,9 @@ def resume(arguments: Namespace, sweep: bool) -> bool:
     asked = unquoted(overrides.get("resume", "null"))
     if asked in ("null", ""):
         # A mistake must be found before Hydra makes the run folder.
+        if not sweep and Path(arguments.config_path or "/").is_absolute():
+            refuse_run_in(run_dir("train", arguments))
         if not (sweep or arguments.config_name or arguments.config_path):
-            refuse_run_in(run_dir("train", words, config_dir))
             check(resolve(composed("train", words, config_dir)))
         return False
     if sweep:
@@ -73,7 +74,7 @@ def resume(arguments: Namespace, sweep: bool) -> bool:
     if asked == "auto":
         folder = unfinished_run(config_hash(resolve(composed("train", words, config_dir))))
         if folder is None:
-            refuse_run_in(run_dir("train", words, config_dir))
+            refuse_run_in(run_dir("train", arguments))
             return False
     else:
         folder = find_run("resume", asked)
