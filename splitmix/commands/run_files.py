@@ -90,10 +90,10 @@ def load_run(folder: Path, results: dict[str, Any]) -> Run:
     from splitmix.federation.results import changed_config
 
     config = read_config(folder)
-    if change := changed_config(folder, config, results):
-        log.warning(f"note: {change}")
     try:
         bound = load_run_config({**defaults(), **config})
     except UserError as error:
         raise UserError(f"{folder / 'config.yaml'}: {error}; mend it or leave this run out of runs=") from error
+    if change := changed_config(folder, config, results):
+        log.warning(f"note: {change}")
     return Run(folder, results, bound, command_of(folder, config), tuple(differences(config)))
