@@ -1,14 +1,55 @@
-"""Writing files so that a crash, a kill or a full disk never leaves half of one."""
+"""Writing files so that a crash, a kill, a full disk or a symbolic link never costs anyone a file."""
 
 from __future__ import annotations
 
+import io
 import os
+import re
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
 from splitmix.errors import UserError
+
+TEMPORARY = re.compile(r"\..+\.(\d+)\.tmp", re.DOTALL)
+"""Names of files that are being written, with the number of the process that writes them."""
+SUB_FOLDERS = (".hydra", "checkpoints", "figures")
+"""Folders of a run folder that only splitmix writes to."""
+
+
+def without_links(path: str | os.PathLike[str], flags: int) -> int:
+    """Open a file for writing, as the `opener` of `open`: a descriptor of a regular file that is no symbolic link.
+
+    Raises:
+        UserError: it is a symbolic link, a pipe or a device.
+        OSError: it cannot be opened.
+    """
+    if os.path.islink(path):
+        raise UserError(f"{path} is a symbolic link, which splitmix does not write through: remove it")
+    # The link may come between the two; a pipe without a reader must not wait for one.
+    descriptor = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise UserError(f"{path} is no regular file: remove it")
+    return descriptor
+
+
+def refuse_links(folder: Path) -> None:
+    """Refuse a run folder in which a symbolic link would lead what we write elsewhere; the folder may be one itself.
+
+    Raises:
+        UserError: an entry of the folder, or of one of its own sub-folders, is a symbolic link.
+    """
+    for place in (folder, *(folder / name for name in SUB_FOLDERS)):
+        with suppress(OSError), os.scandir(place) as entries:
+            for entry in entries:
+                if entry.is_symlink():
+                    raise UserError(
+                        f"{entry.path} is a symbolic link, and splitmix writes through none in a run folder: put the"
+                        " file or folder itself there"
+                    )
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
@@ -18,18 +59,69 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
         UserError: the disk is full or the folder cannot be written; the old file stays.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    raw: NotingFile | None = None
     try:
-        with open(beside, "wb") as file:
+        beside.unlink(missing_ok=True)
+        raw = NotingFile(beside, "xb", opener=without_links)
+        with io.BufferedWriter(raw) as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
-    except (OSError, RuntimeError) as error:
+    except BaseException as error:
+        # Whatever stopped it, Ctrl-C too, leaves no half of a file.
         with suppress(OSError):
             beside.unlink(missing_ok=True)
         # torch.save reports a failing write as an internal error of its zip writer, without a reason.
-        reason = (error.strerror if isinstance(error, OSError) else None) or "is the disk full?"
-        raise UserError(f"cannot write {path}: {reason}; make room or choose another folder") from error
+        reason = error if isinstance(error, OSError) else raw.error if raw and isinstance(error, RuntimeError) else None
+        if reason is None:
+            raise
+        raise UserError(
+            f"cannot write {path}: {reason.strerror or reason}; make room or choose another folder"
+        ) from error
+
+
+class NotingFile(io.FileIO):
+    """An unbuffered file that remembers the error that a write met, for callers who lose it.
+
+    Attributes:
+        error: that error.
+    """
+
+    error: OSError | None = None
+
+    def write(self, data: Any) -> int | None:  # type: ignore[override]
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+
+def remove_temporary(folder: Path) -> None:
+    """Remove what killed processes were writing in a run folder."""
+    for place in (folder, *(folder / name for name in SUB_FOLDERS)):
+        with suppress(OSError):
+            for path in place.iterdir():
+                match = TEMPORARY.fullmatch(path.name)
+                if match and not path.is_dir() and not at_work(int(match[1])):
+                    with suppress(OSError):
+                        path.unlink()
+
+
+def at_work(process: int) -> bool:
+    """Whether another process of this number runs. Our own number on a file is that of an earlier process."""
+    if process == os.getpid():
+        return False
+    if os.name != "posix":  # where signal 0 is Ctrl-C
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def cache_folder(root: str | None = None) -> Path:

@@ -7,6 +7,7 @@ import sys
 from importlib import import_module
 
 from splitmix.binding import nearest
+from splitmix.commands.interrupts import one_interrupt
 
 VERBS = {
     "train": "train a federation, then test it at every width",
@@ -27,9 +28,14 @@ MODULES = {"import": "import_"}  # where a verb is a word of Python's
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a verb; returns the exit code (2 for a mistake of the user's)."""
+    """Run a verb; returns the exit code (2 for a mistake of the user's, 130 after Ctrl-C)."""
     try:
-        return run(sys.argv[1:] if argv is None else argv)
+        if argv is not None:
+            return run(argv)
+        with one_interrupt():
+            return run(sys.argv[1:])
+    except KeyboardInterrupt:
+        return 130
     except BrokenPipeError:
         # The reader of our output, such as `head`, has had enough; nothing may be written to it at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

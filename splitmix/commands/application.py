@@ -26,6 +26,7 @@ from splitmix.commands.messages import log_to_console, one_line
 from splitmix.commands.sweep import Plan, is_sweep, run_sweep
 from splitmix.config import conf_dir, resolve
 from splitmix.errors import UserError
+from splitmix.quoting import with_quoted_path
 
 
 def run_application(
@@ -46,6 +47,7 @@ def run_application(
         0; 2 after a mistake of the user's, told in one line; 130 after Ctrl-C. A bug keeps its traceback; in a sweep
         it leaves the other jobs running, and the code is 1.
     """
+    argv = [with_quoted_path(word) for word in argv]
     sys.argv = [f"splitmix {verb}", *argv]
     # Hydra would otherwise catch exceptions, print its own message, and exit.
     os.environ["HYDRA_FULL_ERROR"] = "1"

@@ -1,19 +1,28 @@
-"""Finding run folders."""
+"""Run folders: finding them, keeping one to this process, reading its config."""
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from splitmix.commands.search import find_files, is_pattern
 from splitmix.errors import UserError
 from splitmix.federation.results_file import read_results
+from splitmix.files import refuse_links, remove_temporary
+from splitmix.locks import CLAIM, Busy, locked
+from splitmix.quoting import command
 from splitmix.reading import read_yaml
 
 OUTPUTS = Path("outputs")
+NEEDED = ("config.yaml", "results.json", "checkpoints/last.ckpt")
+"""What a run folder has from the moment that its training begins."""
+WRITTEN = (*NEEDED, "checkpoints/best.ckpt", "metrics.csv")
+"""What training writes, and would overwrite."""
+CLAIM_WAIT_S = 1.0
+"""A process that only looks whether a folder is claimed may be in the way for a moment."""
 
 
 def find_run(key: str, value: str) -> Path:
@@ -30,82 +39,95 @@ def find_run(key: str, value: str) -> Path:
             )
         return runs[-1]
     folder = Path(value)
-    for needed in ("config.yaml", "results.json", "checkpoints/last.ckpt"):
-        if not (folder / needed).is_file():
+    for needed in NEEDED:
+        if not os.path.isfile(folder / needed):
             raise UserError(f"{key}={value}: not a run folder, {folder / needed} is missing; give a folder or latest")
     return folder
 
 
-def matching(key: str, text: str, path: Path) -> list[Path]:
-    """A folder, or what a pattern matches; UserError, naming `key=text`, for one that is no pattern."""
-    root, relative = (Path("/"), str(path).lstrip("/")) if path.is_absolute() else (Path(), str(path))
-    try:
-        return [path] if path.is_dir() else sorted(root.glob(relative))
-    except (ValueError, NotImplementedError, IndexError) as error:
-        raise UserError(f"{key}={text}: no valid pattern ({error})") from None
-
-
-def find_runs(key: str, value: Any) -> list[Path]:
+def find_runs(key: str, value: Any, everything: bool = False) -> list[Path]:
     """The run folders that `key=value` means: as `find_run`, or those that patterns match or folders of runs hold.
 
     Args:
         value: one text, or a list of them.
+        everything: a search may also end in several runs outside the outputs folder.
 
     Raises:
-        UserError: a text that means no run.
+        UserError: a text that means no run, or that searches too much.
     """
     texts = [str(text) for text in (value if isinstance(value, list) else [value])]
     if not texts:
         raise UserError(f"{key}=[]: give a run folder, a pattern, or latest")
-    found: list[Path] = []
+    runs: list[Path] = []
     for text in texts:
         folder = Path(text)
-        if text == "latest" or (folder / "results.json").is_file():
-            found.append(find_run(key, text))
+        if text == "latest" or os.path.isfile(folder / "results.json"):
+            runs.append(find_run(key, text))
             continue
-        checkpoints = {file for match in matching(key, text, folder) for file in match.glob("**/checkpoints/last.ckpt")}
-        runs = sorted({file.parents[1] for file in checkpoints})
-        if not runs and set("*?[") & set(text):
+        matches = [file.parents[1] for file in find_files(key, text, folder, NEEDED[-1])]
+        if not matches and is_pattern(text):
             raise UserError(f"{key}={text}: matches no run; give run folders, folders of runs, patterns, or latest")
+        outside = [match for match in matches if not match.resolve().is_relative_to(OUTPUTS.resolve())]
+        if outside and len(matches) > 1 and not everything:
+            raise UserError(
+                f"{key}={text}: reaches {len(matches)} runs, not all of them under {OUTPUTS.resolve()} (such as"
+                f" {outside[0]}); all=true means them all"
+            )
         # Where there is none, the message is that of a single folder.
-        found += runs or [find_run(key, text)]
-    return list(dict.fromkeys(found))
+        runs += matches or [find_run(key, text)]
+    return list(dict.fromkeys(runs))
 
 
 @contextmanager
 def claimed(folder: Path) -> Iterator[None]:
     """Keep a run folder to this process while it trains; the claim ends with the process, however that ends.
 
+    What killed processes left half written there is removed.
+
     Raises:
-        UserError: another process trains there, or the folder cannot be written.
+        UserError: another process trains there, the folder cannot be written, or it holds symbolic links.
     """
+    refuse_links(folder)
     try:
-        import fcntl
-    except ImportError:  # not a POSIX system
-        yield
+        with locked(folder / CLAIM, CLAIM_WAIT_S):
+            remove_temporary(folder)
+            yield
+    except Busy:
+        raise UserError(f"{folder}: another process is training this run; wait for it, or stop it") from None
+
+
+def refuse_run_in(folder: Path) -> None:
+    """Refuse to train anew in a folder where that would cost files.
+
+    Raises:
+        UserError: the folder holds a run or a part of one, or symbolic links.
+    """
+    there = [name for name in WRITTEN if os.path.isfile(folder / name)]
+    if any(name not in there for name in NEEDED):
+        if there:
+            raise UserError(f"hydra.run.dir={folder}: training would overwrite {there[0]} there; choose another folder")
+        refuse_links(folder)
         return
-    try:
-        file = os.open(folder / ".claim", os.O_RDWR | os.O_CREAT)
-    except OSError as error:
-        raise UserError(f"cannot write {error.filename}: {error.strerror}; choose another folder") from error
-    try:
-        try:
-            # Of this process alone: workers that it forks do not hold it on.
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            # A file system without locks leaves the folder unguarded.
-            if error.errno in (errno.EACCES, errno.EAGAIN):
-                raise UserError(f"{folder}: another process is training this run; wait for it, or stop it") from None
-        yield
-    finally:
-        os.close(file)
+    status = None
+    with suppress(OSError, ValueError, AttributeError):
+        status = json.loads((folder / "results.json").read_text()).get("status")
+    if status == "finished":
+        raise UserError(f"hydra.run.dir={folder}: holds a finished run; choose another folder")
+    raise UserError(
+        f"hydra.run.dir={folder}: holds an unfinished run; go on with it by {command('train', resume=folder)}, or"
+        " choose another folder"
+    )
 
 
 def runs_by_age() -> list[Path]:
     """Run folders under outputs/, the newest last."""
-    checkpoints = sorted(OUTPUTS.glob("**/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
-    folders = [path.parents[1] for path in checkpoints]
-    return [folder for folder in folders if all((folder / name).is_file() for name in ("config.yaml", "results.json"))]
+    ages: dict[Path, float] = {}
+    for file in find_files("run", "latest", OUTPUTS, NEEDED[-1]):
+        folder = file.parents[1]
+        with suppress(OSError):
+            if all((folder / name).is_file() for name in NEEDED):
+                ages[folder] = file.stat().st_mtime
+    return sorted(ages, key=lambda folder: ages[folder])
 
 
 def unfinished_run(config_hash: str) -> Path | None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from splitmix.config import conf_dir
@@ -24,6 +26,19 @@ def composed(verb: str, overrides: list[str], config_dir: str | None = None) -> 
     """
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return compose(verb, with_config_dir(overrides, config_dir))
+
+
+def run_dir(verb: str, arguments: Namespace) -> Path:
+    """The folder that Hydra would make for a single run of this command line."""
+    with initialize_config_dir(arguments.config_path or str(conf_dir()), job_name=verb, version_base="1.3"):
+        overrides = with_config_dir(arguments.overrides, arguments.config_dir)
+        config = compose(arguments.config_name or verb, overrides, return_hydra_config=True)
+        before = HydraConfig.instance().cfg
+        try:
+            HydraConfig.instance().set_config(config)  # which `${hydra:…}` in the folder's name reads
+            return Path(str(OmegaConf.select(config, "hydra.run.dir")))
+        finally:
+            HydraConfig.instance().cfg = before
 
 
 def with_config_dir(overrides: list[str], config_dir: str | None) -> list[str]:

@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 
 from splitmix.commands.application import log, run_application
 from splitmix.config import load_run_config, resolve
+from splitmix.quoting import command
 
 
 def main(argv: list[str]) -> int:
@@ -24,4 +25,4 @@ def import_(cfg: DictConfig) -> None:
 
     state = import_reference(config, {**resolved, "resume": None}, file, out)
     log.info(f"{out}: {state.method.name} after {state.round} rounds, from {file}")
-    log.info(f"next: splitmix test run={out}")
+    log.info(f"next: {command('test', run=out)}")

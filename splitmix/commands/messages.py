@@ -6,10 +6,12 @@ import logging
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 from splitmix.binding import nearest
 from splitmix.commands.help import option_names
 from splitmix.errors import UserError
+from splitmix.files import without_links
 from splitmix.printing import PrintableFormatter, printable
 
 log = logging.getLogger("splitmix")
@@ -37,11 +39,18 @@ def log_to_file(path: Path) -> None:
         log.removeHandler(old)
         old.close()
     try:
-        handler = logging.FileHandler(path)
+        handler = LogFile(path)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}; choose another hydra.run.dir") from error
     handler.setFormatter(PrintableFormatter("%(asctime)s %(message)s"))
     log.addHandler(handler)
+
+
+class LogFile(logging.FileHandler):
+    """A log file that is no symbolic link to another one."""
+
+    def _open(self) -> Any:
+        return open(self.baseFilename, self.mode, encoding=self.encoding, opener=without_links)
 
 
 def one_line(error: Exception) -> str:

@@ -8,11 +8,13 @@ from typing import Any
 
 from splitmix.binding import Trusted
 from splitmix.commands.differences import command_of, defaults, differences
-from splitmix.commands.folders import matching, read_config
+from splitmix.commands.folders import read_config
+from splitmix.commands.messages import log
+from splitmix.commands.search import find_files
 from splitmix.commands.trust import trusted_targets
 from splitmix.config import load_run_config
 from splitmix.errors import UserError
-from splitmix.federation.results_file import read_results as read_whole
+from splitmix.federation.results_file import read_results
 from splitmix.reporting.runs import Run
 
 
@@ -24,16 +26,22 @@ def find_runs(patterns: Sequence[str]) -> list[tuple[Path, dict[str, Any]]]:
     """
     found: dict[Path, tuple[Path, dict[str, Any]]] = {}
     for pattern in patterns:
-        matches = matching("runs", pattern, Path(pattern).expanduser())
-        files = {file for match in matches for file in [match / "results.json", *match.glob("**/results.json")]}
-        files = {file for file in files if file.is_file()}
+        files = find_files("runs", pattern, Path(pattern).expanduser(), "results.json")
         if not files:
             raise UserError(f"runs={pattern}: matches no run; give run folders, folders of runs, or patterns")
-        for file in sorted(files):
+        for file in files:
             if file.parent.resolve() in found:
                 continue
             found[file.parent.resolve()] = (file.parent, read_whole(file))
     return list(found.values())
+
+
+def read_whole(file: Path) -> dict[str, Any]:
+    """A results file, its status as it is now; UserError if it cannot be read."""
+    from splitmix.federation.results import status_now
+
+    results = read_results(file)
+    return {**results, "status": status_now(file.parent, results)}
 
 
 def load_run(folder: Path, results: dict[str, Any], trusted: Trusted | None = None) -> Run:
@@ -45,9 +53,13 @@ def load_run(folder: Path, results: dict[str, Any], trusted: Trusted | None = No
     Raises:
         UserError: a config that cannot be read or bound.
     """
+    from splitmix.federation.results import changed_config
+
     config = read_config(folder)
     try:
         bound = load_run_config({**defaults(), **config}, trusted_targets() if trusted is None else trusted)
     except UserError as error:
         raise UserError(f"{folder / 'config.yaml'}: {error}; mend it or leave this run out of runs=") from error
+    if change := changed_config(folder, config, results):
+        log.warning(f"note: {change}")
     return Run(folder, results, bound, command_of(folder, config), tuple(differences(config)))

@@ -37,6 +37,7 @@ from splitmix.commands.help import with_config_dir
 from splitmix.commands.messages import log, log_to_console, one_line
 from splitmix.config import conf_dir
 from splitmix.errors import UserError
+from splitmix.files import without_links
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,8 @@ class SweepTask:
         if not self.apart:
             return self.run(cfg)
         start = perf_counter()
-        with open(os.path.join(config.runtime.output_dir, "console.log"), "a") as file, redirect_stdout(file):
+        console = os.path.join(config.runtime.output_dir, "console.log")
+        with open(console, "a", opener=without_links) as file, redirect_stdout(file):
             log_to_console()
             failure = self.run(cfg)
         log_to_console()

@@ -10,12 +10,15 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from splitmix.commands.folders import NEEDED
 from splitmix.commands.help import groups
 from splitmix.commands.messages import log, one_line
 from splitmix.commands.sweep import Job
 from splitmix.config import NOT_HASHED, config_hash, load_run_config, resolve
 from splitmix.errors import UserError
 from splitmix.federation.results_file import read_results
+from splitmix.files import refuse_links
+from splitmix.quoting import hydra_word
 
 SLUG = 100
 """Longest readable part of a folder's name; file systems allow 255 bytes."""
@@ -37,18 +40,21 @@ def plan_runs(points: list[tuple[list[str], Callable[[], DictConfig]]]) -> list[
                 del config["hydra"]
             resolved = resolve(config)
             check(resolved)
+            digest = config_hash(resolved)
+            folder = folder_of(sweep_dir, f"{slug(overrides, resolved['seed'])}_{digest[:8]}")
+            finished = status(folder) == "finished"
+            if not finished:
+                refuse_links(folder)
         except (UserError, HydraException, OmegaConfBaseException) as error:
             jobs.append(Job(tuple(overrides), slug(overrides), mistake=one_line(error)))
             continue
-        digest = config_hash(resolved)
-        folder = folder_of(sweep_dir, f"{slug(overrides, resolved['seed'])}_{digest[:8]}")
         skip = None
         if digest in seen:
             skip = "twice in this sweep"
-        elif status(folder) == "finished":
+        elif finished:
             skip = "finished already"
         seen.add(digest)
-        jobs.append(Job((*overrides, f"hydra.sweep.subdir='{folder.name}'"), str(folder), skip))
+        jobs.append(Job((*overrides, hydra_word("hydra.sweep.subdir", folder.name)), str(folder), skip))
     return jobs
 
 
@@ -70,18 +76,18 @@ def folder_of(sweep_dir: Path, name: str) -> Path:
 
 
 def status(folder: Path) -> str | None:
-    """The status of the run in a folder; None if none can be read."""
-    try:
-        status: str = read_results(folder / "results.json")["status"]
-    except UserError:
-        return None
-    return status
+    """The status of the run in a folder; None if there is none yet.
+
+    Raises:
+        UserError: its results.json cannot be read, so that training there could cost a run.
+    """
+    path = folder / "results.json"
+    return str(read_results(path)["status"]) if path.exists() else None
 
 
 def can_go_on(folder: Path) -> bool:
     """Whether a folder holds a run that stopped after it had begun."""
-    needed = ("config.yaml", "results.json", "checkpoints/last.ckpt")
-    return status(folder) is not None and all((folder / name).is_file() for name in needed)
+    return status(folder) is not None and all((folder / name).is_file() for name in NEEDED)
 
 
 def slug(overrides: list[str], seed: object = None) -> str:

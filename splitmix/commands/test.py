@@ -7,14 +7,15 @@ import sys
 
 from omegaconf import DictConfig
 
-from splitmix.binding import bind
+from splitmix.binding import bind, convert
 from splitmix.commands.application import log, run_application, values_of
 from splitmix.commands.folders import find_runs, read_config
 from splitmix.commands.trust import trusted_targets
 from splitmix.config import load_run_config
 from splitmix.errors import UserError
+from splitmix.files import refuse_links, remove_temporary
 
-KEYS = ("run", "checkpoint", "trust", "engine", "test", "attack")
+KEYS = ("run", "checkpoint", "all", "trust", "engine", "test", "attack")
 
 
 def main(argv: list[str]) -> int:
@@ -35,14 +36,20 @@ def test(cfg: DictConfig) -> None:
     for name, attack in attacks.items():
         attack.check(f"attack.{name}")
     trusted = trusted_targets(values["trust"])
-    folders = find_runs("run", values["run"])
+    folders = find_runs("run", values["run"], everything=convert(values["all"], bool, "all"))
+    from splitmix.federation.results import changed_config, read_results
     from splitmix.federation.run_test import run_test
 
     command = shlex.join(["splitmix", "test", *sys.argv[1:]])
     mistakes = []
     for folder in folders:
         try:
-            config = load_run_config(read_config(folder), trusted)
+            refuse_links(folder)
+            remove_temporary(folder)
+            resolved = read_config(folder)
+            config = load_run_config(resolved, trusted)
+            if change := changed_config(folder, resolved, read_results(folder / "results.json")):
+                log.warning(f"note: {change}: the checkpoint may be of another config")
             run_test(config, folder, values["checkpoint"], settings, engine, attacks, command)
         except UserError as error:
             if len(folders) == 1:

@@ -11,13 +11,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from splitmix.commands.application import overrides_of, run_application
-from splitmix.commands.folders import claimed, find_run, read_config, unfinished_run
-from splitmix.commands.help import composed
+from splitmix.commands.folders import claimed, find_run, read_config, refuse_run_in, unfinished_run
+from splitmix.commands.help import composed, run_dir
 from splitmix.commands.messages import log, log_to_file
 from splitmix.commands.sweep_runs import can_go_on, check, plan_runs
 from splitmix.commands.trust import trusted_targets
 from splitmix.config import config_hash, load_run_config, resolve
 from splitmix.errors import UserError
+from splitmix.quoting import unquoted
 
 FREE = ("engine", "logger")
 """Groups that may change beside `resume`: they cannot change the numbers."""
@@ -34,34 +35,41 @@ def train(cfg: DictConfig) -> None:
     named = resolved.pop("trust", [])
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
-    log_to_file(folder / "train.log")
     with claimed(folder):
         begun = hydra_config.mode == RunMode.MULTIRUN and can_go_on(folder)
+        if hydra_config.mode != RunMode.MULTIRUN:
+            refuse_run_in(folder)
+        log_to_file(folder / "train.log")
         trusted = None
+        said: frozenset[str] = frozenset()
         if begun:
             trusted = trusted_targets(named, composed=resolved)
             # What changes no number comes from the command line, all else from the run.
-            resolved = {**read_config(folder), **{group: resolved[group] for group in FREE}}
+            stored = read_config(folder)
+            resolved = {**stored, **{group: resolved[group] for group in FREE}}
+            said = newly_said(stored, resolved)
             log.info(f"resuming {folder}")
         config = load_run_config(resolved, trusted)
         from splitmix.federation.run import run_training
 
-        run_training(config, folder, resolved, resume=begun)
+        run_training(config, folder, resolved, resume=begun, said=said)
 
 
 def resume(arguments: Namespace, sweep: bool) -> bool:
     """Go on with a run if the command line says so, without Hydra making a folder.
 
     Raises:
-        UserError: nothing to resume, or an override that would change the numbers.
+        UserError: nothing to resume, or an override that would change the numbers; a new run in the folder of another.
     """
     if arguments.cfg or arguments.info or arguments.hydra_help or arguments.shell_completion:
         return False
     words, config_dir = arguments.overrides, arguments.config_dir
     overrides = overrides_of(words)
-    asked = overrides.get("resume", "null")
+    asked = unquoted(overrides.get("resume", "null"))
     if asked in ("null", ""):
         # A mistake must be found before Hydra makes the run folder.
+        if not sweep and Path(arguments.config_path or "/").is_absolute():
+            refuse_run_in(run_dir("train", arguments))
         if not (sweep or arguments.config_name or arguments.config_path):
             check(resolve(composed("train", words, config_dir)))
         return False
@@ -72,6 +80,7 @@ def resume(arguments: Namespace, sweep: bool) -> bool:
         fresh = resolve(composed("train", words, config_dir))
         folder = unfinished_run(config_hash(fresh))
         if folder is None:
+            refuse_run_in(run_dir("train", arguments))
             return False
     else:
         folder = find_run("resume", asked)
@@ -88,18 +97,24 @@ def resume(arguments: Namespace, sweep: bool) -> bool:
         fresh = resolve(composed("train", [*free, *named], config_dir))
     config_dirs = [] if config_dir is None else [Path(config_dir)]
     trusted = trusted_targets(fresh["trust"], config_dirs, fresh)
-    resolved = read_config(folder)
+    resolved = stored = read_config(folder)
     config = load_run_config(resolved, trusted)
     if free:
         resolved = changed(resolved, free, fresh)
         config = load_run_config(resolved, trusted)
     from splitmix.federation.run import run_training
 
-    log_to_file(folder / "train.log")
     with claimed(folder):
+        log_to_file(folder / "train.log")
         log.info(f"resuming {folder}")
-        run_training(config, folder, resolved, resume=True)
+        run_training(config, folder, resolved, resume=True, said=newly_said(stored, resolved))
     return True
+
+
+def newly_said(stored: dict[str, Any], resolved: dict[str, Any]) -> frozenset[str]:
+    """The keys of engine for which a command line says another number than the run's own config."""
+    before, now = stored["engine"], resolved["engine"]
+    return frozenset(key for key in ("lanes", "workers") if now.get(key) not in ("auto", before.get(key)))
 
 
 def changed(resolved: dict[str, Any], free: list[str], fresh: dict[str, Any]) -> dict[str, Any]:

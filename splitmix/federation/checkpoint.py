@@ -46,6 +46,11 @@ class Checkpoint:
     wall_s: float
     engine: dict[str, int] = field(default_factory=dict)
 
+    def choices_without(self, said: frozenset[str]) -> dict[str, int]:
+        """What the engine chose, but for what the user says now: `workers`, or all numbers of `lanes`."""
+        kinds = {name: "workers" if name.endswith(" workers") else "lanes" for name in self.engine}
+        return {name: number for name, number in self.engine.items() if kinds[name] not in said}
+
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Save atomically, with a checksum of the content.

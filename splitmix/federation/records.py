@@ -67,6 +67,7 @@ def records_of(
     return [
         {
             "checkpoint": checkpoint,
+            "round": state.round,
             "sort_base_models": test.sort_base_models,
             "bn": test.bn,
             "width": width,

@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from splitmix.config import config_hash
+from splitmix.errors import UserError
 from splitmix.federation.federation import FLOAT32_BYTES, Federation
 from splitmix.federation.results_file import SCHEMA
 from splitmix.federation.results_file import read_results as read_results
 from splitmix.files import write_atomically
+from splitmix.locks import CLAIM, Busy, is_locked, locked
 
+RESULTS_LOCK = ".results.lock"
+LOCK_WAIT_S = 30.0
 PACKAGES = ("splitmix", "torch", "torchvision", "pytorch-lightning", "hydra-core", "omegaconf", "numpy", "thop")
 
 
@@ -52,8 +58,58 @@ def describe_run(federation: Federation, identity: dict[str, Any]) -> dict[str, 
 
 
 def write_results(path: Path, results: dict[str, Any]) -> None:
-    """Write results.json atomically."""
+    """Write results.json atomically, whatever it held before; see `update_results`."""
     write_atomically(path, lambda file: file.write((json.dumps(results, indent=1) + "\n").encode()))
+
+
+def update_results(path: Path, change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
+    """Read results.json, change it and write it, one process at a time: what others wrote meanwhile is kept.
+
+    Args:
+        change: changes the results in place.
+
+    Returns:
+        What was written.
+
+    Raises:
+        UserError: it cannot be read or written, or another process keeps it for long.
+    """
+    try:
+        with locked(path.with_name(RESULTS_LOCK), LOCK_WAIT_S):
+            results = read_results(path)
+            change(results)
+            write_results(path, results)
+    except Busy:
+        raise UserError(
+            f"cannot write {path}: another process has been writing it for {LOCK_WAIT_S:g} s; stop that one, and try"
+            " again"
+        ) from None
+    return results
+
+
+def status_now(folder: Path, results: Mapping[str, Any]) -> str:
+    """The status of a run; `stopped` if it says that it is running and no process trains there."""
+    status: str = results["status"]
+    return "stopped" if status == "running" and not is_locked(folder / CLAIM) else status
+
+
+def changed_config(folder: Path, resolved: Mapping[str, Any], results: Mapping[str, Any]) -> str | None:
+    """What is wrong if a run's config.yaml is not the one that it began with, in words; else None."""
+    digest = config_hash(resolved)
+    if results.get("config_hash") in (None, digest):
+        return None
+    return (
+        f"{folder / 'config.yaml'} was changed after the run began (its hash is {digest}, in results.json"
+        f" {results['config_hash']})"
+    )
+
+
+def results_to_resume(folder: Path, resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """The results of a run that is to go on with this config; UserError if they cannot be read or are of another."""
+    results = read_results(folder / "results.json")
+    if change := changed_config(folder, resolved, results):
+        raise UserError(f"{change}: restore it, or train anew; a resumed run would have the numbers of neither")
+    return results
 
 
 def add_tests(results: dict[str, Any], records: list[dict[str, Any]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
@@ -19,9 +20,10 @@ from splitmix.federation.build import build_federation
 from splitmix.federation.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from splitmix.federation.federation import FLOAT32_BYTES, Federation
 from splitmix.federation.records import records_of
-from splitmix.federation.results import add_tests, describe_run, read_results, write_results
+from splitmix.federation.results import add_tests, describe_run, results_to_resume, update_results, write_results
 from splitmix.federation.round_metrics import RoundMetrics
 from splitmix.files import write_atomically
+from splitmix.quoting import command
 from splitmix.reporting.csv_logger import CSVLogger, read_metrics
 from splitmix.reporting.figures import convergence_figure
 from splitmix.reporting.loggers import TrackedRun
@@ -31,20 +33,29 @@ from splitmix.reporting.tables import WidthRow, print_table, width_table
 log = logging.getLogger("splitmix")
 
 
-def run_training(config: RunConfig, folder: Path, resolved: dict[str, Any], resume: bool = False) -> None:
+def run_training(
+    config: RunConfig,
+    folder: Path,
+    resolved: dict[str, Any],
+    resume: bool = False,
+    said: frozenset[str] = frozenset(),
+) -> None:
     """Train a federation in `folder`, or go on with the one that stopped there; prints a table at the end.
 
     The folder then holds config.yaml, metrics.csv, checkpoints/{last,best}.ckpt, results.json and figures/.
+
+    Args:
+        said: of `lanes` and `workers`, what a resumed run takes from its config and not from what it had chosen.
 
     Raises:
         UserError: a mistake in the configuration, an unwritable folder, a full disk, a loss that is not a number.
         KeyboardInterrupt: Ctrl-C; the last finished round is saved.
     """
     started = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    if resume and read_results(folder / "results.json")["status"] == "finished":
+    if resume and results_to_resume(folder, resolved).get("status") == "finished":
         log.info(f"{folder} is finished: nothing to resume")
         return
-    run = Run(config, folder, resolved, started, resume)
+    run = Run(config, folder, resolved, started, resume, said)
     status = "failed"
     try:
         run.rounds()
@@ -52,9 +63,9 @@ def run_training(config: RunConfig, folder: Path, resolved: dict[str, Any], resu
         status = "success"
     except KeyboardInterrupt:
         run.mark("interrupted")
-        log.info(f"interrupted after {run.last.state.round} rounds; go on with: splitmix train resume={folder}")
+        log.info(f"interrupted after {run.last.state.round} rounds; go on with: {command('train', resume=folder)}")
         raise
-    except UserError:
+    except Exception:
         # A full disk fails here too: the first cause is what the user must hear.
         with suppress(UserError):
             run.mark("failed")
@@ -67,7 +78,15 @@ def run_training(config: RunConfig, folder: Path, resolved: dict[str, Any], resu
 class Run:
     """The state of one run: federation, folder, last checkpoint."""
 
-    def __init__(self, config: RunConfig, folder: Path, resolved: dict[str, Any], started: str, resume: bool):
+    def __init__(
+        self,
+        config: RunConfig,
+        folder: Path,
+        resolved: dict[str, Any],
+        started: str,
+        resume: bool,
+        said: frozenset[str] = frozenset(),
+    ):
         self.config = config
         self.folder = folder
         try:
@@ -95,8 +114,7 @@ class Run:
             )
         if resume:
             self.last = load_checkpoint(folder / "checkpoints" / "last.ckpt", method, config.scalars.rounds)
-            self.federation.engine.adopt(self.last.engine)
-            self.results = read_results(folder / "results.json")
+            self.federation.engine.adopt(self.last.choices_without(said))
             self.logger.truncate(self.last.state.round)
         else:
             self.last = Checkpoint(self.federation.initial_state(), -1, -1.0, 0.0)
@@ -111,10 +129,10 @@ class Run:
                 "config_hash": config_hash(resolved),
                 "started": started,
             }
-            self.results = describe_run(self.federation, identity)
             self.logger.truncate(0)
             self.save("last", self.last)
-            self.mark("running")
+            write_results(folder / "results.json", describe_run(self.federation, identity))
+        self.mark("running")
         tracked = TrackedRun(folder, resolved, self.last.state.round)
         self.federation.fabric.loggers.extend(config.logger.trackers(tracked))
 
@@ -180,11 +198,17 @@ class Run:
     def save(self, name: str, checkpoint: Checkpoint) -> None:
         save_checkpoint(self.folder / "checkpoints" / f"{name}.ckpt", checkpoint)
 
-    def mark(self, status: str) -> None:
-        """Write results.json with this status."""
-        self.results |= {"status": status, "wall_s": self.last.wall_s}
-        self.results["best_round"] = None if self.last.best_round < 0 else self.last.best_round
-        write_results(self.folder / "results.json", self.results)
+    def mark(self, status: str, widths: dict[str, Any] | None = None, tests: Sequence[dict[str, Any]] = ()) -> None:
+        """Write this status to results.json, with the final accuracies and test records where they are given."""
+
+        def change(results: dict[str, Any]) -> None:
+            results |= {"status": status, "wall_s": self.last.wall_s}
+            results["best_round"] = None if self.last.best_round < 0 else self.last.best_round
+            if widths is not None:
+                results["widths"] = widths
+            add_tests(results, list(tests))
+
+        update_results(self.folder / "results.json", change)
 
     def finish(self) -> None:
         """Test the best checkpoint, draw the figure, print the table."""
@@ -196,15 +220,15 @@ class Run:
         records = []
         for level in levels:
             records += records_of(self.federation, best.state, test, self.widths, level, "best", "splitmix train")
-        add_tests(self.results, records)
         # The summary is of the plain test; other test settings only add records.
+        plain_records = records
         if 0 not in levels or test != TestSettings(widths=test.widths, adv_lambdas=test.adv_lambdas):
-            records = records_of(
+            plain_records = records_of(
                 self.federation, best.state, TestSettings(), self.widths, 0.0, "best", "splitmix train"
             )
-        plain = {record["width"]: record for record in records if record["adv_lambda"] == 0}
+        plain = {record["width"]: record for record in plain_records if record["adv_lambda"] == 0}
         sa = {width: (record["accuracy"], record["accuracy_fixed"]) for width, record in plain.items()}
-        self.results["widths"] = {
+        widths = {
             str(width): {"sa": both[0], "sa_fixed": both[1], "macs": price[width][0], "params": price[width][1]}
             for width, both in sa.items()
         }
@@ -215,7 +239,7 @@ class Run:
         curves = {width: [row[f"val_sa/{width}"] for row in history] for width in self.widths}
         convergence_figure(figure, [int(row["round"]) for row in history], curves)
         # Last, so that a kill before this line draws the figure on resume.
-        self.mark("finished")
+        self.mark("finished", widths, records)
         # A user may have removed damaged metrics.
         at_best = next((row for row in history if row["round"] == best.best_round), {})
         rows = [
@@ -232,5 +256,5 @@ class Run:
         ]
         print_table(width_table(rows))
         log.info(f"run folder: {self.folder}   (best round {best.best_round}, figure: {figure.name})")
-        attacks = " 'attack=[none,linf_pgd]'" if method.adversarial else ""
-        log.info(f"next: splitmix test run={self.folder} test.widths={self.widths[0]:g}{attacks}")
+        words = [f"test.widths={self.widths[0]:g}", *(["attack=[none,linf_pgd]"] if method.adversarial else [])]
+        log.info(f"next: {command('test', *words, run=self.folder)}")

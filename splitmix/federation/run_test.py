@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from splitmix.algorithms.base import check_adv_lambda
@@ -14,7 +15,8 @@ from splitmix.federation.build import build_federation
 from splitmix.federation.checkpoint import load_checkpoint
 from splitmix.federation.engine_settings import EngineSettings
 from splitmix.federation.records import records_of
-from splitmix.federation.results import add_tests, read_results, write_results
+from splitmix.federation.results import add_tests, read_results, update_results
+from splitmix.locks import CLAIM, is_locked
 from splitmix.reporting.tables import TestRow, accuracy_table, print_table
 from splitmix.reporting.tradeoff import draw_tradeoffs
 from splitmix.robustness.attacks import Attack, NoAttack
@@ -45,7 +47,8 @@ def run_test(
     path = folder / "checkpoints" / f"{checkpoint}.ckpt"
     if not path.is_file():
         raise UserError(f"checkpoint={checkpoint}: {path} does not exist; train further or choose checkpoint=last")
-    results = read_results(folder / "results.json")
+    if read_results(folder / "results.json").get("status") == "running" and is_locked(folder / CLAIM):
+        log.warning("note: this run is still training; a record is of the checkpoint as it is now, see its round")
     federation = build_federation(config, engine=engine, say=log.info)
     state = load_checkpoint(path, federation.method, results.get("rounds")).state
     widths = test.widths_or(federation.method.widths)
@@ -61,8 +64,7 @@ def run_test(
             if len(levels) * len(attacks) > 2:
                 told = "  ".join(f"×{record['width']:g} {100 * record['accuracy']:.1f} %" for record in found)
                 log.info(f"attack {name}, λ {level:g}:  {told}")
-            add_tests(results, found)
-            write_results(folder / "results.json", results)
+            update_results(folder / "results.json", partial(add_tests, records=found))
             records += found
     price = {width: cost(state, width) for width in widths}
     rows = [

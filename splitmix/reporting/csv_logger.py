@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from lightning_fabric.loggers import Logger
 
 from splitmix.errors import UserError
-from splitmix.files import write_atomically
+from splitmix.files import without_links, write_atomically
 from splitmix.reading import read_text
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class CSVLogger(Logger):
             self._replace([*rows, row])
             return
         try:
-            with open(self.path, "a", newline="") as file:
+            with open(self.path, "a", newline="", opener=without_links) as file:
                 csv.DictWriter(file, self.columns, lineterminator="\n").writerow(row)
         except OSError as error:
             raise UserError(

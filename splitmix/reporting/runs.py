@@ -102,7 +102,14 @@ class Run:
     def tests(self, **wanted: Any) -> list[dict[str, Any]]:
         """Test records of the best checkpoint with unsorted base models for which these keys have these values."""
         wanted = {"checkpoint": "best", "sort_base_models": False, **wanted}
-        return [t for t in self.results["tests"] if all(t.get(key) == value for key, value in wanted.items())]
+        # A test made while the run trained may be of a best checkpoint that gave way to a better one.
+        last_best = {"best": (self.results.get("best_round") or 0) + 1}
+        return [
+            test
+            for test in self.results["tests"]
+            if all(test.get(key) == value for key, value in wanted.items())
+            and test.get("round") in (None, last_best.get(test["checkpoint"], test.get("round")))
+        ]
 
     def clean_tests(self, **wanted: Any) -> list[dict[str, Any]]:
         """The same without an attack."""

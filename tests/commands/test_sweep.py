@@ -77,10 +77,10 @@ def test_failed_jobs_stop_no_other_and_the_same_command_tries_only_them_again(he
 def test_a_bug_in_one_job_keeps_its_traceback_and_stops_no_other(here, capfd, monkeypatch):
     train = federation_run.run_training
 
-    def broken(config, folder, resolved, resume=False):
+    def broken(config, *arguments, **settings):
         if config.scalars.seed == 1:
             raise ZeroDivisionError("a bug")
-        train(config, folder, resolved, resume)
+        train(config, *arguments, **settings)
 
     monkeypatch.setattr(federation_run, "run_training", broken)
     assert main(["train", "-m", "seed=1,2", *TINY]) == 1
