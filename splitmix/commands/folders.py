@@ -109,8 +109,8 @@ def refuse_run_in(folder: Path) -> None:
         refuse_links(folder)
         return
     status = None
-    with suppress(OSError, ValueError, AttributeError):
-        status = json.loads((folder / "results.json").read_text()).get("status")
+    with suppress(UserError):
+        status = read_results(folder / "results.json")["status"]
     if status == "finished":
         raise UserError(f"hydra.run.dir={folder}: holds a finished run; choose another folder")
     raise UserError(

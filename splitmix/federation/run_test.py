@@ -47,7 +47,8 @@ def run_test(
     path = folder / "checkpoints" / f"{checkpoint}.ckpt"
     if not path.is_file():
         raise UserError(f"checkpoint={checkpoint}: {path} does not exist; train further or choose checkpoint=last")
-    if read_results(folder / "results.json").get("status") == "running" and is_locked(folder / CLAIM):
+    results = read_results(folder / "results.json")
+    if results["status"] == "running" and is_locked(folder / CLAIM):
         log.warning("note: this run is still training; a record is of the checkpoint as it is now, see its round")
     federation = build_federation(config, engine=engine, say=log.info)
     state = load_checkpoint(path, federation.method, results.get("rounds")).state
