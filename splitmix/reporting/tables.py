@@ -61,7 +61,7 @@ def width_table(rows: Sequence[WidthRow]) -> Table:
     table = _table(
         f"SA: standard accuracy, mean over clients.{words} Bytes: one client of that budget, each way. {FIXED}"
     )
-    validated = ("validation SA", "validation RA") if robust else ("validation SA",)
+    validated = ("val SA", "val RA") if robust else ("val SA",)
     for name in ("width", *validated, "test SA", "fixed", "MACs/image", "parameters", "bytes/round"):
         table.add_column(name, justify="right")
     for row in rows:

@@ -93,7 +93,8 @@ def test_a_grid_of_levels_fills_the_records_and_draws(tmp_path, monkeypatch, cap
     dat = ["algorithm.adv_lambda=0.5", "model.bn=tracked", "train_attack=fgsm", "test.max_images=20", "rounds=1"]
     assert main(["train", *SMALL, *dat, "name=dat"]) == 0
     text = capsys.readouterr().out
-    assert "note: algorithm.rescale_init=true" in text and "validation RA" in text and "val RA" in text
+    assert "note: algorithm.rescale_init=true" in text and "val RA" in text
+    assert any("width" in line and "val RA" in line and "fixed" in line for line in text.splitlines())
     run = the_run(tmp_path, "dat")
     columns = (run / "metrics.csv").read_text().splitlines()[0].split(",")
     assert {"val_sa/0.125", "val_ra/0.125", "val_ra/0.25", "val_ra_client/0-0"} <= set(columns)

@@ -25,6 +25,12 @@ def test_one_plain_line_per_width_with_units():
     assert max(map(len, text.splitlines())) <= 100
 
 
+def test_the_widest_row_after_training_fits_in_80_columns():
+    text = printed(width_table([WidthRow(0.125, 1.0, 1.0, 1.0, 119e6, 224e6, 897_000_000, 1.0)]))
+    header = next(line for line in text.splitlines() if "width" in line)
+    assert "val RA" in header and "bytes/round" in header and len(header.rstrip()) <= 80
+
+
 def test_unknown_values_are_dashes():
     text = printed(width_table([WidthRow(0.5, None, None, None, None, None, None)]))
     [line] = [line.split() for line in text.splitlines() if "×0.5" in line]
