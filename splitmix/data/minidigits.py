@@ -26,7 +26,7 @@ from splitmix.data.dataset import Dataset, ImageSet
 from splitmix.data.minidigits_handwritten import SIDE
 from splitmix.data.minidigits_recipe import CLASSES, DOMAINS, array_shapes, make_minidigits
 from splitmix.data.regular_files import open_regular
-from splitmix.data.sources import no_archives
+from splitmix.data.sources import expanded, no_archives
 from splitmix.errors import UserError
 from splitmix.files import cache_folder
 
@@ -71,13 +71,14 @@ class MiniDigits:
         """Refuse values that cannot work, without making any data.
 
         Raises:
-            UserError: `domain_order` is not a whole number from 0 to 4.
+            UserError: `domain_order` is not a whole number from 0 to 4, or no folder can have the name `root`.
         """
         # type() and not isinstance(): True is an int too, and is no number of domains.
         if type(self.domain_order) is not int or self.domain_order not in range(len(DOMAINS)):
             raise UserError(
                 f"dataset.domain_order is {self.domain_order!r}: give a whole number from 0 to {len(DOMAINS) - 1}"
             )
+        expanded(self.root or "")
 
     def prepare(self, archives: Sequence[Path], say: Callable[[str], None]) -> None:
         """Draw the images into the cache (UserError: it cannot be written)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import io
 import math
 import os
@@ -39,8 +40,10 @@ def write_pixels(path: Path, shape: tuple[int, ...], images: Iterable[Pixels]) -
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     head, size = header(shape), math.prod(shape)
     layout = checksums_format(size)
+    remove_abandoned(path)
     try:
         with open(beside, "w+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             reserve(file, len(head) + size + struct.calcsize(layout))
             file.write(head)
             for image in images:
@@ -53,6 +56,14 @@ def write_pixels(path: Path, shape: tuple[int, ...], images: Iterable[Pixels]) -
     finally:
         with suppress(OSError):
             beside.unlink()
+
+
+def remove_abandoned(path: Path) -> None:
+    """Remove what killed processes left of `path`; a process that still writes holds a lock."""
+    for old in path.parent.glob(f".{path.name}.*.tmp"):
+        with suppress(OSError, UserError), open_regular(old) as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            old.unlink()
 
 
 def read_pixels(path: Path, shape: tuple[int, ...]) -> Pixels | None:

@@ -26,7 +26,9 @@ def rotated(names: Sequence[str], domain_order: int) -> tuple[str, ...]:
 
 
 def expanded(path: str) -> Path:
-    """A path whose `~` is the home folder; that of an unknown user stays as it is."""
+    """A path whose `~` is the home folder, an unknown user's `~` staying (UserError: no folder can have the name)."""
+    if "\0" in path:
+        raise UserError(f"dataset.root={printable(path)}: no folder can have this name; give another")
     return Path(os.path.expanduser(path))
 
 

@@ -1,6 +1,7 @@
 """The file of pixels: whole, verified and mapped, or not there; damage and full disks end in an answer."""
 
 import errno
+import fcntl
 import os
 import subprocess
 from pathlib import Path
@@ -27,6 +28,15 @@ def test_what_is_written_is_read_by_us_and_by_numpy(tmp_path, monkeypatch):
     found[0] = 0  # writable, and the file does not change
     assert (read_pixels(path, SHAPE) == PIXELS).all()
     assert os.listdir(tmp_path) == ["x.npy"]
+
+
+def test_what_a_killed_process_left_is_removed_and_what_one_still_writes_is_not(tmp_path):
+    abandoned, written = tmp_path / ".x.npy.1.tmp", tmp_path / ".x.npy.2.tmp"
+    abandoned.write_bytes(b"half")
+    with open(written, "wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        write_pixels(tmp_path / "x.npy", SHAPE, iter(PIXELS))
+    assert sorted(os.listdir(tmp_path)) == [written.name, "x.npy"]
 
 
 def flip(path: Path, place: int) -> None:
