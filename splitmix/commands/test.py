@@ -12,6 +12,7 @@ from splitmix.commands.application import log, run_application, values_of
 from splitmix.commands.folders import find_runs, read_config
 from splitmix.config import load_run_config
 from splitmix.errors import UserError
+from splitmix.federation.worker_host import start_early as start_workers_early
 
 KEYS = ("run", "checkpoint", "engine", "test", "attack")
 
@@ -26,6 +27,7 @@ def test(cfg: DictConfig) -> None:
     values = values_of(cfg, KEYS)
     if values["checkpoint"] not in ("best", "last"):
         raise UserError(f"checkpoint={values['checkpoint']}: choose best or last")
+    start_workers_early(values["engine"])
     settings, engine = bind(values["test"], "test"), bind(values["engine"], "engine")
     settings.check()
     if not values.get("attack"):

@@ -17,6 +17,7 @@ from splitmix.commands.messages import log, log_to_file
 from splitmix.commands.sweep_runs import can_go_on, check, plan_runs
 from splitmix.config import config_hash, load_run_config, resolve
 from splitmix.errors import UserError
+from splitmix.federation.worker_host import start_early as start_workers_early
 
 FREE = ("engine", "logger")
 """Groups that may change beside `resume`: they cannot change the numbers."""
@@ -59,7 +60,9 @@ def resume(arguments: Namespace, sweep: bool) -> bool:
     if asked in ("null", ""):
         # A mistake must be found before Hydra makes the run folder.
         if not (sweep or arguments.config_name or arguments.config_path):
-            check(resolve(composed("train", words, config_dir)))
+            resolved = resolve(composed("train", words, config_dir))
+            start_workers_early(resolved["engine"])
+            check(resolved)
         return False
     if sweep:
         raise UserError(f"resume={asked}: a sweep goes on by itself; type its command again without resume")
@@ -82,6 +85,7 @@ def resume(arguments: Namespace, sweep: bool) -> bool:
     free = [f"{key}={value}" for key, value in overrides.items() if key.split(".")[0] in FREE]
     if free:
         resolved = changed(resolved, free, resolve(composed("train", free, config_dir)))
+    start_workers_early(resolved["engine"])
     config = load_run_config(resolved)
     from splitmix.federation.run import run_training
 

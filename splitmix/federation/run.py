@@ -182,7 +182,7 @@ class Run:
 
     def mark(self, status: str) -> None:
         """Write results.json with this status."""
-        self.results |= {"status": status, "wall_s": self.last.wall_s}
+        self.results |= {"status": status, "wall_s": self.last.wall_s, "engine": self.federation.engine.describe()}
         self.results["best_round"] = None if self.last.best_round < 0 else self.last.best_round
         write_results(self.folder / "results.json", self.results)
 
