@@ -31,6 +31,7 @@ def main(argv: list[str]) -> int:
 def train(cfg: DictConfig) -> None:
     """Train the composed config in Hydra's run folder; a job of a sweep goes on where it stopped."""
     resolved = resolve(cfg)
+    start_workers_early(resolved["engine"])
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
     log_to_file(folder / "train.log")

@@ -65,13 +65,11 @@ def build_federation(
 
     Args:
         engine: use these engine settings instead of the configured ones.
-        say: told which device and workers are used, and what takes a while (making a dataset).
+        say: told what takes a while (making a dataset).
     """
     if engine is not None:
         config = replace(config, engine=engine)
     check_config(config)
-    if say is not None:
-        say(config.engine.describe())
     return Federation(
         load_dataset(config.dataset, config.scalars.train_fraction, say),
         config.algorithm,

@@ -24,7 +24,6 @@ from splitmix.federation.optimizers import SGD, Adam
 from splitmix.federation.packing import Pack, plan_packs
 from splitmix.federation.shared_memory import bytes_needed, share, shared_bytes, views
 from splitmix.federation.tuning import measured_lanes
-from splitmix.federation.worker_host import worker_host
 from splitmix.federation.worker_process import keep_freed_memory
 from splitmix.federation.workers import WorkerPool
 from splitmix.models.network import NetworkSpec, Tensors, lane_template
@@ -77,8 +76,6 @@ class Engine:
         self.together = 1 if fabric.device.type == "cpu" else CLIENTS_TOGETHER
         if fabric.device.type == "cpu":
             keep_freed_memory()
-        if self.workers > 1:
-            worker_host()  # so that it imports while this process goes on
 
     def on_device(self, images: ImageSet) -> ImageSet:
         return replace(images, images=self.fabric.to_device(images.images), labels=self.fabric.to_device(images.labels))

@@ -77,6 +77,7 @@ class Run:
                 f"hydra.run.dir={folder}: cannot write there ({error.strerror}); choose another folder"
             ) from error
         self.logger = CSVLogger(folder / "metrics.csv")
+        log.info(config.engine.describe())
         self.federation: Federation = build_federation(config, loggers=[self.logger], say=log.info)
         batch_size = self.federation.batch_size
         lone = [client.id for client in self.federation.clients if len(client.train) % batch_size == 1]

@@ -46,6 +46,7 @@ def run_test(
     if not path.is_file():
         raise UserError(f"checkpoint={checkpoint}: {path} does not exist; train further or choose checkpoint=last")
     results = read_results(folder / "results.json")
+    log.info(engine.describe())
     federation = build_federation(config, engine=engine, say=log.info)
     state = load_checkpoint(path, federation.method).state
     widths = test.widths_or(federation.method.widths)
