@@ -243,12 +243,12 @@ class Engine:
     def describe(self) -> dict[str, Any]:
         """What a number can depend on, as results.json records it: device, precision, workers, lanes, threads."""
         device = self.fabric.device
-        label_of = {name: lanes for name, lanes in self.chosen.items() if name != "workers"}
+        chosen = {network: lanes for network, lanes in self.chosen.items() if network != "workers"}
         return {
-            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+            "device": device.type + (f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""),
             "precision": self.settings.precision,
             "workers": self.workers,
-            "lanes": label_of or self.settings.lanes,
+            "lanes": chosen or self.settings.lanes,
             "threads": 1 if self.workers > 1 else self.settings.cpu_threads,
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         }

@@ -78,6 +78,8 @@ def share(tensors: Sequence[Tensor]) -> None:
     """Move CPU tensors into shared memory, in place; those there already, or in an unchanged mapped file, stay."""
     with known_regions() as regions:
         left = [value for value in tensors if _region_of(value, regions) is None]
+    if not left:
+        return
     named = {str(number): value for number, value in enumerate(left)}
     memory = shared_bytes(bytes_needed(named))
     for value, place in zip(left, views(memory, named).values(), strict=True):
@@ -116,7 +118,7 @@ def known_regions() -> Iterator[list[Region]]:
 
 
 def _mapped_files() -> list[Region]:
-    """Array files mapped into this process's memory that it has not written to (Linux; elsewhere none is known)."""
+    """`.npy` files mapped into this process's memory that it has not written to (Linux; elsewhere none is known)."""
     regions: list[Region] = []
     found: re.Match[str] | None = None
     with suppress(OSError):

@@ -15,6 +15,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Mapping
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import send_handle
 from typing import Any
@@ -23,6 +24,10 @@ from splitmix.errors import UserError
 from splitmix.federation.cores import usable_cores
 
 BOOT = "import sys; sys.path[:] = {path!r}; from splitmix.federation.worker_process import host; host({fd}, {forks})"
+
+
+GRACE_S = 0.3
+"""What the host gets to see its workers off."""
 
 
 def can_have_workers() -> bool:
@@ -65,6 +70,9 @@ class WorkerHost:
             except (EOFError, OSError):
                 self.close()
                 raise UserError(f"workers cannot be started ({self.end}); use engine.workers=1") from None
+            except BaseException:
+                self.close()  # its answer would be taken for the next one
+                raise
 
     def end_of(self, pid: int) -> str:
         """How a worker ended."""
@@ -92,9 +100,13 @@ def how_it_ended(code: int) -> str:
 
 def _end(owner: int, process: subprocess.Popen[bytes], control: Connection) -> None:
     control.close()
-    if os.getpid() == owner:
-        process.kill()  # its workers end as the connections to them close
-        process.wait()
+    if os.getpid() != owner:
+        return  # a forked copy of the parent
+    # The host goes when its workers have gone, which they do as the connections to them close; or it is importing.
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(GRACE_S)
+    process.kill()
+    process.wait()
 
 
 _host: list[WorkerHost] = []

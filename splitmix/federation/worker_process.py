@@ -40,6 +40,9 @@ def host(control_descriptor: int, forks: bool) -> None:
                 control.send(pid)
             else:
                 control.send(os.waitpid(argument, 0)[1])
+    with suppress(ChildProcessError):
+        while True:
+            os.wait()
 
 
 def forked(descriptor: int, control: Connection) -> int:

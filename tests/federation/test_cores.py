@@ -45,7 +45,14 @@ def layout(root, files):
             [],
         ),
     ],
-    ids=["no groups", "version 2", "no limit", "of the group around", "version 1 in a container", "version 1, no limit"],
+    ids=[
+        "no groups",
+        "version 2",
+        "no limit",
+        "of the group around",
+        "version 1 in a container",
+        "version 1, no limit",
+    ],
 )
 def test_quotas(tmp_path, files, expected):
     assert list(quotas(layout(tmp_path, files))) == expected

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -64,8 +65,9 @@ def test_mistakes_and_bugs_arrive_as_what_they_are_and_the_pool_goes_on(pool):
 
 
 def test_a_handler_that_cannot_be_sent_is_a_mistake(pool):
-    with open(os.devnull) as file, pytest.raises(UserError, match="cannot be sent to worker processes"):
-        pool.load(lambda task, slot: file, 8)
+    lock = threading.Lock()
+    with pytest.raises(UserError, match="cannot be sent to worker processes"):
+        pool.load(lambda task, slot: lock, 8)
 
 
 @pytest.mark.slow
