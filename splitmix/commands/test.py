@@ -13,6 +13,7 @@ from splitmix.commands.folders import find_runs, read_config
 from splitmix.commands.trust import trusted_targets
 from splitmix.config import load_run_config
 from splitmix.errors import UserError
+from splitmix.federation.worker_host import start_early as start_workers_early
 from splitmix.files import refuse_links, remove_temporary
 
 KEYS = ("run", "checkpoint", "all", "trust", "engine", "test", "attack")
@@ -28,6 +29,7 @@ def test(cfg: DictConfig) -> None:
     values = values_of(cfg, KEYS)
     if values["checkpoint"] not in ("best", "last"):
         raise UserError(f"checkpoint={values['checkpoint']}: choose best or last")
+    start_workers_early(values["engine"])
     settings, engine = bind(values["test"], "test"), bind(values["engine"], "engine")
     settings.check()
     if not values.get("attack"):

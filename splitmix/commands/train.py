@@ -18,6 +18,7 @@ from splitmix.commands.sweep_runs import can_go_on, check, plan_runs
 from splitmix.commands.trust import trusted_targets
 from splitmix.config import config_hash, load_run_config, resolve
 from splitmix.errors import UserError
+from splitmix.federation.worker_host import start_early as start_workers_early
 from splitmix.quoting import unquoted
 
 FREE = ("engine", "logger")
@@ -33,6 +34,7 @@ def train(cfg: DictConfig) -> None:
     """Train the composed config in Hydra's run folder; a job of a sweep goes on where it stopped."""
     resolved = resolve(cfg)
     named = resolved.pop("trust", [])
+    start_workers_early(resolved["engine"])
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
     with claimed(folder):
@@ -71,7 +73,9 @@ def resume(arguments: Namespace, sweep: bool) -> bool:
         if not sweep and Path(arguments.config_path or "/").is_absolute():
             refuse_run_in(run_dir("train", arguments))
         if not (sweep or arguments.config_name or arguments.config_path):
-            check(resolve(composed("train", words, config_dir)))
+            resolved = resolve(composed("train", words, config_dir))
+            start_workers_early(resolved["engine"])
+            check(resolved)
         return False
     if sweep:
         raise UserError(f"resume={asked}: a sweep goes on by itself; type its command again without resume")
@@ -102,6 +106,7 @@ def resume(arguments: Namespace, sweep: bool) -> bool:
     if free:
         resolved = changed(resolved, free, fresh)
         config = load_run_config(resolved, trusted)
+    start_workers_early(resolved["engine"])
     from splitmix.federation.run import run_training
 
     with claimed(folder):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -28,13 +30,32 @@ class Chunk:
     """Batches attacked in one call.
 
     Attributes:
-        clients, numbers: client of each batch (counted from the first one evaluated), and which of its batches it is.
+        clients: client of each batch, counted from the first one evaluated.
+        numbers: which of its client's batches each is; where it is a part of one, then which half, and so on.
         rows: rows of each batch.
     """
 
     clients: tuple[int, ...]
-    numbers: tuple[int, ...]
+    numbers: tuple[tuple[int, ...], ...]
     rows: tuple[Tensor, ...]
+
+    @property
+    def images(self) -> int:
+        return sum(len(rows) for rows in self.rows)
+
+    def halves(self) -> tuple[Chunk, Chunk]:
+        """Half of the batches each, or half of the images of a single one, of which there must be two."""
+        if len(self.rows) == 1:
+            parts = self.rows[0].tensor_split(2)
+            first, second = (
+                Chunk(self.clients, ((*self.numbers[0], half),), (part,)) for half, part in enumerate(parts)
+            )
+            return first, second
+        middle = len(self.rows) // 2
+        return (
+            Chunk(self.clients[:middle], self.numbers[:middle], self.rows[:middle]),
+            Chunk(self.clients[middle:], self.numbers[middle:], self.rows[middle:]),
+        )
 
 
 def evaluate_attacked(
@@ -51,6 +72,7 @@ def evaluate_attacked(
     dtype: torch.dtype = torch.float32,
     seed: int = 0,
     first: int = 0,
+    free_memory: Callable[[], None] = lambda: None,
 ) -> Accuracy:
     """Evaluate the customised models of all `widths` on every client's images, attacked.
 
@@ -61,11 +83,14 @@ def evaluate_attacked(
         method, tensors, widths, images, batches, adv_lambda, calibration, local, dtype: as for `evaluate`.
         seed: of the attack's draws: equal ones for every width, others for every client and batch.
         first: number of the first of these clients, for the draws.
+        free_memory: called where the device's memory ran out. From there on fewer images are attacked in one call.
 
     Raises:
-        UserError: an attack that picks images out of a batch, on a model whose predictions depend on the batch.
+        UserError: an attack that picks images out of a batch, on a model whose predictions depend on the batch; too
+            little memory for the smallest part of a batch that can be attacked alone.
     """
     device = images.images.device
+    most = sum(len(rows) for client in batches for rows in client)  # images attacked in one call
     samples = torch.tensor([sum(len(rows) for rows in client) for client in batches])
     per_client = torch.zeros(len(batches), len(widths), dtype=torch.float64)
     for group in method.mix_groups(tensors, widths):
@@ -81,7 +106,13 @@ def evaluate_attacked(
             for width, size in group.sizes.items()
         }
         ready = -1
-        for chunk in chunks(batches, TOGETHER if attackable_together(method, local, calibration) else 1):
+        left = deque(
+            (chunk, column)
+            for chunk in chunks(batches, TOGETHER if attackable_together(method, local, calibration) else 1)
+            for column in models
+        )
+        while left:
+            chunk, column = left.popleft()
             client = chunk.clients[0]
             if client != ready:
                 ready = client
@@ -90,20 +121,41 @@ def evaluate_attacked(
                 if calibration is not None:
                     source, rows_of = calibration
                     estimate_statistics(network, (to_float(source[rows], dtype) for rows in rows_of[client]))
-            rows = torch.cat(chunk.rows).to(device)
-            sizes = [len(part) for part in chunk.rows]
-            clean = to_float(images.images.index_select(0, rows), dtype)
-            labels = images.labels.index_select(0, rows)
-            owner = torch.repeat_interleave(torch.tensor(chunk.clients), torch.tensor(sizes))
-            for column, model in models.items():
-                streams = [
-                    rng(seed, "attack", first + client, number)
-                    for client, number in zip(chunk.clients, chunk.numbers, strict=True)
-                ]
-                attacked = attack.perturb(model, clean, labels, Draws(streams, sizes))
-                right = (model(attacked).argmax(-1) == labels).cpu().double()
-                per_client[:, column].index_add_(0, owner, right)
+            right = None
+            if chunk.images <= most:
+                # Outside the handler, whose exception keeps the failed call's memory.
+                with suppress(torch.OutOfMemoryError):
+                    right = survived(models[column], images, chunk, attack, dtype, seed, first)
+            if right is None:
+                # A prediction that depends on its batch needs all of it.
+                if chunk.images == 1 or (len(chunk.rows) == 1 and not network.spec.tracked):
+                    raise UserError(
+                        f"the device has too little memory to attack {chunk.images} images at once: lower batch_size or"
+                        " test.batch_size, or use engine.accelerator=cpu"
+                    )
+                if chunk.images <= most:
+                    free_memory()
+                    most = max(chunk.images // 2, 1)
+                left.extendleft((half, column) for half in reversed(chunk.halves()))
+                continue
+            owner = torch.repeat_interleave(torch.tensor(chunk.clients), torch.tensor([len(r) for r in chunk.rows]))
+            per_client[:, column].index_add_(0, owner, right)
     return Accuracy(tuple(widths), per_client / samples.unsqueeze(1), torch.zeros(len(batches), 0), int(samples.sum()))
+
+
+def survived(
+    model: CustomizedModel, images: ImageSet, chunk: Chunk, attack: Attack, dtype: torch.dtype, seed: int, first: int
+) -> Tensor:
+    """1 where a prediction is right in spite of the attack, else 0: float64 `[images of the chunk]`."""
+    rows = torch.cat(chunk.rows).to(images.images.device)
+    clean = to_float(images.images.index_select(0, rows), dtype)
+    labels = images.labels.index_select(0, rows)
+    streams = [
+        rng(seed, "attack", first + client, *number)
+        for client, number in zip(chunk.clients, chunk.numbers, strict=True)
+    ]
+    attacked = attack.perturb(model, clean, labels, Draws(streams, [len(part) for part in chunk.rows]))
+    return (model(attacked).argmax(-1) == labels).cpu().double()
 
 
 def attackable_together(method: Method, local: object, calibration: object) -> bool:
@@ -116,14 +168,18 @@ def chunks(batches: Sequence[Sequence[Tensor]], together: int) -> Iterator[Chunk
     if together == 1:
         for client, own in enumerate(batches):
             for number, rows in enumerate(own):
-                yield Chunk((client,), (number,), (rows,))
+                yield Chunk((client,), ((number,),), (rows,))
         return
     starts = chunk_starts([sum(len(rows) for rows in own) for own in batches], together)
     for low, high in zip(starts, [*starts[1:], len(batches)], strict=True):
         places = [(client, number) for client in range(low, high) for number in range(len(batches[client]))]
         if places:
             clients, numbers = zip(*places, strict=True)
-            yield Chunk(clients, numbers, tuple(batches[client][number] for client, number in places))
+            yield Chunk(
+                clients,
+                tuple((number,) for number in numbers),
+                tuple(batches[client][number] for client, number in places),
+            )
 
 
 def chunk_starts(images: Sequence[int], together: int) -> list[int]:

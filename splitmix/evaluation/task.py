@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -73,7 +73,14 @@ class EvaluationTask:
         return replace(self, batches=self.batches[low:high], calibration=calibration, first=self.first + low)
 
     def run(
-        self, state: ServerState, train: ImageSet, test: ImageSet, together: int, dtype: torch.dtype, seed: int
+        self,
+        state: ServerState,
+        train: ImageSet,
+        test: ImageSet,
+        together: int,
+        dtype: torch.dtype,
+        seed: int,
+        free_memory: Callable[[], None] = lambda: None,
     ) -> Accuracy:
         """Evaluate in this process.
 
@@ -82,6 +89,7 @@ class EvaluationTask:
             together: batches that go through the network in one pass (one when attacked).
             dtype: of parameters and images.
             seed: of the attack's draws.
+            free_memory: called where an attack ran out of memory, before it goes on in smaller pieces.
         """
         images = train if self.split == "train" else test
         calibration = None if self.calibration is None else (train.images, self.calibration)
@@ -96,4 +104,5 @@ class EvaluationTask:
         return evaluate_attacked(
             method, tensors, self.widths, images, self.batches, self.attack,
             adv_lambda=self.adv_lambda, calibration=calibration, local=local, dtype=dtype, seed=seed, first=self.first,
+            free_memory=free_memory,
         )  # fmt: skip

@@ -188,8 +188,8 @@ def memory(dataset: Dataset, engine: EngineSettings, rounds: int) -> Iterator[tu
     for number in range(rounds):
         state, _ = federation.run_round(state)
         federation.validate(state, [1.0])
-        processes = [] if federation.engine.pool is None else federation.engine.pool.processes
-        yield number + 1, sum(resident(process.pid) for process in processes) + resident("self")
+        pids = [] if federation.engine.pool is None else federation.engine.pool.pids
+        yield number + 1, sum(map(resident, pids)) + resident("self")
     federation.engine.close()
 
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from splitmix.federation.workers import keep_freed_memory
+from splitmix.federation.worker_process import keep_freed_memory
 from splitmix.models.digit_cnn import DigitCNN
 from splitmix.models.layers import LaneConv2d
 from splitmix.models.network import NetworkSpec

@@ -10,6 +10,7 @@ from torch import Tensor
 from splitmix.algorithms.averaging import corners
 from splitmix.algorithms.base import Method, Streams, check_adv_lambda
 from splitmix.errors import UserError
+from splitmix.federation.lane_trainer import lane_losses
 from splitmix.federation.optimizers import SGD, Adam
 from splitmix.models.network import LaneNetwork, lane_template
 from splitmix.randomness import rng
@@ -80,11 +81,7 @@ class ClientModule(LightningModule):
             `loss`: scalar, the sum over lanes, so that no lane's gradient depends on another; `losses` and `accuracy`
             `[lanes]`, for reports.
         """
-        images, labels = batch
-        if labels.dim() == 1:
-            labels = labels.expand(self.network.lanes, -1)
-        objective = self.method.objective(self.network, images, labels, self.streams if streams is None else streams)
-        return {"loss": objective.loss.sum(), "losses": objective.mean_loss, "accuracy": objective.accuracy}
+        return lane_losses(self.method, self.network, batch, self.streams if streams is None else streams)
 
     def configure_optimizers(self) -> Any:
         return self.optimizer_settings.build(self.network.parameters(), self.lr)

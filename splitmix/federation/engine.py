@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -18,11 +18,14 @@ from splitmix.errors import UserError
 from splitmix.evaluation.accuracy import Accuracy
 from splitmix.evaluation.task import EvaluationTask
 from splitmix.federation.engine_settings import EngineSettings
+from splitmix.federation.lane_tasks import LaneTasks, TrainTask
 from splitmix.federation.lane_trainer import LaneTrainer, Trained
 from splitmix.federation.optimizers import SGD, Adam
 from splitmix.federation.packing import Pack, plan_packs
+from splitmix.federation.shared_memory import bytes_needed, share, shared_bytes, views
 from splitmix.federation.tuning import measured_lanes
-from splitmix.federation.workers import WorkerPool, bytes_needed, can_fork, keep_freed_memory, shared_bytes, views
+from splitmix.federation.worker_process import keep_freed_memory
+from splitmix.federation.workers import WorkerPool
 from splitmix.models.network import NetworkSpec, Tensors, lane_template
 
 ALL_LANES = 1 << 20
@@ -41,6 +44,7 @@ class Engine:
         dataset: its images are put on the device once, as uint8.
         batch_size: images per step, for measuring.
         seed: of the lanes' own randomness.
+        rows: index tensors that tasks are made of, such as the clients' rows; workers are sent them once.
 
     Attributes:
         chosen: what `auto` chose: `workers`, and lanes by network. A resumed run takes it over, so that it computes
@@ -56,15 +60,16 @@ class Engine:
         dataset: Dataset,
         batch_size: int = 32,
         seed: int = 0,
+        rows: Sequence[Tensor] = (),
     ):
         self.settings = settings
         self.fabric = fabric
         self.method = method
         self.train_set, self.test_set = self.on_device(dataset.train), self.on_device(dataset.test)
         self.batch_size = batch_size
-        self.trainer = LaneTrainer(
-            fabric, method, optimizer, self.train_set, dataset.augmentation, seed, settings.dtype
-        )
+        self.rows = rows
+        place = settings.place(fabric.device)
+        self.trainer = LaneTrainer(place, method, optimizer, self.train_set, dataset.augmentation, seed)
         self.chosen: dict[str, int] = {}
         self.shared: Tensors = {}
         self.pool: WorkerPool | None = None
@@ -90,8 +95,7 @@ class Engine:
         """Number of processes at work."""
         if isinstance(self.settings.workers, int):
             return self.settings.workers
-        several = self.fabric.device.type == "cpu" and can_fork()
-        return self.chosen.setdefault("workers", self.settings.cpu_threads if several else 1)
+        return self.chosen.setdefault("workers", self.settings.worker_processes)
 
     def lanes_of(self, spec: NetworkSpec) -> int:
         """The most lanes of this architecture in one pack."""
@@ -116,13 +120,14 @@ class Engine:
         self,
         state: ServerState,
         works: Sequence[Work],
-        batches: Sequence[list[Tensor]],
+        batches: Sequence[Sequence[Tensor]],
         weights: Sequence[float],
         lr: float,
-    ) -> Iterator[Trained]:
+    ) -> Generator[Trained]:
         """Train every work from the server's tensors on its batches of training rows.
 
-        Yields what comes back pack by pack, in an order that depends on the arguments and settings alone.
+        Yields what comes back pack by pack, in an order that depends on the arguments and settings alone. Work without
+        a lane or a batch gives nothing. Close the generator if it is not exhausted.
 
         Raises:
             UserError: memory ran out, or a worker died.
@@ -131,15 +136,17 @@ class Engine:
         with self.threads():
             packs = plan_packs(works, batches, self.lanes_of, self.workers)
             run = self.in_workers if self.workers > 1 else self.in_process
-            for pack, tensors, losses, correct, data_s in run(state, packs, lr):
-                for lanes, work in pack.works():
-                    samples = pack.lanes[lanes.start].samples
-                    trained = {name: value[lanes] for name, value in tensors.items()}
-                    update = Update(work, weight_of[work.client], trained)
-                    yield Trained(update, losses[lanes] / samples, correct[lanes] / samples, data_s)
-                    data_s = 0.0
+            # An error where the results are used must not leave a half-done round behind.
+            with closing(run(state, packs, lr)) as results:
+                for pack, tensors, losses, correct, data_s in results:
+                    for lanes, work in pack.works():
+                        samples = pack.lanes[lanes.start].samples
+                        trained = {name: value[lanes] for name, value in tensors.items()}
+                        update = Update(work, weight_of[work.client], trained)
+                        yield Trained(update, losses[lanes] / samples, correct[lanes] / samples, data_s)
+                        data_s = 0.0
 
-    def in_process(self, state: ServerState, packs: Sequence[Pack], lr: float) -> Iterator[tuple[Any, ...]]:
+    def in_process(self, state: ServerState, packs: Sequence[Pack], lr: float) -> Generator[tuple[Any, ...]]:
         """Train packs one after another on the device, in halves from where its memory runs out."""
         left = deque(packs)
         while left:
@@ -156,9 +163,13 @@ class Engine:
             yield pack, tensors, result.losses.cpu(), result.correct.cpu(), result.data_s
 
     def smaller(self, pack: Pack) -> tuple[Pack, ...]:
-        """What to try instead of a pack that did not fit."""
-        self.trainer.clear()
+        """What to try instead of a pack that did not fit: the same again once idle benches are gone, then halves."""
+        idle = self.trainer.benches.drop_idle(pack.spec, len(pack.lanes))
+        if not idle:
+            self.trainer.benches.clear()
         torch.cuda.empty_cache()
+        if idle:
+            return (pack,)
         if len(pack.lanes) == 1:
             raise UserError(
                 "the device has too little memory for a single model: lower batch_size, or use engine.accelerator=cpu"
@@ -166,13 +177,15 @@ class Engine:
         self.chosen[pack.spec.label] = len(pack.lanes) // 2
         return pack.halves()
 
-    def in_workers(self, state: ServerState, packs: Sequence[Pack], lr: float) -> Iterator[tuple[Any, ...]]:
+    def in_workers(self, state: ServerState, packs: Sequence[Pack], lr: float) -> Generator[tuple[Any, ...]]:
         """Train packs in worker processes."""
+        if not packs:
+            return
         room = max(bytes_needed(lane_template(pack.spec, len(pack.lanes))) for pack in packs)
         pool = self.ready_pool(state, room)
-        tasks = [("train", state.round, pack, lr) for pack in packs]
-        for pack, ((losses, correct, data_s), slot) in zip(packs, pool.map(tasks), strict=True):
-            yield pack, views(slot, lane_template(pack.spec, len(pack.lanes))), losses, correct, data_s
+        with closing(pool.map([TrainTask(state.round, pack, lr) for pack in packs])) as results:
+            for pack, ((losses, correct, data_s), slot) in zip(packs, results, strict=True):
+                yield pack, views(slot, lane_template(pack.spec, len(pack.lanes))), losses, correct, data_s
 
     def evaluate(self, state: ServerState, task: EvaluationTask) -> Accuracy:
         """Accuracy of the customised models of a server, its clients shared out over the workers."""
@@ -181,50 +194,65 @@ class Engine:
                 return self.evaluate_here(state, task)
             task = task.prepared(state, self.train_set, self.settings.dtype)
             most = TASKS_PER_WORKER * self.workers
-            tasks = [("evaluate", part) for part in task.parts(state.method, bool(state.local), most)]
-            parts = [part for part, _ in self.ready_pool(state, 0).map(tasks)]
+            tasks = task.parts(state.method, bool(state.local), most)
+            with closing(self.ready_pool(state, 0).map(tasks)) as results:
+                parts: list[Accuracy] = [part for part, _ in results]
         per_client = torch.cat([part.per_client for part in parts])
         per_base = torch.cat([part.per_base for part in parts])
         return Accuracy(task.widths, per_client, per_base, sum(part.n_images for part in parts))
 
     def evaluate_here(self, state: ServerState, task: EvaluationTask) -> Accuracy:
         """`evaluate` in this process."""
+        dtype, seed = self.settings.dtype, self.trainer.seed
         while True:
             try:
-                return task.run(
-                    state, self.train_set, self.test_set, self.together, self.settings.dtype, self.trainer.seed
-                )
+                return task.run(state, self.train_set, self.test_set, self.together, dtype, seed, self.free_memory)
             except torch.OutOfMemoryError:
                 if self.together == 1:
                     raise UserError("the device has too little memory to evaluate: lower batch_size") from None
             self.together //= 2
-            torch.cuda.empty_cache()
+            self.free_memory()
+
+    def free_memory(self) -> None:
+        """Give the device's memory back that waits for the next round."""
+        self.trainer.benches.clear()
+        torch.cuda.empty_cache()
 
     def ready_pool(self, state: ServerState, room: int) -> WorkerPool:
         """Workers that see this server and have so many bytes of room for a result."""
         tensors = {**state.tensors, **{LOCAL + name: value for name, value in state.local.items()}}
         known = {name: (value.shape, value.dtype) for name, value in self.shared.items()}
         fits = known == {name: (value.shape, value.dtype) for name, value in tensors.items()}
-        if self.pool is None or not self.pool.close.alive or not fits or self.pool.slot_bytes < room:
+        if self.pool is None or self.pool.closed or len(self.pool.pids) != self.workers:
             self.close()
+            self.pool = WorkerPool(self.workers)
+        if not fits or not self.pool.loaded or self.pool.slot_bytes < room:
             self.shared = views(shared_bytes(bytes_needed(tensors)), tensors)
-            self.pool = WorkerPool(self.workers, self.do, room)
+            splits = (self.train_set, self.test_set)
+            share([*(value for split in splits for value in (split.images, split.labels)), *self.rows])
+            self.pool.load(self.tasks(), max(room, self.pool.slot_bytes))
         for name, value in tensors.items():
             self.shared[name].copy_(value)
         return self.pool
 
-    def do(self, task: tuple[Any, ...], slot: Tensor) -> Any:
-        """A task of `train` or `evaluate`, in a worker; trained lanes go into the slot."""
-        kind, *arguments = task
-        tensors = {name: value for name, value in self.shared.items() if not name.startswith(LOCAL)}
+    def tasks(self) -> LaneTasks:
+        """What workers need to know."""
+        server = {name: value for name, value in self.shared.items() if not name.startswith(LOCAL)}
         local = {name.removeprefix(LOCAL): value for name, value in self.shared.items() if name.startswith(LOCAL)}
-        if kind == "evaluate":
-            return self.evaluate_here(ServerState(self.method, 0, tensors, local), *arguments)
-        number, pack, lr = arguments
-        result = self.trainer.train(ServerState(self.method, number, tensors, local), pack, lr)
-        for name, room in views(slot, lane_template(pack.spec, len(pack.lanes))).items():
-            room.copy_(result.tensors[name])
-        return result.losses, result.correct, result.data_s
+        return LaneTasks(self.trainer, self.train_set, self.test_set, server, local, self.rows)
+
+    def describe(self) -> dict[str, Any]:
+        """What a number can depend on, as results.json records it: device, precision, workers, lanes, threads."""
+        device = self.fabric.device
+        chosen = {network: lanes for network, lanes in self.chosen.items() if network != "workers"}
+        return {
+            "device": device.type + (f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""),
+            "precision": self.settings.precision,
+            "workers": self.workers,
+            "lanes": chosen or self.settings.lanes,
+            "threads": 1 if self.workers > 1 else self.settings.cpu_threads,
+            "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        }
 
     def close(self) -> None:
         """End the workers; the next round starts new ones."""

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
 
 from splitmix.errors import UserError
-from splitmix.federation.workers import can_fork
+from splitmix.federation.cores import usable_cores
+from splitmix.federation.precision import PRECISIONS, Place
+from splitmix.federation.worker_host import can_have_workers
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 ACCELERATORS = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("32-true", "bf16-mixed", "64-true")
 
 
 @dataclass(frozen=True)
@@ -22,17 +24,17 @@ class EngineSettings:
     """Settings of `engine`: where and how fast, never what is computed (up to rounding).
 
     Attributes:
-        accelerator: auto, cpu, cuda or mps.
+        accelerator: auto, cpu, cuda or mps. `auto` is a CUDA device if one is visible, else the CPU.
         precision: as Lightning names it: 32-true, bf16-mixed or 64-true (the server stays in float32).
         lanes: base models (or whole models) trained together in one network; 1 trains one at a time. `auto` on a CPU
             is the fastest number, measured once per machine and network; on a GPU all lanes of a round, halved when
             memory runs out.
         workers: processes with one thread each that share a round's lanes and evaluation; 1 stays in this process.
-            `auto` is one per thread on a Linux CPU, else 1.
-        threads: CPU threads in use; 0 means all cores.
+            `auto` is one per thread on a CPU, else 1.
+        threads: CPU threads in use; 0 means all cores that this process may use.
     """
 
-    accelerator: str = "cpu"
+    accelerator: str = "auto"
     precision: str = "32-true"
     lanes: int | str = "auto"
     workers: int | str = "auto"
@@ -54,22 +56,55 @@ class EngineSettings:
                 raise UserError(f"engine.{key}={value}: give at least 1, or auto")
         if self.threads < 0:
             raise UserError(f"engine.threads={self.threads}: give a number of threads, or 0 for all cores")
-        if isinstance(self.workers, int) and self.workers > 1 and not (can_fork() and self.accelerator == "cpu"):
-            raise UserError(f"engine.workers={self.workers}: workers need a CPU under Linux; use engine.workers=1")
+        if isinstance(self.workers, int) and self.workers > 1:
+            if self.device_type != "cpu":
+                raise UserError(
+                    f"engine.workers={self.workers}: workers are for the CPU, and this run uses {self.device_type}; use"
+                    " engine.workers=auto, or engine.accelerator=cpu"
+                )
+            if not can_have_workers():
+                raise UserError(
+                    f"engine.workers={self.workers}: this system cannot share memory with workers; use engine.workers=1"
+                )
+
+    @property
+    def device_type(self) -> str:
+        """The kind of device in use: cpu, cuda or mps."""
+        if self.accelerator != "auto":
+            return self.accelerator
+        return "cuda" if torch.cuda.is_available() else "cpu"
 
     def fabric(self, loggers: Sequence[Any] = ()) -> Fabric:
-        """The Fabric that owns device and precision."""
+        """The Fabric that owns device and loggers."""
+        from lightning_fabric import Fabric
+
         self.check()
         precision: Any = self.precision
-        return Fabric(accelerator=self.accelerator, devices=1, precision=precision, loggers=list(loggers))
+        return Fabric(accelerator=self.device_type, devices=1, precision=precision, loggers=list(loggers))
+
+    def place(self, device: torch.device) -> Place:
+        """The device in this precision."""
+        return Place(device, self.precision)
 
     @property
     def dtype(self) -> torch.dtype:
         """Type of the parameters in training and of images."""
-        return torch.float64 if self.precision == "64-true" else torch.float32
+        return self.place(torch.device("cpu")).dtype
 
     @property
     def cpu_threads(self) -> int:
-        if hasattr(os, "sched_getaffinity"):
-            return self.threads or len(os.sched_getaffinity(0))
-        return self.threads or os.cpu_count() or 1
+        return self.threads or usable_cores()
+
+    @property
+    def worker_processes(self) -> int:
+        """Number of processes at work, `auto` being resolved."""
+        if isinstance(self.workers, int):
+            return self.workers
+        return self.cpu_threads if self.device_type == "cpu" and can_have_workers() else 1
+
+    def describe(self) -> str:
+        """Device, workers and lanes in a line."""
+        name = f" ({torch.cuda.get_device_name()})" if self.device_type == "cuda" else ""
+        workers, threads = self.worker_processes, self.cpu_threads
+        share = f"{workers} workers of one thread each" if workers > 1 else f"{threads} thread{'s' * (threads > 1)}"
+        return f"device: {self.device_type}{name}, {share}, lanes {self.lanes}, precision {self.precision}"

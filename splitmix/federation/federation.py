@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from statistics import mean
 from time import perf_counter
@@ -28,11 +29,10 @@ from splitmix.federation.finite import refuse_not_finite
 from splitmix.federation.lane_trainer import Trained
 from splitmix.federation.optimizers import SGD, Adam
 from splitmix.federation.round_metrics import RoundMetrics
-from splitmix.federation.sampling import calibration_rows, eval_batches, fixed_batches, participants, train_batches
+from splitmix.federation.sampling import DrawnBatches, calibration_rows, eval_batches, participants
 from splitmix.federation.schedules import Cosine, Schedule
 from splitmix.models.digit_cnn import DigitCNN
 from splitmix.models.network import Model
-from splitmix.randomness import rng
 from splitmix.robustness.attacks import Attack, LinfPGD
 
 FLOAT32_BYTES = 4
@@ -109,7 +109,8 @@ class Federation:
         self.fixed_steps = self.equal_steps() if partition.fixed_steps else None
         engine = engine or EngineSettings()
         self.fabric = engine.fabric(loggers)
-        self.engine = Engine(engine, self.fabric, self.method, self.optimizer, dataset, batch_size, seed)
+        rows = [part for client in self.clients for part in (client.train, client.val, client.test)]
+        self.engine = Engine(engine, self.fabric, self.method, self.optimizer, dataset, batch_size, seed, rows)
 
     def equal_steps(self) -> int:
         """Steps of every client per round where sizes differ: the mean number of full batches (METHOD).
@@ -146,33 +147,33 @@ class Federation:
         measured: dict[int, list[Trained]] = {client: [] for client in chosen}
         waited = 0.0
 
-        def updates() -> Iterator[Update]:
+        def updates() -> Generator[Update]:
             nonlocal waited
-            results = self.engine.train(state, works, batches, weights, lr)
-            while True:
-                begin = perf_counter()
-                trained = next(results, None)
-                waited += perf_counter() - begin
-                if trained is None:
-                    return
-                self.refuse_nan(number, trained)
-                update = trained.update
-                measured[update.work.client].append(replace(trained, update=replace(update, tensors={})))
-                yield update
+            with closing(self.engine.train(state, works, batches, weights, lr)) as results:
+                while True:
+                    begin = perf_counter()
+                    trained = next(results, None)
+                    waited += perf_counter() - begin
+                    if trained is None:
+                        return
+                    self.refuse_nan(number, trained)
+                    update = trained.update
+                    measured[update.work.client].append(replace(trained, update=replace(update, tensors={})))
+                    yield update
 
         planned = perf_counter()
-        after = self.method.merge(state, updates())
+        with closing(updates()) as stream:
+            after = self.method.merge(state, stream)
         refuse_not_finite(after, self.optimizer.lr)
         merged = perf_counter()
-        lanes = [trained for parts in measured.values() for trained in parts]
+        trained_by = [parts for parts in measured.values() if parts]  # a plan may leave participants without work
+        lanes = [trained for parts in trained_by for trained in parts]
         payload = FLOAT32_BYTES * sum(self.method.upload_entries(self.budgets[client]) for client in chosen)
         return after, RoundMetrics(
             round=number,
             lr=lr,
-            loss=mean(torch.cat([trained.losses for trained in parts]).mean().item() for parts in measured.values()),
-            accuracy=mean(
-                torch.cat([trained.accuracy for trained in parts]).mean().item() for parts in measured.values()
-            ),
+            loss=mean_of([torch.cat([trained.losses for trained in parts]) for parts in trained_by]),
+            accuracy=mean_of([torch.cat([trained.accuracy for trained in parts]) for parts in trained_by]),
             bytes_down=payload,
             bytes_up=payload,
             seconds={
@@ -182,12 +183,10 @@ class Federation:
             },
         )
 
-    def batches(self, client: int, round_index: int) -> list[Tensor]:
+    def batches(self, client: int, round_index: int) -> DrawnBatches:
         """The batches that a client trains on in a round."""
-        generator = rng(self.seed, "batches", round_index, client)
-        if self.fixed_steps is not None:
-            return fixed_batches(self.clients[client].train, self.batch_size, self.fixed_steps, generator)
-        return train_batches(self.clients[client].train, self.batch_size, self.local_epochs, generator)
+        rows, keys = self.clients[client].train, ("batches", round_index, client)
+        return DrawnBatches(rows, self.batch_size, self.local_epochs, self.fixed_steps, self.seed, keys)
 
     def refuse_nan(self, round_index: int, trained: Trained) -> None:
         for row, loss in zip(trained.update.work.rows, trained.losses.tolist(), strict=True):
@@ -253,7 +252,12 @@ class Federation:
         """
         return self.dataset.train.images[calibration_rows(self.clients, count, self.seed)]
 
-    def post_batches(self, client: int) -> list[Tensor]:
+    def post_batches(self, client: int) -> DrawnBatches:
         """The batches from which a client's statistics are estimated in BN mode `post`: 20 reshuffled passes."""
-        generator = rng(self.seed, "post", client)
-        return train_batches(self.clients[client].train, self.batch_size, POST_PASSES, generator)
+        rows = self.clients[client].train
+        return DrawnBatches(rows, self.batch_size, POST_PASSES, None, self.seed, ("post", client))
+
+
+def mean_of(per_client: Sequence[Tensor]) -> float:
+    """Mean over clients of the mean over each one's lanes; not a number without clients."""
+    return mean(values.mean().item() for values in per_client) if per_client else math.nan

@@ -21,12 +21,12 @@ class Lane:
     Attributes:
         client: index of the client.
         row: row of the server's tensors that the lane starts from.
-        batches: int64 rows of the training set, batch by batch.
+        batches: int64 rows of the training set, batch by batch; at least one.
     """
 
     client: int
     row: int
-    batches: list[Tensor]
+    batches: Sequence[Tensor]
 
     @property
     def samples(self) -> int:
@@ -95,12 +95,12 @@ class Pack:
 
 
 def plan_packs(
-    works: Sequence[Work], batches: Sequence[list[Tensor]], lanes_of: Callable[[NetworkSpec], int], workers: int = 1
+    works: Sequence[Work], batches: Sequence[Sequence[Tensor]], lanes_of: Callable[[NetworkSpec], int], workers: int = 1
 ) -> list[Pack]:
     """Pack the lanes of a round, the costliest packs first.
 
     A client's own lanes go together while they fill a pack, since their first layer can share its input; what is left
-    is packed across clients, in packs of even size whose number `workers` divides.
+    is packed across clients, in packs of even size whose number `workers` divides. Work without a batch is left out.
 
     Args:
         works, batches: what every participant trains, and on which rows.
@@ -110,7 +110,7 @@ def plan_packs(
     packs: list[Pack] = []
     rest: dict[NetworkSpec, list[Lane]] = defaultdict(list)
     for work, rows in zip(works, batches, strict=True):
-        lanes = [Lane(work.client, row, rows) for row in work.rows]
+        lanes = [Lane(work.client, row, rows) for row in work.rows if len(rows)]
         most = lanes_of(work.spec)
         whole = len(lanes) - len(lanes) % most
         packs += [Pack(work.spec, tuple(lanes[low : low + most]), True) for low in range(0, whole, most)]

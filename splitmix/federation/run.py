@@ -96,6 +96,7 @@ class Run:
                 f"hydra.run.dir={folder}: cannot write there ({error.strerror}); choose another folder"
             ) from error
         self.logger = CSVLogger(folder / "metrics.csv")
+        log.info(config.engine.describe())
         self.federation: Federation = build_federation(config, loggers=[self.logger], say=log.info)
         batch_size = self.federation.batch_size
         lone = [client.id for client in self.federation.clients if len(client.train) % batch_size == 1]
@@ -202,7 +203,7 @@ class Run:
         """Write this status to results.json, with the final accuracies and test records where they are given."""
 
         def change(results: dict[str, Any]) -> None:
-            results |= {"status": status, "wall_s": self.last.wall_s}
+            results |= {"status": status, "wall_s": self.last.wall_s, "engine": self.federation.engine.describe()}
             results["best_round"] = None if self.last.best_round < 0 else self.last.best_round
             if widths is not None:
                 results["widths"] = widths

@@ -50,6 +50,7 @@ def run_test(
     results = read_results(folder / "results.json")
     if results["status"] == "running" and is_locked(folder / CLAIM):
         log.warning("note: this run is still training; a record is of the checkpoint as it is now, see its round")
+    log.info(engine.describe())
     federation = build_federation(config, engine=engine, say=log.info)
     state = load_checkpoint(path, federation.method, results.get("rounds")).state
     widths = test.widths_or(federation.method.widths)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -46,6 +49,46 @@ def fixed_batches(rows: Tensor, batch_size: int, steps: int, generator: np.rando
         shuffled = rows[torch.from_numpy(generator.permutation(len(rows)))]
         batches += [batch for batch in shuffled.split(batch_size) if len(batch) == batch_size]
     return batches[:steps]
+
+
+@dataclass(frozen=True)
+class DrawnBatches(Sequence[Tensor]):
+    """A client's batches, drawn where they are first looked at: a worker is sent how to draw them, not the rows.
+
+    Attributes:
+        rows: int64 `[n]`, the client's training rows.
+        batch_size: images per batch.
+        epochs: passes over the rows.
+        steps: this many full batches instead; None means whole passes.
+        seed, keys: of the stream that they are drawn from.
+    """
+
+    rows: Tensor
+    batch_size: int
+    epochs: int
+    steps: int | None
+    seed: int
+    keys: tuple[int | str, ...]
+
+    @cached_property
+    def drawn(self) -> list[Tensor]:
+        generator = rng(self.seed, *self.keys)
+        if self.steps is not None:
+            return fixed_batches(self.rows, self.batch_size, self.steps, generator)
+        return train_batches(self.rows, self.batch_size, self.epochs, generator)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "drawn"}
+
+    def __len__(self) -> int:
+        return len(self.drawn)
+
+    @overload
+    def __getitem__(self, index: int) -> Tensor: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Tensor]: ...
+    def __getitem__(self, index: int | slice) -> Tensor | list[Tensor]:
+        return self.drawn[index]
 
 
 def eval_batches(rows: Tensor, batch_size: int) -> list[Tensor]:

@@ -11,10 +11,10 @@ import torch
 
 from splitmix.errors import UserError
 from splitmix.federation.lane_trainer import LaneTrainer
-from splitmix.federation.workers import bytes_needed
+from splitmix.federation.shared_memory import bytes_needed
 from splitmix.files import cache_folder, write_atomically
 from splitmix.models.network import NetworkSpec, lane_template
-from splitmix.randomness import torch_rng
+from splitmix.randomness import rng, torch_rng
 
 CANDIDATES = (1, 2, 4, 8)
 STEPS = 6
@@ -27,8 +27,8 @@ MOST_BYTES = 256 << 20
 
 def measured_lanes(trainer: LaneTrainer, spec: NetworkSpec, batch_size: int) -> int:
     """The fastest number of lanes, as this machine measured it the first time that it was asked."""
-    machine = f"{platform.node()} {platform.machine()} torch {torch.__version__} {trainer.fabric.device}"
-    key = f"{machine} {trainer.dtype}: {trainer.method.name} {spec} batch {batch_size}"
+    machine = f"{platform.node()} {platform.machine()} torch {torch.__version__} {trainer.place.device}"
+    key = f"{machine} {trainer.place.dtype}: {trainer.method.name} {spec} batch {batch_size}"
     path = cache_folder() / "lanes.json"
     known: dict[str, int] = {}
     with suppress(OSError, ValueError):
@@ -54,15 +54,16 @@ def fastest_lanes(trainer: LaneTrainer, spec: NetworkSpec, batch_size: int) -> i
         bench = trainer.bench(spec, lanes)
         bench.network.reset_parameters(torch_rng(0, "tuning"))
         rows = torch.arange(lanes * batch_size).view(lanes, batch_size) % len(trainer.images)
+        streams = [rng(0, "objective", lane) for lane in range(lanes)]
         times = []
         for number in range(STEPS):
             start = perf_counter()
-            trainer.step(bench.whole, rows, number)
+            trainer.step(bench.whole, rows, number, streams)
             times.append(perf_counter() - start)
         spent += sum(times)
         per_lane[lanes] = min(times[1:]) / lanes
         if spent > ENOUGH_S:
             break
     torch.set_num_threads(threads)
-    trainer.clear()
+    trainer.benches.clear()
     return max(lanes for lanes, seconds in per_lane.items() if seconds <= NO_SLOWER * min(per_lane.values()))

@@ -1,41 +1,28 @@
-"""Worker processes with one thread each: forked, so they see this process's memory; they answer in shared memory."""
+"""Worker processes with one thread each: fresh interpreters, sent what they need once, that answer in shared memory."""
 
 from __future__ import annotations
 
-import ctypes
-import mmap
-import multiprocessing
 import os
 import pickle
-import signal
-import threading
-import traceback
-import warnings
+import sys
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from itertools import accumulate
-from multiprocessing.connection import wait
+from collections.abc import Callable, Collection, Generator, Sequence
+from itertools import count
+from multiprocessing.connection import Connection, wait
+from multiprocessing.reduction import send_handle
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from splitmix.errors import UserError
-from splitmix.models.network import Tensors
+from splitmix.federation.shared_memory import Pickled, Region, known_regions, padded, pickled, shared_bytes
+from splitmix.federation.worker_host import WorkerHost, worker_host
 
 Handler = Callable[[Any, Tensor], Any]
 """Does a task in a worker: large results go into the given shared bytes, small ones are returned."""
 
 SLOTS = 3
 """Results of a worker that may wait for the parent."""
-
-ALIGNMENT = 64
-
-
-def can_fork() -> bool:
-    """Whether this system can fork processes that share memory (macOS can, but its libraries do not survive it)."""
-    return os.uname().sysname == "Linux" if hasattr(os, "uname") else False
 
 
 class WorkerPool:
@@ -45,163 +32,148 @@ class WorkerPool:
 
     Args:
         workers: number of processes.
-        handler: does a task; it and all that it refers to are as they are now.
-        slot_bytes: room for the large part of one result.
+        host: where they are started; None is this process's own.
+
+    Attributes:
+        pids: their process ids.
+        slot_bytes: room for the large part of one result, as loaded last.
+        closed: whether the workers are gone: their tasks were interrupted, or one of them died.
     """
 
-    def __init__(self, workers: int, handler: Handler, slot_bytes: int):
-        self.slot_bytes = slot_bytes
-        self.slots = [[shared_bytes(slot_bytes) for _ in range(SLOTS)] for _ in range(workers)]
-        context = multiprocessing.get_context("fork")
-        self.processes: list[Any] = []
-        self.connections: list[Any] = []
-        for slots in self.slots:
-            ours, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(theirs, handler, slots), daemon=True)
-            with warnings.catch_warnings():
-                # Python 3.12 warns of threads (a progress bar's) that the child will not have, and does not need.
-                warnings.simplefilter("ignore", DeprecationWarning)
-                process.start()
-            theirs.close()
-            self.processes.append(process)
-            self.connections.append(ours)
-        self.close = weakref.finalize(self, _stop, os.getpid(), self.processes, self.connections)
+    def __init__(self, workers: int, host: WorkerHost | None = None):
+        self.host = host or worker_host()
+        started = [self.host.start() for _ in range(workers)]
+        self.connections = [connection for connection, _ in started]
+        self.pids = [pid for _, pid in started]
+        self.free = [list(range(SLOTS)) for _ in started]
+        self.batches = count()
+        self.slot_bytes = 0
+        self.slots: list[list[Tensor]] = []
+        self.regions: Collection[Region] = ()
+        self.close = weakref.finalize(self, _close, self.connections)
 
-    def map(self, tasks: Sequence[Any]) -> Iterator[tuple[Any, Tensor]]:
+    @property
+    def loaded(self) -> bool:
+        """Whether the workers have a handler."""
+        return bool(self.slots)
+
+    @property
+    def closed(self) -> bool:
+        return not self.close.alive
+
+    def load(self, handler: Handler, slot_bytes: int) -> None:
+        """Send a handler to all workers, in place of the one before.
+
+        It is sent as it is now; its tensors in shared memory, or in an unchanged mapped file, are not copied.
+
+        Raises:
+            UserError: a worker died, or the handler cannot be sent.
+            RuntimeError: a worker cannot make sense of the handler, with its traceback.
+        """
+        room = padded(slot_bytes)
+        memory = shared_bytes(room * SLOTS * len(self.pids))
+        places = [memory[room * number :][:slot_bytes] for number in range(SLOTS * len(self.pids))]
+        self.slots = [places[SLOTS * worker :][:SLOTS] for worker in range(len(self.pids))]
+        self.slot_bytes = slot_bytes
+        batch, loaded = next(self.batches), 0
+        surroundings = list(sys.path), os.getcwd(), dict(os.environ)
+        with known_regions() as regions:
+            try:
+                message = pickled((handler, self.slots), regions)
+            except (TypeError, AttributeError, pickle.PicklingError) as error:
+                raise UserError(
+                    f"engine.workers={len(self.pids)}: the run's components cannot be sent to worker processes"
+                    f" ({error}); use engine.workers=1"
+                ) from error
+            self.regions = [region for region in message.used if not region.private]
+            for worker in range(len(self.pids)):
+                self.send(worker, ("load", (batch, worker, None), message, surroundings))
+        while loaded < len(self.pids):
+            loaded += len(self.answers(batch))
+
+    def map(self, tasks: Sequence[Any]) -> Generator[tuple[Any, Tensor]]:
         """Do all tasks; yields each one's small result and its slot, which is its own until the next is asked for.
+
+        Close an iterator that is not exhausted. What its workers still do is dropped when it comes.
 
         Raises:
             UserError: a task raised one, or a worker died.
             RuntimeError: a bug in a task, with its traceback.
         """
-        free = [list(range(SLOTS)) for _ in self.processes]
+        batch = next(self.batches)
         done: dict[int, tuple[int, int, Any]] = {}
         sent = 0
         try:
             for index in range(len(tasks)):
                 while index not in done:
-                    while sent < len(tasks) and any(free):
-                        worker = max(range(len(free)), key=lambda number: len(free[number]))
-                        slot = free[worker].pop()
-                        self.send(worker, (sent, slot, tasks[sent]))
+                    while sent < len(tasks) and any(self.free):
+                        task = pickled(tasks[sent], self.regions)
+                        worker = max(range(len(self.free)), key=lambda number: len(self.free[number]))
+                        slot = self.free[worker].pop()
+                        self.send(worker, ("do", (batch, sent, slot), task, ()))
                         sent += 1
-                    for worker, (number, slot, result) in self.answers():
+                    for worker, number, slot, result in self.answers(batch):
                         done[number] = worker, slot, result
-                worker, slot, result = done.pop(index)
+                worker, slot, result = done[index]
                 yield result, self.slots[worker][slot]
-                free[worker].append(slot)
+                del done[index]
+                self.free[worker].append(slot)
+        finally:
+            for worker, slot, _ in done.values():
+                self.free[worker].append(slot)
+
+    def send(self, worker: int, message: tuple[str, tuple[int, int, int | None], Pickled, tuple[Any, ...]]) -> None:
+        """Send a message, and with one that loads the descriptors of the memory that it refers to."""
+        kind, key, content, surroundings = message
+        regions = content.used if kind == "load" else ()
+        numbers = [(region.number, region.private) for region in regions]
+        connection = self.connections[worker]
+        try:
+            connection.send_bytes(pickle.dumps((kind, key, content.data, numbers, *surroundings)))
+            for region in regions:
+                send_handle(connection, region.descriptor, self.pids[worker])
+        except OSError:
+            raise self.died(worker) from None
         except BaseException:
-            # Answers still under way would be taken for those of the next tasks.
+            self.close()  # half a message may be under way
+            raise
+
+    def answers(self, batch: int) -> list[tuple[int, int, int, Any]]:
+        """Wait for at least one worker; worker, number, slot and result of what has come for this batch."""
+        come: list[tuple[int, Any]] = []
+        worker = 0
+        try:
+            ready = wait(self.connections)
+            for worker, connection in enumerate(self.connections):
+                if connection in ready:
+                    come.append((worker, pickle.loads(connection.recv_bytes())))
+        except (EOFError, OSError):
+            raise self.died(worker) from None
+        except BaseException:
             self.close()
             raise
+        failed = next((answer for _, answer in come if answer[0] != "done" and answer[1][0] == batch), None)
+        results = []
+        for worker, (_, (its_batch, number, slot), result) in come:
+            if its_batch == batch and failed is None:
+                results.append((worker, number, slot, result))
+            elif slot is not None:
+                self.free[worker].append(slot)
+        if failed is not None:
+            raise UserError(failed[2]) if failed[0] == "mistake" else RuntimeError(f"in a worker process:\n{failed[2]}")
+        return results
 
-    def send(self, worker: int, message: Any) -> None:
-        try:
-            self.connections[worker].send_bytes(pickle.dumps(message))
-        except OSError:
-            self.refuse_dead()
-            raise
-
-    def answers(self) -> Iterator[tuple[int, tuple[int, int, Any]]]:
-        """Wait for at least one worker, then give what has come."""
-        wait([*self.connections, *(process.sentinel for process in self.processes)])
-        for worker, connection in enumerate(self.connections):
-            if connection.poll():
-                try:
-                    kind, *answer = pickle.loads(connection.recv_bytes())
-                except (EOFError, OSError):
-                    self.refuse_dead()
-                    raise
-                if kind == "mistake":
-                    raise UserError(answer[0])
-                if kind == "bug":
-                    raise RuntimeError(f"in a worker process:\n{answer[0]}")
-                yield worker, (answer[0], answer[1], answer[2])
-        self.refuse_dead()
-
-    def refuse_dead(self) -> None:
-        """Raise UserError if a worker has died."""
-        for process in self.processes:
-            process.join(0)
-            if process.exitcode is not None:
-                code = process.exitcode
-                how = f"killed by signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exit code {code}"
-                raise UserError(
-                    f"a worker process died ({how}); if memory ran out, lower engine.workers or engine.lanes;"
-                    " the last good checkpoint stays"
-                )
+    def died(self, worker: int) -> UserError:
+        """End the other workers too; what to raise."""
+        how = self.host.end_of(self.pids[worker])
+        self.close()
+        return UserError(
+            f"a worker process died ({how}); if memory ran out, lower engine.workers or engine.lanes;"
+            " the last good checkpoint stays"
+        )
 
 
-def _stop(owner: int, processes: list[Any], connections: list[Any]) -> None:
-    if os.getpid() != owner:
-        return  # a forked copy of the pool, in the worker of another one
-    for process in processes:
-        process.kill()
-    for process in processes:
-        process.join()
+def _close(connections: list[Connection]) -> None:
+    # A worker ends, whatever it does, when its connection closes.
     for connection in connections:
         connection.close()
-
-
-def _serve(connection: Any, handler: Handler, slots: list[Tensor]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(1)
-    keep_freed_memory()
-    while True:
-        try:
-            number, slot, task = pickle.loads(connection.recv_bytes())
-        except EOFError:
-            return
-        answer: tuple[Any, ...]
-        try:
-            answer = ("done", number, slot, handler(task, slots[slot]))
-        except UserError as error:
-            answer = ("mistake", str(error))
-        except Exception:
-            answer = ("bug", traceback.format_exc())
-        connection.send_bytes(pickle.dumps(answer))
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def keep_freed_memory() -> None:
-    """Tell the allocator to keep freed memory up to 1 GiB a piece, instead of giving it back after every operation.
-
-    Getting fresh pages from the system for every activation takes a third of a training step on a CPU. Where the
-    C library is not GNU's, nothing happens.
-    """
-    trim_threshold, mmap_threshold = -1, -3
-    with suppress(OSError, AttributeError):
-        allocator = ctypes.CDLL(None).mallopt
-        allocator(mmap_threshold, 1 << 30)
-        allocator(trim_threshold, (1 << 31) - 1)
-
-
-def shared_bytes(size: int) -> Tensor:
-    """uint8 `[size]` that forked processes share. Anonymous: no file, and no limit but memory."""
-    return torch.frombuffer(mmap.mmap(-1, max(size, 1)), dtype=torch.uint8)
-
-
-def bytes_needed(like: Mapping[str, Tensor]) -> int:
-    """Room that `views` of such tensors takes."""
-    return sum(_padded(value) for value in like.values())
-
-
-def views(memory: Tensor, like: Mapping[str, Tensor]) -> Tensors:
-    """Tensors of these names, shapes and types, laid out in `memory`, uint8 `[bytes_needed(like)]` or more."""
-    ends = accumulate(_padded(value) for value in like.values())
-    return {
-        name: memory[end - _padded(value) :][: value.nbytes].view(value.dtype).view(value.shape)
-        for (name, value), end in zip(like.items(), ends, strict=True)
-    }
-
-
-def _padded(value: Tensor) -> int:
-    return -(-value.nbytes // ALIGNMENT) * ALIGNMENT

@@ -1,5 +1,6 @@
 """Engine paths: packed, ragged, shared out over workers, short of memory: all compute what one lane at a time does."""
 
+import math
 import os
 import signal
 from dataclasses import replace
@@ -150,30 +151,110 @@ def test_memory_that_runs_out_halves_the_packs(federation, monkeypatch):
         trained(fed)
 
 
-def test_a_dead_worker_ends_the_round_in_one_line_and_the_next_round_has_new_ones(federation):
+def test_memory_that_runs_out_takes_idle_benches_first(federation, monkeypatch):
+    """Benches of other rounds give way before lanes are halved for good."""
+    fed = federation(engine=EngineSettings(lanes=4, workers=1))
+    train = LaneTrainer.train
+
+    def with_little_memory(self, state, pack, lr):
+        self.bench(pack.spec, len(pack.lanes), state.round)
+        if len(self.benches.kept) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return train(self, state, pack, lr)
+
+    monkeypatch.setattr(LaneTrainer, "train", with_little_memory)
+    fed.run_round(fed.initial_state())
+    assert fed.method.spec.label not in fed.engine.chosen
+
+
+def test_partial_participation_keeps_no_more_benches_than_a_round_needs(federation):
+    """Every number of lanes has its own bench: over rounds of other participants they must not pile up."""
+    fed = federation(engine=EngineSettings(lanes=64, workers=1), clients_per_domain=5, clients_per_round=3)
+    state, sizes, needed = fed.initial_state(), set(), 0
+    for _ in range(6):
+        state, _ = fed.run_round(state)
+        benches = fed.engine.trainer.benches.kept
+        in_round = {key for key, (_, used) in benches.items() if used == state.round - 1}
+        sizes |= in_round
+        needed = max(needed, sum(lanes for _, lanes in in_round))
+        assert sum(lanes for _, lanes in benches) <= needed
+    assert len(sizes) > len(benches), "the rounds must differ for this test to say anything"
+
+
+def test_a_round_that_fails_in_the_merge_leaves_nothing_to_the_next(federation, monkeypatch):
     fed = federation(engine=EngineSettings(lanes=2, workers=2))
-    state, _ = fed.run_round(fed.initial_state())
-    assert fed.engine.pool is not None
-    processes = fed.engine.pool.processes
-    os.kill(processes[1].pid, signal.SIGKILL)
-    with pytest.raises(UserError, match="a worker process died \\(killed by signal 9 \\(SIGKILL\\)\\)"):
+    state = fed.initial_state()
+    expected = fed.run_round(state)[0].tensors
+    merge = SplitMixMethod.merge
+
+    def failing(self, state, updates):
+        next(iter(updates))
+        raise ValueError("the merge failed")
+
+    monkeypatch.setattr(SplitMixMethod, "merge", failing)
+    with pytest.raises(ValueError, match="the merge failed") as failure:
         fed.run_round(state)
-    assert not any(process.is_alive() for process in processes)
-    assert fed.run_round(state)[0].round == 2
+    monkeypatch.setattr(SplitMixMethod, "merge", merge)
+    accuracy = fed.validate(state, [1.0])
+    assert accuracy.per_client.shape == (4, 1)
+    again = fed.run_round(state)[0].tensors
+    assert failure.value is not None and all(torch.equal(again[name], value) for name, value in expected.items())
     fed.engine.close()
 
 
-def test_a_mistake_and_a_bug_in_a_worker_arrive_as_what_they_are(federation, monkeypatch):
-    def mistaken(self, state, pack, lr):
-        raise UserError("say so")
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("idle", [(1,), (0, 1, 2, 3)])
+def test_participants_may_have_nothing_to_do(federation, monkeypatch, workers, idle):
+    plan = SplitMixMethod.plan
 
-    monkeypatch.setattr(LaneTrainer, "train", mistaken)
+    def planned(self, state, participants, seed):
+        works = plan(self, state, participants, seed)
+        return [
+            replace(work, rows=()) if work.client in idle[:1] else work for work in works if work.client not in idle[1:]
+        ]
+
+    monkeypatch.setattr(SplitMixMethod, "plan", planned)
+    fed = federation(engine=EngineSettings(lanes=2, workers=workers))
+    before = fed.initial_state()
+    state, metrics = fed.run_round(before)
+    assert state.round == 1 and math.isnan(metrics.loss) is (len(idle) == 4)
+    changed = any(not torch.equal(value, before.tensors[name]) for name, value in state.tensors.items())
+    assert changed is (len(idle) == 1)
+    fed.engine.close()
+
+
+def test_a_dead_worker_ends_the_round_in_one_line_and_the_next_round_has_new_ones(federation):
     fed = federation(engine=EngineSettings(lanes=2, workers=2))
-    with pytest.raises(UserError, match=r"^say so$"):
-        fed.run_round(fed.initial_state())
-    monkeypatch.setattr(LaneTrainer, "train", lambda *_: 1 / 0)
-    with pytest.raises(RuntimeError, match="ZeroDivisionError"):
-        fed.run_round(fed.initial_state())
+    state, _ = fed.run_round(fed.initial_state())
+    pool = fed.engine.pool
+    assert pool is not None
+    os.kill(pool.pids[1], signal.SIGKILL)
+    with pytest.raises(UserError, match="a worker process died \\(killed by signal 9 \\(SIGKILL\\)\\)"):
+        fed.run_round(state)
+    assert pool.closed
+    assert fed.run_round(state)[0].round == 2
+    assert not set(pool.pids) & set(fed.engine.pool.pids)
+    fed.engine.close()
+
+
+def test_a_mistake_and_a_bug_in_a_worker_arrive_as_what_they_are(federation):
+    for error, kind, words in (
+        (UserError("say so"), UserError, r"^say so$"),
+        (KeyError("x"), RuntimeError, "KeyError"),
+    ):
+
+        class Failing(SplitMix):
+            def bind(self, model, problem, error=error):
+                class Method(SplitMixMethod):
+                    def objective(self, *arguments):
+                        raise error
+
+                return Method(self, model, problem)
+
+        fed = federation(Failing(), engine=EngineSettings(lanes=2, workers=2))
+        with pytest.raises(kind, match=words):
+            fed.run_round(fed.initial_state())
+        fed.engine.close()
 
 
 def test_auto_measures_once_and_keeps_what_it_chose(federation, tmp_path, monkeypatch):
@@ -210,6 +291,27 @@ def test_bf16_stays_close(federation, lanes):
         fed = federation(engine=EngineSettings(precision=precision, lanes=lanes, workers=1, threads=1))
         losses.append(fed.run_round(fed.initial_state())[1].loss)
     assert losses[0] == pytest.approx(losses[1], rel=0.02) and losses[0] != losses[1]
+
+
+def test_the_device_is_the_cpu_unless_another_is_visible(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    EngineSettings(workers=2).check()
+    settings = EngineSettings(threads=2)
+    assert settings.device_type == "cpu" and settings.describe().startswith("device: cpu, 2 workers")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert settings.device_type == "cuda" and settings.worker_processes == 1
+    assert EngineSettings("cpu").device_type == "cpu"
+    with pytest.raises(UserError, match=r"engine\.workers=2: workers are for the CPU, and this run uses cuda"):
+        EngineSettings(workers=2).check()
+
+
+def test_the_engine_in_use_is_described(federation):
+    fed = federation(engine=EngineSettings(threads=2, lanes=3, precision="64-true"))
+    described = fed.engine.describe()
+    assert described["cpu_capability"] == torch.backends.cpu.get_cpu_capability()
+    assert {**described, "cpu_capability": ""} == {
+        "device": "cpu", "precision": "64-true", "workers": 2, "lanes": 3, "threads": 1, "cpu_capability": ""
+    }  # fmt: skip
 
 
 def test_choices_made_for_another_kind_of_device_are_not_taken_over(federation):
