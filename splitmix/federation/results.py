@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import splitmix
 from splitmix.errors import UserError
 from splitmix.federation.federation import FLOAT32_BYTES, Federation
 from splitmix.files import write_atomically
@@ -86,12 +88,24 @@ def versions() -> dict[str, str]:
     return found
 
 
-def git_commit() -> str | None:
-    """The commit of the checkout that splitmix runs from; None outside one."""
-    try:
-        answer = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-        )
-    except OSError:
-        return None
-    return answer.stdout.strip() or None
+def git_commit(package: Path = Path(splitmix.__file__).parent) -> str | None:
+    """The commit of the checkout of splitmix that the package lies in.
+
+    None outside one: a repository that merely surrounds an installed package says nothing about it.
+    """
+
+    def git(*words: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", *words], cwd=package.parent, env=environment, capture_output=True, text=True, check=False
+            )
+        except OSError:
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    # What a git hook sets would point git at its own repository.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    top = git("rev-parse", "--show-toplevel")
+    tracked = git("ls-files", "--error-unmatch", "pyproject.toml", f"{package.name}/__init__.py")
+    ours = top is not None and Path(top).resolve() == package.parent.resolve() and tracked is not None
+    return git("rev-parse", "HEAD") if ours else None

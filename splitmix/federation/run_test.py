@@ -15,7 +15,7 @@ from splitmix.federation.checkpoint import load_checkpoint
 from splitmix.federation.engine_settings import EngineSettings
 from splitmix.federation.records import records_of
 from splitmix.federation.results import add_tests, read_results, write_results
-from splitmix.reporting.tables import TestRow, accuracy_table, print_table
+from splitmix.reporting.tables import TestRow, accuracy_table, fewest_images, print_table
 from splitmix.reporting.tradeoff import draw_tradeoffs
 from splitmix.robustness.attacks import Attack, NoAttack
 
@@ -73,6 +73,7 @@ def run_test(
             record["accuracy"],
             min(record["per_client"]),
             max(record["per_client"]),
+            fewest_images(record, results["clients"]),
             *price[record["width"]],
         )
         for record in records

@@ -12,11 +12,14 @@ from lightning_fabric.loggers import Logger
 
 from splitmix.errors import UserError
 from splitmix.files import write_atomically
+from splitmix.widths import normalized
 
 if TYPE_CHECKING:
     from splitmix.reporting.loggers import TrackedRun
 
 STEP = "round"
+BY_WIDTH = ("val_sa", "val_ra")
+"""Metrics of which there is a column for every width."""
 
 
 @dataclass(frozen=True)
@@ -115,4 +118,10 @@ def _complete_lines(path: Path) -> io.StringIO:
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
     """Rows of a metrics file as numbers; empty cells are left out."""
-    return [{name: float(value) for name, value in row.items() if value} for row in _rows(path)]
+    return [{_named(name): float(value) for name, value in row.items() if value} for row in _rows(path)]
+
+
+def _named(column: str) -> str:
+    """A column whose width is normalized: earlier versions wrote `val_sa/0.30000000000000004`."""
+    metric, slash, width = column.partition("/")
+    return f"{metric}/{normalized(float(width))}" if slash and metric in BY_WIDTH else column

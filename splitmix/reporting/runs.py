@@ -11,6 +11,7 @@ from typing import Any
 from splitmix.config import RunConfig
 from splitmix.errors import UserError
 from splitmix.reporting.csv_logger import read_metrics
+from splitmix.widths import normalized
 
 NOT_COMPARED = ("seed", "name", "resume", "validate_every", "engine", "logger", "test")
 """What may differ between runs that are averaged: it decides no accuracy, or is the seed."""
@@ -68,7 +69,7 @@ class Run:
     @cached_property
     def widths(self) -> dict[float, dict[str, Any]]:
         """The final test by width: `sa` in [0, 1], `macs` per image, `params`."""
-        return {float(width): record for width, record in self.results["widths"].items()}
+        return {normalized(float(width)): record for width, record in self.results["widths"].items()}
 
     @property
     def budgets(self) -> list[float]:
@@ -99,10 +100,15 @@ class Run:
         names = {name for row in self.metrics for name in row if name.startswith("val_sa/")}
         return sorted(float(name.removeprefix("val_sa/")) for name in names)
 
+    @cached_property
+    def records(self) -> list[dict[str, Any]]:
+        """All test records, their widths normalized: earlier versions wrote 0.30000000000000004."""
+        return [{**record, "width": normalized(float(record["width"]))} for record in self.results["tests"]]
+
     def tests(self, **wanted: Any) -> list[dict[str, Any]]:
         """Test records of the best checkpoint with unsorted base models for which these keys have these values."""
         wanted = {"checkpoint": "best", "sort_base_models": False, **wanted}
-        return [t for t in self.results["tests"] if all(t.get(key) == value for key, value in wanted.items())]
+        return [t for t in self.records if all(t.get(key) == value for key, value in wanted.items())]
 
     def clean_tests(self, **wanted: Any) -> list[dict[str, Any]]:
         """The same without an attack."""

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 UNKNOWN = "\u2013"
+FEW = 20
+"""With fewer images of each client the worst and the best one are a matter of luck: an image is more than 5 points."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,10 @@ class WidthRow:
 
 @dataclass(frozen=True)
 class TestRow:
-    """One tested width and level of robustness under one attack: accuracy over clients, in [0, 1]."""
+    """One tested width and level of robustness under one attack: accuracy over clients, in [0, 1].
+
+    `images` is the least number of images that a client was tested on.
+    """
 
     __test__ = False
 
@@ -41,8 +46,26 @@ class TestRow:
     mean: float
     worst: float
     best: float
+    images: int
     macs: float
     params: int
+
+
+def fewest_images(record: Mapping[str, Any], clients: Sequence[Mapping[str, Any]]) -> int:
+    """The least number of images that a client of a test record was tested on (`test.max_images` gives all as many).
+
+    Args:
+        record, clients: of results.json.
+    """
+    share: int = record["n_images"] // max(1, len(clients))
+    return min([share, *(client["n_test"] for client in clients)])
+
+
+def few(images: int) -> str:
+    """Why no worst and best client are shown, if so few images of a client are too few for that; else nothing."""
+    if images >= FEW:
+        return ""
+    return f"worst and best client are left out: they would rest on {images} images each, less than {FEW}"
 
 
 def width_table(rows: Sequence[WidthRow]) -> Table:
@@ -67,11 +90,14 @@ def width_table(rows: Sequence[WidthRow]) -> Table:
 
 def accuracy_table(rows: Sequence[TestRow]) -> Table:
     """Accuracy of the customised models by width."""
-    table = _table("Accuracy on the clients' test images: SA without an attack, RA under one.")
-    for name in ("width", "λ", "attack", "accuracy (mean)", "worst client", "best client", "MACs/image", "parameters"):
+    images = min((row.images for row in rows), default=FEW)
+    words = "Accuracy on the clients' test images: SA without an attack, RA under one."
+    extremes = () if few(images) else ("worst client", "best client")
+    table = _table(f"{words} The {few(images)}." if few(images) else words)
+    for name in ("width", "λ", "attack", "accuracy (mean)", *extremes, "MACs/image", "parameters"):
         table.add_column(name, justify="right")
     for row in rows:
-        accuracies = (percent(value) for value in (row.mean, row.worst, row.best))
+        accuracies = [percent(value) for value in (row.mean, row.worst, row.best)[: 1 + len(extremes)]]
         asked = (f"×{row.width:g}", f"{row.adv_lambda:g}", row.attack)
         table.add_row(*asked, *accuracies, quantity(row.macs), quantity(row.params))
     return table
@@ -93,10 +119,10 @@ def text_table(rows: Sequence[Sequence[str]], caption: str, words: int = 1) -> T
 def profile_table(rows: Sequence[Mapping[str, Any]], batch_size: int) -> Table:
     """What customised models and clients cost, by width (rows of `splitmix.evaluation.profile`)."""
     table = _table(
-        "MACs, parameters, latency: the model of the width. Bytes (each way, per round) and MACs of a training step:"
-        " a client whose budget is the width."
+        "MACs, parameters, latency (median; half of the passes took the times in brackets): the model of the width."
+        " Bytes (each way, per round) and MACs of a training step: a client whose budget is the width."
     )
-    latency = f"latency of {batch_size}"
+    latency, quartiles = f"latency of {batch_size}", ("latency_low_s", "latency_high_s")
     for name in ("width", "MACs/image", "parameters", latency, "bytes/round", "MACs/training step"):
         table.add_column(name, justify="right")
     for row in rows:
@@ -104,7 +130,7 @@ def profile_table(rows: Sequence[Mapping[str, Any]], batch_size: int) -> Table:
             f"×{row['width']:g}",
             quantity(row["macs"]),
             quantity(row["params"]),
-            f"{1000 * row['latency_s']:.2f} ms",
+            f"{1000 * row['latency_s']:.2f} ({' to '.join(f'{1000 * row[key]:.2f}' for key in quartiles)}) ms",
             quantity(row["bytes_per_round"], "B"),
             quantity(row["training_macs"]),
         )
