@@ -119,10 +119,10 @@ def text_table(rows: Sequence[Sequence[str]], caption: str, words: int = 1) -> T
 def profile_table(rows: Sequence[Mapping[str, Any]], batch_size: int) -> Table:
     """What customised models and clients cost, by width (rows of `splitmix.evaluation.profile`)."""
     table = _table(
-        "MACs, parameters, latency (median; half of the passes took the times in brackets): the model of the width."
+        "MACs, parameters, ms (median; half of the passes took the times in brackets): the model of the width."
         " Bytes (each way, per round) and MACs of a training step: a client whose budget is the width."
     )
-    latency, quartiles = f"latency of {batch_size}", ("latency_low_s", "latency_high_s")
+    latency, quartiles = f"ms per {batch_size} images", ("latency_low_s", "latency_high_s")
     for name in ("width", "MACs/image", "parameters", latency, "bytes/round", "MACs/training step"):
         table.add_column(name, justify="right")
     for row in rows:
@@ -130,7 +130,7 @@ def profile_table(rows: Sequence[Mapping[str, Any]], batch_size: int) -> Table:
             f"×{row['width']:g}",
             quantity(row["macs"]),
             quantity(row["params"]),
-            f"{1000 * row['latency_s']:.2f} ({' to '.join(f'{1000 * row[key]:.2f}' for key in quartiles)}) ms",
+            f"{milliseconds(row['latency_s'])} ({' to '.join(milliseconds(row[key]) for key in quartiles)})",
             quantity(row["bytes_per_round"], "B"),
             quantity(row["training_macs"]),
         )
@@ -163,6 +163,11 @@ def print_table(table: Table, stream: TextIO | None = None) -> None:
     else:
         console.width = 100
     console.print(table)
+
+
+def milliseconds(seconds: float) -> str:
+    """Seconds in ms, to a hundredth below 10 ms, else to a tenth."""
+    return f"{1000 * seconds:.{2 if seconds < 0.01 else 1}f}"
 
 
 def percent(share: float | None) -> str:
