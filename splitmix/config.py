@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 import splitmix
 from splitmix.binding import Trusted, bind, bind_fields, convert, nearest
 from splitmix.errors import UserError
+from splitmix.widths import distinct
 
 COMPONENTS = (
     "dataset", "partition", "budget", "algorithm", "model", "optimizer", "schedule", "engine", "logger", "test",
@@ -101,8 +102,8 @@ class TestSettings:
             raise UserError(f"test.max_images={self.max_images}: give at least 1, or null for all")
 
     def widths_or(self, auto: tuple[float, ...]) -> tuple[float, ...]:
-        """The widths to test, each once, `auto` standing for the given ones."""
-        return auto if isinstance(self.widths, str) else tuple(dict.fromkeys(self.widths))
+        """The widths to test, each once and as the method names them, `auto` standing for all that it names."""
+        return auto if isinstance(self.widths, str) else distinct(self.widths, auto)
 
     def adv_lambdas_or(self, auto: tuple[float, ...]) -> tuple[float, ...]:
         """The levels of robustness to test, each once, `auto` standing for the given ones."""
@@ -163,9 +164,27 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
 
 
 def config_hash(resolved: Mapping[str, Any]) -> str:
-    """12 hex digits of everything that decides a run's numbers (not name, engine, logger, resume, test, fit_data)."""
-    kept = {key: _canonical(value) for key, value in resolved.items() if key not in NOT_HASHED}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
+    """12 hex digits of everything that decides a run's numbers: not name, engine, logger, resume, and of `test` only
+    `max_images`, where RA is validated on so many images.
+    """
+    test, algorithm = resolved.get("test"), resolved.get("algorithm")
+    if isinstance(test, Mapping) and isinstance(algorithm, Mapping):
+        # Read from the keys alone: the hash of a folder must not import what its config names.
+        sees_attacks = algorithm.get("adv_lambda") or algorithm.get("lambdas")
+        if sees_attacks and test.get("max_images") is not None:
+            return _hash(resolved, {"test": {"max_images": test["max_images"]}})
+    return _hash(resolved, {})
+
+
+def former_hash(resolved: Mapping[str, Any]) -> str:
+    """The hash that earlier versions stored for this config: it left `test.max_images` out."""
+    return _hash(resolved, {})
+
+
+def _hash(resolved: Mapping[str, Any], more: Mapping[str, Any]) -> str:
+    kept = {key: value for key, value in resolved.items() if key not in NOT_HASHED}
+    text = json.dumps({key: _canonical(value) for key, value in {**kept, **more}.items()}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _canonical(value: Any) -> Any:

@@ -4,7 +4,7 @@ import pytest
 
 from splitmix.binding import bind, convert
 from splitmix.commands.help import composed
-from splitmix.config import TestSettings, conf_dir, config_hash, load_run_config, resolve
+from splitmix.config import TestSettings, conf_dir, config_hash, former_hash, load_run_config, resolve
 from splitmix.errors import UserError
 
 
@@ -156,3 +156,29 @@ def test_the_hash_is_12_hex_digits_whatever_the_order(values):
 
 def test_conf_dir_holds_the_primary_config():
     assert (conf_dir() / "train.yaml").is_file()
+
+
+def test_max_images_is_hashed_where_ra_is_validated(values):
+    """Only there it decides numbers; without it, and for plain training, the hash is that of earlier versions."""
+
+    def hashes(max_images, **algorithm):
+        test = {**values["test"], "max_images": max_images}
+        config = {**values, "test": test, "algorithm": {**values["algorithm"], **algorithm}}
+        return config_hash(config), former_hash(config)
+
+    assert len({*hashes(None), *hashes(100), *hashes(200), config_hash(values)}) == 1
+    for algorithm in ({"adv_lambda": 0.5}, {"lambdas": [0.0, 1.0]}):
+        now, former = hashes(None, **algorithm)
+        assert now == former == hashes(100, **algorithm)[1]
+        assert len({now, hashes(100, **algorithm)[0], hashes(200, **algorithm)[0]}) == 3
+
+
+def test_other_test_settings_are_not_hashed(values):
+    config = {**values, "algorithm": {**values["algorithm"], "adv_lambda": 0.5}}
+    test = {**values["test"], "max_images": 50}
+    changed = {**test, "widths": 0.25, "batch_size": 7, "bn": "post"}
+    assert config_hash({**config, "test": test}) == config_hash({**config, "test": changed})
+
+
+def test_asked_widths_are_those_of_the_method():
+    assert TestSettings(widths=(0.1 * 3, 0.3, 0.1)).widths_or((0.1, 0.2, 0.3)) == (0.3, 0.1)

@@ -20,6 +20,7 @@ from splitmix.algorithms.objectives import check_temperature, temperature_of
 from splitmix.errors import UserError
 from splitmix.models.network import Model, NetworkSpec, Tensors, lane_entries
 from splitmix.randomness import torch_rng
+from splitmix.widths import TOLERANCE, normalized
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class FedAvgMethod(BoundMethod):
 
     @property
     def widths(self) -> tuple[float, ...]:
-        return (self.settings.width,)
+        return (normalized(self.settings.width, self.problem.budget_widths),)
 
     def initial_state(self, seed: int) -> ServerState:
         tensors = self.spec.initial_tensors(1, torch_rng(seed, "init"))
@@ -85,7 +86,7 @@ class FedAvgMethod(BoundMethod):
 
     def mix_groups(self, tensors: Tensors, widths: Sequence[float]) -> list[MixGroup]:
         for width in widths:
-            if abs(width - self.settings.width) > 1e-6:
+            if abs(width - self.settings.width) > TOLERANCE:
                 raise UserError(
                     f"width {width:g}: algorithm={self.name} trained a single network of width {self.settings.width:g}"
                     f" and gives no other; ask for {self.settings.width:g}, or train with algorithm.width={width:g}"

@@ -18,6 +18,7 @@ from splitmix.algorithms.objectives import lane_cross_entropy
 from splitmix.algorithms.slices import SliceMethod, bound, forward_slices
 from splitmix.errors import UserError
 from splitmix.models.network import LaneNetwork, Model, NetworkSpec
+from splitmix.widths import TOLERANCE, distinct
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class SHeteroFL:
         for width in self.candidates or ():
             if not 0 < width <= 1:
                 raise UserError(f"algorithm.candidates has {width:g}: give widths above 0 and up to 1")
-        if self.candidates is not None and min(self.candidates, default=2.0) > min(problem.budgets):
+        if self.candidates is not None and min(self.candidates, default=2.0) > min(problem.budgets) + TOLERANCE:
             raise UserError(
                 f"algorithm.candidates={list(self.candidates)}: clients of budget {min(problem.budgets):g} could train"
                 " none of them; add a width up to that"
@@ -66,7 +67,8 @@ class SHeteroFLMethod(SliceMethod):
     def counted(self) -> Counter[float]:
         """How often each candidate width counts in the sum of gradients."""
         if self.settings.candidates is not None:
-            return Counter({width: 1 for width in self.settings.candidates if width <= self.problem.full_width})
+            candidates = distinct(self.settings.candidates, self.problem.budget_widths)
+            return Counter(width for width in candidates if width <= self.problem.full_width)
         if self.settings.duplicates:
             return Counter(self.problem.budget_widths)
         return Counter(set(self.problem.budget_widths))

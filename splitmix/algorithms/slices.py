@@ -17,8 +17,7 @@ from splitmix.algorithms.bound import BoundMethod
 from splitmix.errors import UserError
 from splitmix.models.network import LaneNetwork, Model, NetworkSpec, Tensors, hidden_dims, lane_entries, lane_template
 from splitmix.randomness import torch_rng
-
-TOLERANCE = 1e-6
+from splitmix.widths import TOLERANCE
 
 
 class SliceSettings(Protocol):

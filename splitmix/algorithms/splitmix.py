@@ -23,8 +23,7 @@ from splitmix.algorithms.objectives import check_temperature, temperature_of
 from splitmix.errors import UserError
 from splitmix.models.network import Model, NetworkSpec, Tensors, lane_entries
 from splitmix.randomness import rng, torch_rng
-
-TOLERANCE = 1e-6
+from splitmix.widths import TOLERANCE, normalized, whole_parts
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ class SplitMix:
         if not 0 < self.atom_width <= 1:
             raise UserError(f"algorithm.atom_width={self.atom_width:g}: give a width above 0 and up to 1")
         smallest = min(problem.budgets)
-        if int(smallest / self.atom_width + TOLERANCE) < 1:
+        if whole_parts(smallest, self.atom_width) < 1:
             raise UserError(
                 f"budget.widths has {smallest:g}, below algorithm.atom_width={self.atom_width:g}: such a client could"
                 f" not train a single base model; raise the budget or set algorithm.atom_width={smallest:g}"
@@ -121,15 +120,18 @@ class SplitMixMethod(BoundMethod):
 
     def count(self, width: float) -> int:
         """Number of whole base models in `width`."""
-        return int(width / self.settings.atom_width + TOLERANCE)
+        return whole_parts(width, self.settings.atom_width)
 
     @property
     def base_models(self) -> int:
         return self.count(self.problem.full_width)
 
-    @property
+    @cached_property
     def widths(self) -> tuple[float, ...]:
-        return tuple(self.settings.atom_width * k for k in range(1, self.base_models + 1))
+        atom = self.settings.atom_width
+        return tuple(
+            normalized(atom * count, (atom, *self.problem.budget_widths)) for count in range(1, self.base_models + 1)
+        )
 
     def initial_state(self, seed: int) -> ServerState:
         tensors = self.spec.initial_tensors(self.base_models, torch_rng(seed, "init"))
@@ -158,7 +160,7 @@ class SplitMixMethod(BoundMethod):
     def mix_size(self, width: float) -> int:
         """Number of base models mixed at `width`; UserError if there is no such mix."""
         count = round(width / self.settings.atom_width)
-        if count < 1 or abs(width / self.settings.atom_width - count) > TOLERANCE:
+        if count < 1 or abs(width - count * self.settings.atom_width) > TOLERANCE:
             raise UserError(
                 f"width {width:g} is not a multiple of algorithm.atom_width={self.settings.atom_width:g}:"
                 f" choose among {', '.join(f'{w:g}' for w in self.widths)}"

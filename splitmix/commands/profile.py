@@ -13,7 +13,7 @@ from splitmix.commands.application import log, run_application, values_of
 from splitmix.config import TestSettings
 from splitmix.errors import UserError
 
-GROUPS = ("dataset", "budget", "algorithm", "model", "engine")
+GROUPS = ("dataset", "budget", "algorithm", "model", "train_attack", "engine")
 KEYS = (*GROUPS, "widths", "batch_size", "repeats", "image_size", "clients_per_domain", "out")
 
 
@@ -33,27 +33,35 @@ def profile(cfg: DictConfig) -> None:
         raise UserError(f"out={out}: is a folder; name a file")
     if out is not None and not out.parent.is_dir():
         raise UserError(f"out={out}: the folder {out.parent} does not exist")
-    dataset, budget, algorithm, model, engine = (bind(values[key], key) for key in GROUPS)
+    dataset, budget, algorithm, model, attack, engine = (bind(values[key], key) for key in GROUPS)
     wanted = TestSettings(widths=convert(values["widths"], tuple[float, ...] | str, "widths"))
     if wanted.widths == () or (isinstance(wanted.widths, str) and wanted.widths != "auto"):
         raise UserError(f"widths={wanted.widths}: give a number, a list of numbers, or auto")
     engine.check()
+    attack.check("train_attack")
     import torch
 
     from splitmix.algorithms.base import Problem
-    from splitmix.evaluation.profile import profile
+    from splitmix.evaluation.profile import profile, too_busy
     from splitmix.files import write_atomically
     from splitmix.reporting.tables import print_table, profile_table
 
     budgets = budget.assign(values["clients_per_domain"], len(dataset.domains), 0)
     channels, height, breadth = dataset.input_shape
     shape = (channels, values["image_size"] or height, values["image_size"] or breadth)
-    method = algorithm.bind(model, Problem(shape, len(dataset.classes), budgets, listed=budget.listed()))
+    problem = Problem(shape, len(dataset.classes), budgets, listed=budget.listed(), attack=attack)
+    method = algorithm.bind(model, problem)
     widths = wanted.widths_or(method.widths)
     method.mix_groups({}, widths)
     torch.set_num_threads(engine.cpu_threads)
-    rows = [asdict(row) for row in profile(method, widths, values["batch_size"], values["repeats"])]
+    measured = profile(method, widths, values["batch_size"], values["repeats"])
+    rows = [asdict(row) for row in measured]
     print_table(profile_table(rows, values["batch_size"]))
+    if unsure := too_busy(measured):
+        log.warning(
+            f"note: the latency at {', '.join(f'×{width:g}' for width in unsure)} varied widely between passes: this"
+            " machine is busy; measure again when it is idle, or raise repeats"
+        )
     if out is not None:
         write_atomically(out, lambda file: file.write(json.dumps(rows, indent=1).encode()))
         log.info(f"written to {out}")

@@ -99,7 +99,10 @@ def comparison_of(runs: Sequence[Run], width: float | None) -> Comparison:
     """
     from splitmix.reporting.comparison import Comparison
     from splitmix.reporting.runs import check_same_data
+    from splitmix.widths import normalized
 
+    if width is not None:
+        width = normalized(width, [known for run in runs for known in run.widths])
     counted: dict[str, dict[float, float]] = {}
 
     def macs(run: Run) -> dict[float, float]:

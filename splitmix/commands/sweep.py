@@ -1,21 +1,18 @@
 """A verb over a grid: every job is checked before the first one starts, and none stops the others.
 
 Hydra's own sweeper makes the sweep's folder before it looks at a job, and tells of the first failed job only. So the
-grid is expanded, with Hydra's parser, here, and only Hydra's launchers are used: basic, joblib, submitit.
+grid is expanded, with Hydra's parser, here; Hydra's launchers (basic, joblib, submitit) and callbacks are used as they
+are. Other sweepers are refused: they choose a job by the result of an earlier one, so that no job can be checked first.
 """
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
-import traceback
 from argparse import Namespace
 from collections.abc import Callable
-from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import partial
-from time import perf_counter
 from typing import Any
 
 from hydra import initialize_config_dir
@@ -24,20 +21,17 @@ from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
-from hydra.core.utils import JobReturn, JobStatus
-from hydra.errors import HydraException
+from hydra.core.utils import JobReturn
 from hydra.types import HydraContext, RunMode
-from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig, OmegaConf
 
 from splitmix.commands.help import with_config_dir
-from splitmix.commands.messages import log, log_to_console, one_line
+from splitmix.commands.messages import log
+from splitmix.commands.sweep_task import Failure, SweepTask, failure_of
 from splitmix.config import conf_dir
 from splitmix.errors import UserError
-from splitmix.files import without_links
 
 
 @dataclass(frozen=True)
@@ -55,14 +49,6 @@ class Job:
     label: str
     skip: str | None = None
     mistake: str | None = None
-
-
-@dataclass(frozen=True)
-class Failure:
-    """What a job that failed gives back: the reason in one line, and whether it was a bug (its traceback is shown)."""
-
-    reason: str
-    bug: bool
 
 
 Plan = Callable[[list[tuple[list[str], Callable[[], DictConfig]]]], list[Job]]
@@ -119,6 +105,7 @@ def run_sweep(verb: str, arguments: Namespace, task: Callable[[DictConfig], Any]
         if plan is None:
             overrides += ["hydra.sweep.dir=.", "hydra.sweep.subdir=."]
         master = hydra.compose_config(verb, overrides, run_mode=RunMode.MULTIRUN)
+        check_sweeper(master)
         grid = {**(master.hydra.sweeper.get("params") or {})}
         words = [*(f"{key}={value}" for key, value in grid.items()), *master.hydra.overrides.task]
         parsed = OverridesParser.create(config_loader=loader).parse_overrides(words)
@@ -130,12 +117,18 @@ def run_sweep(verb: str, arguments: Namespace, task: Callable[[DictConfig], Any]
         refuse_if_all_mistaken(jobs)
         todo = [job for job in jobs if not (job.skip or job.mistake)]
         announce(jobs, todo)
-        context = HydraContext(config_loader=loader, callbacks=Callbacks(master))
+        callbacks = Callbacks(master)
+        callbacks.on_multirun_start(config=master, config_name=verb)
+        context = HydraContext(config_loader=loader, callbacks=callbacks)
         alone = master.hydra.launcher._target_ == f"{BasicLauncher.__module__}.{BasicLauncher.__name__}"
         guarded = SweepTask(task, tuple(job.label for job in todo), not alone and plan is not None)
         launcher = Plugins.instance().instantiate_launcher(context, guarded, master)
+        at_once = master.hydra.sweeper.max_batch_size or max(1, len(todo))
+        returns: list[JobReturn] = []
         try:
-            returns = launcher.launch([job.overrides for job in todo], initial_job_idx=0) if todo else []
+            for low in range(0, len(todo), at_once):
+                batch = [job.overrides for job in todo[low : low + at_once]]
+                returns += launcher.launch(batch, initial_job_idx=low)
         except KeyboardInterrupt:
             log.info("sweep interrupted; the same command goes on with it")
             raise
@@ -145,51 +138,21 @@ def run_sweep(verb: str, arguments: Namespace, task: Callable[[DictConfig], Any]
                 raise
             told = f"{type(error).__name__}: {' '.join(str(error).split())}"
             raise UserError(f"the launcher stopped ({told}); the same command goes on with the sweep") from error
+        callbacks.on_multirun_end(config=master, config_name=verb)
         return summary(jobs, todo, returns)
 
 
-class SweepTask:
-    """The task of one job, which tells what it does and gives back a Failure instead of raising.
-
-    Args:
-        task: what to do with a job's config.
-        labels: of all jobs, by number.
-        apart: jobs run beside each other, so what one prints goes to console.log in its folder.
-    """
-
-    def __init__(self, task: Callable[[DictConfig], Any], labels: tuple[str, ...], apart: bool):
-        self.task, self.labels, self.apart = task, labels, apart
-
-    def __call__(self, cfg: DictConfig) -> Failure | None:
-        config = HydraConfig.get()
-        number = config.job.num
-        title = f"job {number + 1}/{len(self.labels)}: {self.labels[number]}"
-        print(f"{title}", flush=True)
-        if not self.apart:
-            return self.run(cfg)
-        start = perf_counter()
-        console = os.path.join(config.runtime.output_dir, "console.log")
-        with open(console, "a", opener=without_links) as file, redirect_stdout(file):
-            log_to_console()
-            failure = self.run(cfg)
-        log_to_console()
-        end = "failed" if failure else "finished"
-        print(f"{title}: {end} after {perf_counter() - start:.0f} s", flush=True)
-        return failure
-
-    def run(self, cfg: DictConfig) -> Failure | None:
-        try:
-            self.task(cfg)
-        except (UserError, HydraException, OmegaConfBaseException) as error:
-            failure = Failure(one_line(error), bug=False)
-        except Exception as error:
-            traceback.print_exc()
-            log.debug(traceback.format_exc())
-            failure = Failure(f"{type(error).__name__}: {' '.join(str(error).split())}", bug=True)
-        else:
-            return None
-        log.error(f"failed: {failure.reason}")
-        return failure
+def check_sweeper(master: DictConfig) -> None:
+    """Raise UserError for another sweeper than the one that `run_sweep` stands for, or a batch of no jobs."""
+    target = OmegaConf.select(master, "hydra.sweeper._target_")
+    if target != f"{BasicSweeper.__module__}.{BasicSweeper.__name__}":
+        raise UserError(
+            f"hydra/sweeper: {target} would not be used, since splitmix checks all jobs before the first one; leave"
+            " hydra/sweeper out and give the values of each key, e.g. -m optimizer.lr=0.01,0.1"
+        )
+    size = master.hydra.sweeper.max_batch_size
+    if size is not None and size < 1:
+        raise UserError(f"hydra.sweeper.max_batch_size={size}: give at least 1 job, or null for all jobs at once")
 
 
 def refuse_if_all_mistaken(jobs: list[Job]) -> None:
@@ -228,11 +191,3 @@ def summary(jobs: list[Job], todo: list[Job], returns: Any) -> int:
         print(f"failed: {label}: {failure.reason}", file=sys.stderr)
     print(f"{len(failures)} of {count(len(jobs))} failed; the same command tries them again", file=sys.stderr)
     return 1 if any(failure.bug for _, failure in failures) else 2
-
-
-def failure_of(returned: JobReturn) -> Failure | None:
-    """What went wrong in a job, if anything did."""
-    value = returned._return_value
-    if returned.status == JobStatus.FAILED:
-        return Failure(f"{type(value).__name__}: {value}", bug=True)
-    return value if isinstance(value, Failure) else None

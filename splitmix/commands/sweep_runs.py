@@ -5,16 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from splitmix.commands.folders import NEEDED
+from splitmix.commands.folders import NEEDED, read_config
 from splitmix.commands.help import groups
 from splitmix.commands.messages import log, one_line
 from splitmix.commands.sweep import Job
-from splitmix.config import NOT_HASHED, config_hash, load_run_config, resolve
+from splitmix.config import NOT_HASHED, config_hash, former_hash, load_run_config, resolve
 from splitmix.errors import UserError
 from splitmix.federation.results_file import read_results
 from splitmix.files import refuse_links
@@ -48,6 +49,9 @@ def plan_runs(points: list[tuple[list[str], Callable[[], DictConfig]]]) -> list[
         except (UserError, HydraException, OmegaConfBaseException) as error:
             jobs.append(Job(tuple(overrides), slug(overrides), mistake=one_line(error)))
             continue
+        digest = config_hash(resolved)
+        name = slug(overrides, resolved["seed"])
+        folder = former_folder(sweep_dir, name, resolved) or folder_of(sweep_dir, f"{name}_{digest[:8]}")
         skip = None
         if digest in seen:
             skip = "twice in this sweep"
@@ -73,6 +77,18 @@ def folder_of(sweep_dir: Path, name: str) -> Path:
         return named
     same = sorted(path for path in sweep_dir.glob(f"*_{name.rpartition('_')[2]}") if path.is_dir())
     return same[0] if same else named
+
+
+def former_folder(sweep_dir: Path, name: str, resolved: dict[str, Any]) -> Path | None:
+    """The folder that an earlier version made for this very config, under the hash of that version; None if none is."""
+    digest = former_hash(resolved)
+    if digest == config_hash(resolved):
+        return None
+    folder = folder_of(sweep_dir, f"{name}_{digest[:8]}")
+    try:
+        return folder if config_hash(read_config(folder)) == config_hash(resolved) else None
+    except UserError:
+        return None
 
 
 def status(folder: Path) -> str | None:

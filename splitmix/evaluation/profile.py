@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import quantiles
 from time import perf_counter
 
 import torch
@@ -15,6 +15,9 @@ from splitmix.evaluation.customize import customize
 
 TRAINING = 3  # forward, gradient by inputs, gradient by weights
 FLOAT32_BYTES = 4
+WARM_UP = 2
+WIDE = 0.5
+"""Spread of a latency, as a share of its median, from which the machine was too busy to measure it."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,8 @@ class WidthCost:
     Attributes:
         macs: multiply-accumulates per image of the customised model.
         params: its parameters.
-        latency_s: seconds of a forward pass of a batch on this machine.
+        latency_s: median seconds of a forward pass of a batch on this machine.
+        latency_low_s, latency_high_s: its quartiles: half of the passes lie between.
         bytes_per_round: training payload of the client per round, each way.
         training_macs: multiply-accumulates of one training step of the client (3 x batch x forward, as in the paper's
             client figure).
@@ -34,6 +38,8 @@ class WidthCost:
     macs: float
     params: int
     latency_s: float
+    latency_low_s: float
+    latency_high_s: float
     bytes_per_round: int
     training_macs: float
 
@@ -41,16 +47,20 @@ class WidthCost:
 def profile(method: Method, widths: Sequence[float], batch_size: int, repeats: int) -> list[WidthCost]:
     """Costs by width; needs no trained weights."""
     state = method.initial_state(0)
+    times = latencies(state, widths, batch_size, repeats)
     rows = []
     for width in widths:
         macs, params = cost(state, width)
-        load = sum(lane_cost(spec)[0] * times for spec, times in method.training_load(width))
+        load = sum(lane_cost(spec)[0] * often for spec, often in method.training_load(width))
+        low, middle, high = quartiles(times[width])
         rows.append(
             WidthCost(
                 width,
                 macs,
                 params,
-                latency(state, width, batch_size, repeats),
+                middle,
+                low,
+                high,
                 FLOAT32_BYTES * method.upload_entries(width),
                 TRAINING * batch_size * load,
             )
@@ -59,14 +69,30 @@ def profile(method: Method, widths: Sequence[float], batch_size: int, repeats: i
 
 
 @torch.no_grad()
-def latency(state: ServerState, width: float, batch_size: int, repeats: int) -> float:
-    """Median seconds of a forward pass of the customised model on random images."""
-    model = customize(state, width, client=0 if state.local else None)
-    shape = state.method.mix_groups({}, [width])[0].spec.input_shape
+def latencies(state: ServerState, widths: Sequence[float], batch_size: int, repeats: int) -> dict[float, list[float]]:
+    """Seconds of every forward pass of the customised models on random images, by width.
+
+    The widths take turns, so that whatever else runs on the machine slows all of them alike.
+    """
+    models = {width: customize(state, width, client=0 if state.local else None) for width in widths}
+    shape = state.method.mix_groups({}, widths)[0].spec.input_shape
     images = torch.rand(batch_size, *shape).contiguous(memory_format=torch.channels_last)
-    times = []
-    for _ in range(repeats + 2):
-        start = perf_counter()
-        model(images)
-        times.append(perf_counter() - start)
-    return median(times[2:])
+    times: dict[float, list[float]] = {width: [] for width in widths}
+    for turn in range(WARM_UP + repeats):
+        for width, model in models.items():
+            start = perf_counter()
+            model(images)
+            if turn >= WARM_UP:
+                times[width].append(perf_counter() - start)
+    return times
+
+
+def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
+    """The values below which a quarter, a half and three quarters of them lie; those of a single value are itself."""
+    low, middle, high = quantiles(values, n=4, method="inclusive") if len(values) > 1 else [values[0]] * 3
+    return low, middle, high
+
+
+def too_busy(rows: Sequence[WidthCost]) -> list[float]:
+    """The widths whose latency differed so much between passes that its median says little."""
+    return [row.width for row in rows if row.latency_high_s - row.latency_low_s > WIDE * row.latency_s]

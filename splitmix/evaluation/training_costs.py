@@ -11,7 +11,8 @@ from splitmix.evaluation.profile import TRAINING
 
 
 def training_macs(config: RunConfig, budgets: Sequence[float]) -> dict[float, float]:
-    """Multiply-accumulates of one training step of a client, by its budget: 3 x batch x forward, as in the paper.
+    """Multiply-accumulates of one training step of a client, by its budget: 3 x batch x forward, as in the paper, and 2
+    x batch x forward for each step of the attack that it trains on.
 
     Args:
         config: of the run.
@@ -21,7 +22,11 @@ def training_macs(config: RunConfig, budgets: Sequence[float]) -> dict[float, fl
         UserError: the dataset's classes cannot be known, or the algorithm does not fit its model.
     """
     problem = Problem(
-        config.dataset.input_shape, len(config.dataset.classes), tuple(budgets), listed=config.budget.listed()
+        config.dataset.input_shape,
+        len(config.dataset.classes),
+        tuple(budgets),
+        listed=config.budget.listed(),
+        attack=config.train_attack,
     )
     method = config.algorithm.bind(config.model, problem)
     return {

@@ -34,6 +34,7 @@ from splitmix.federation.schedules import Cosine, Schedule
 from splitmix.models.digit_cnn import DigitCNN
 from splitmix.models.network import Model
 from splitmix.robustness.attacks import Attack, LinfPGD
+from splitmix.widths import distinct
 
 FLOAT32_BYTES = 4
 
@@ -198,9 +199,9 @@ class Federation:
                 )
 
     def validate(self, state: ServerState, widths: Sequence[float]) -> Accuracy:
-        """Validation SA of every client, in batches of the training batch size."""
+        """Validation SA of every client, in batches of the training batch size; each width once."""
         batches = [eval_batches(client.val, self.batch_size) for client in self.clients]
-        return self.engine.evaluate(state, EvaluationTask(tuple(widths), "train", batches))
+        return self.engine.evaluate(state, EvaluationTask(distinct(widths, self.method.widths), "train", batches))
 
     def validate_robust(self, state: ServerState, widths: Sequence[float], max_images: int | None = None) -> Accuracy:
         """Validation RA of every client under the training attack, at the highest level of robustness.
@@ -210,9 +211,8 @@ class Federation:
         """
         share = self.share(max_images)
         batches = [eval_batches(client.val[:share], self.batch_size) for client in self.clients]
-        task = EvaluationTask(
-            tuple(widths), "train", batches, adv_lambda=self.method.adv_lambdas[-1], attack=self.problem.attack
-        )
+        level, each = self.method.adv_lambdas[-1], distinct(widths, self.method.widths)
+        task = EvaluationTask(each, "train", batches, adv_lambda=level, attack=self.problem.attack)
         return self.engine.evaluate(state, task)
 
     def share(self, max_images: int | None) -> int | None:
@@ -230,7 +230,7 @@ class Federation:
         max_images: int | None = None,
         attack: Attack | None = None,
     ) -> Accuracy:
-        """Test accuracy of every client.
+        """Test accuracy of every client, at each width once.
 
         Args:
             adv_lambda: level of robustness, in [0, 1]; other than 0 needs a method that gives several in situ.
@@ -242,7 +242,7 @@ class Federation:
         share = self.share(max_images)
         batches = [eval_batches(client.test[:share], batch_size) for client in self.clients]
         calibration = [self.post_batches(client) for client in range(len(self.clients))] if post else None
-        task = EvaluationTask(tuple(widths), "test", batches, calibration, adv_lambda, attack)
+        task = EvaluationTask(distinct(widths, self.method.widths), "test", batches, calibration, adv_lambda, attack)
         return self.engine.evaluate(state, task)
 
     def calibration_images(self, count: int = CALIBRATION_IMAGES) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import subprocess
 from collections.abc import Callable, Mapping
@@ -10,7 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from splitmix.config import config_hash
+import splitmix
+from splitmix.config import config_hash, former_hash
 from splitmix.errors import UserError
 from splitmix.federation.federation import FLOAT32_BYTES, Federation
 from splitmix.federation.results_file import SCHEMA
@@ -96,7 +98,7 @@ def status_now(folder: Path, results: Mapping[str, Any]) -> str:
 def changed_config(folder: Path, resolved: Mapping[str, Any], results: Mapping[str, Any]) -> str | None:
     """What is wrong if a run's config.yaml is not the one that it began with, in words; else None."""
     digest = config_hash(resolved)
-    if results.get("config_hash") in (None, digest):
+    if results.get("config_hash") in (None, digest, former_hash(resolved)):
         return None
     return (
         f"{folder / 'config.yaml'} was changed after the run began (its hash is {digest}, in results.json"
@@ -131,12 +133,24 @@ def versions() -> dict[str, str]:
     return found
 
 
-def git_commit() -> str | None:
-    """The commit of the checkout that splitmix runs from; None outside one."""
-    try:
-        answer = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-        )
-    except OSError:
-        return None
-    return answer.stdout.strip() or None
+def git_commit(package: Path = Path(splitmix.__file__).parent) -> str | None:
+    """The commit of the checkout of splitmix that the package lies in.
+
+    None outside one: a repository that merely surrounds an installed package says nothing about it.
+    """
+
+    def git(*words: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", *words], cwd=package.parent, env=environment, capture_output=True, text=True, check=False
+            )
+        except OSError:
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    # What a git hook sets would point git at its own repository.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    top = git("rev-parse", "--show-toplevel")
+    tracked = git("ls-files", "--error-unmatch", "pyproject.toml", f"{package.name}/__init__.py")
+    ours = top is not None and Path(top).resolve() == package.parent.resolve() and tracked is not None
+    return git("rev-parse", "HEAD") if ours else None

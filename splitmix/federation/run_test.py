@@ -17,7 +17,7 @@ from splitmix.federation.engine_settings import EngineSettings
 from splitmix.federation.records import records_of
 from splitmix.federation.results import add_tests, read_results, update_results
 from splitmix.locks import CLAIM, is_locked
-from splitmix.reporting.tables import TestRow, accuracy_table, print_table
+from splitmix.reporting.tables import TestRow, accuracy_table, fewest_images, print_table
 from splitmix.reporting.tradeoff import draw_tradeoffs
 from splitmix.robustness.attacks import Attack, NoAttack
 
@@ -77,6 +77,7 @@ def run_test(
             record["accuracy"],
             min(record["per_client"]),
             max(record["per_client"]),
+            fewest_images(record, results["clients"]),
             *price[record["width"]],
             record.get("accuracy_fixed"),
         )

@@ -17,6 +17,7 @@ from lightning_fabric.loggers import Logger
 from splitmix.errors import UserError
 from splitmix.files import without_links, write_atomically
 from splitmix.reading import read_text
+from splitmix.widths import normalized
 
 if TYPE_CHECKING:
     from splitmix.reporting.loggers import TrackedRun
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 STEP = "round"
 ROUND = re.compile(r"[0-9]{1,9}")
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+BY_WIDTH = ("val_sa", "val_ra")
+"""Metrics of which there is a column for every width."""
 
 log = logging.getLogger("splitmix")
 
@@ -127,7 +130,13 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     Raises:
         UserError: it cannot be read or is damaged; the line is named.
     """
-    return [{name: float(value) for name, value in row.items() if value} for row in _table(path)[1]]
+    return [{_named(name): float(value) for name, value in row.items() if value} for row in _table(path)[1]]
+
+
+def _named(column: str) -> str:
+    """A column whose width is normalized: earlier versions wrote `val_sa/0.30000000000000004`."""
+    metric, slash, width = column.partition("/")
+    return f"{metric}/{normalized(float(width))}" if slash and metric in BY_WIDTH else column
 
 
 def _table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
@@ -160,7 +169,7 @@ def _check_header(header: list[str]) -> None:
         raise ValueError(f"the header needs the column {STEP}, and each column once")
     for name in header:
         metric, _, width = name.partition("/")
-        if metric in ("val_sa", "val_ra") and not _is_number(width):
+        if metric in BY_WIDTH and not _is_number(width):
             raise ValueError(f"{name} names no width")
 
 

@@ -33,8 +33,8 @@ def figure_of(curves: Curves, attack: str) -> Figure:
     apart = {width: curve for width, curve in curves.items() if width not in crowd}
     panels = list(figure.subplots(2 if crowd else 1, 1, squeeze=False)[:, 0])
     for axes, shown in zip(panels, [curves, within], strict=False):
-        named = {f"×{width:g}": curve for width, curve in shown.items()}
-        draw_curves(axes, named, [looks[width] for width in shown])
+        by_label = {f"×{width:g}": curve for width, curve in shown.items()}
+        draw_curves(axes, by_label, [looks[width] for width in shown])
         for width, curve in shown.items():
             first = curve[0]
             axes.plot(
@@ -90,14 +90,14 @@ def crowded(curves: Curves) -> list[float]:
     every = np.concatenate([places(curve) for curve in curves.values()])
     size = np.maximum(np.ptp(every, axis=0), 1e-9)
     boxes = {width: (places(curve).min(0), places(curve).max(0)) for width, curve in curves.items()}
-    crowds = [{width} for width in curves]
+    crowds: list[set[float]] = [{width} for width in curves]
     for one, two in combinations(curves, 2):
         gaps = np.maximum(boxes[one][0] - boxes[two][1], boxes[two][0] - boxes[one][1]) / size
         first, second = (next(crowd for crowd in crowds if width in crowd) for width in (one, two))
         if first is not second and (gaps < NEAR).all():
             crowds.remove(second)
             first |= second
-    largest = sorted(max(crowds, key=len))
+    largest = sorted(max(crowds, key=lambda crowd: len(crowd)))
     inside = np.concatenate([places(curves[width]) for width in largest])
     share = np.ptp(inside, axis=0) / size
     return largest if len(largest) > 1 and (share < SMALL).all() else []

@@ -11,6 +11,7 @@ from typing import Any
 from splitmix.config import RunConfig
 from splitmix.errors import UserError
 from splitmix.reporting.csv_logger import read_metrics
+from splitmix.widths import normalized
 
 NOT_COMPARED = ("seed", "name", "resume", "validate_every", "engine", "logger", "test")
 """What may differ between runs that are averaged: it decides no accuracy, or is the seed."""
@@ -68,7 +69,7 @@ class Run:
     @cached_property
     def widths(self) -> dict[float, dict[str, Any]]:
         """The final test by width: `sa` and (in newer runs) `sa_fixed` in [0, 1], `macs` per image, `params`."""
-        return {float(width): record for width, record in self.results["widths"].items()}
+        return {normalized(float(width)): record for width, record in self.results["widths"].items()}
 
     @property
     def budgets(self) -> list[float]:
@@ -99,6 +100,11 @@ class Run:
         names = {name for row in self.metrics for name in row if name.startswith("val_sa/")}
         return sorted(float(name.removeprefix("val_sa/")) for name in names)
 
+    @cached_property
+    def records(self) -> list[dict[str, Any]]:
+        """All test records, their widths normalized: earlier versions wrote 0.30000000000000004."""
+        return [{**record, "width": normalized(float(record["width"]))} for record in self.results["tests"]]
+
     def tests(self, **wanted: Any) -> list[dict[str, Any]]:
         """Test records of the best checkpoint with unsorted base models for which these keys have these values."""
         wanted = {"checkpoint": "best", "sort_base_models": False, **wanted}
@@ -106,7 +112,7 @@ class Run:
         last_best = {"best": (self.results.get("best_round") or 0) + 1}
         return [
             test
-            for test in self.results["tests"]
+            for test in self.records
             if all(test.get(key) == value for key, value in wanted.items())
             and test.get("round") in (None, last_best.get(test["checkpoint"], test.get("round")))
         ]

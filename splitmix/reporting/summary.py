@@ -58,7 +58,7 @@ def width_rows(run: Run) -> list[list[str]]:
 def test_rows(run: Run) -> list[list[str]]:
     """Header and rows: one row per width, one column per question asked; what all questions share is not repeated."""
     asked: dict[str, dict[float, float]] = {}
-    records = run.results["tests"]
+    records = run.records
     varies = [key for key in TEST_KEYS if len({repr(record[key]) for record in records}) > 1]
     for record in records:
         asked.setdefault(question(record, varies), {})[record["width"]] = record["accuracy"]

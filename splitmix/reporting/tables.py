@@ -15,6 +15,8 @@ from splitmix.printing import printable
 UNKNOWN = "\u2013"
 FIXED = "Fixed: SA with fixed batch-norm statistics, as deployed."
 """What a column `fixed` holds."""
+FEW = 20
+"""With fewer images of each client the worst and the best one are a matter of luck: an image is more than 5 points."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,8 @@ class WidthRow:
 class TestRow:
     """One tested width and level of robustness under one attack: accuracy over clients, in [0, 1].
 
-    `fixed` is the mean with fixed batch-normalisation statistics, None where it was not measured.
+    `images` is the least number of images that a client was tested on; `fixed` is the mean with fixed
+    batch-normalisation statistics, None where it was not measured.
     """
 
     __test__ = False
@@ -49,9 +52,27 @@ class TestRow:
     mean: float
     worst: float
     best: float
+    images: int
     macs: float
     params: int
     fixed: float | None = None
+
+
+def fewest_images(record: Mapping[str, Any], clients: Sequence[Mapping[str, Any]]) -> int:
+    """The least number of images that a client of a test record was tested on (`test.max_images` gives all as many).
+
+    Args:
+        record, clients: of results.json.
+    """
+    share: int = record["n_images"] // max(1, len(clients))
+    return min([share, *(client["n_test"] for client in clients)])
+
+
+def few(images: int) -> str:
+    """Why no worst and best client are shown, if so few images of a client are too few for that; else nothing."""
+    if images >= FEW:
+        return ""
+    return f"worst and best client are left out: they would rest on {images} images each, less than {FEW}"
 
 
 def width_table(rows: Sequence[WidthRow]) -> Table:
@@ -79,13 +100,17 @@ def width_table(rows: Sequence[WidthRow]) -> Table:
 
 def accuracy_table(rows: Sequence[TestRow]) -> Table:
     """Accuracy of the customised models by width."""
+    images = min((row.images for row in rows), default=FEW)
     fixed = any(row.fixed is not None for row in rows)
-    table = _table("Accuracy on the clients' test images: SA without an attack, RA under one." + f" {FIXED}" * fixed)
+    words = "Accuracy on the clients' test images: SA without an attack, RA under one."
+    notes = [FIXED] * fixed + ([f"The {few(images)}."] if few(images) else [])
+    table = _table(" ".join([words, *notes]))
     means = ("accuracy (mean)", "fixed") if fixed else ("accuracy (mean)",)
-    for name in ("width", "λ", "attack", *means, "worst client", "best client", "MACs/image", "parameters"):
+    extremes = () if few(images) else ("worst client", "best client")
+    for name in ("width", "λ", "attack", *means, *extremes, "MACs/image", "parameters"):
         table.add_column(name, justify="right")
     for row in rows:
-        accuracies = (*(row.mean, row.fixed)[: len(means)], row.worst, row.best)
+        accuracies = (*(row.mean, row.fixed)[: len(means)], *(row.worst, row.best)[: len(extremes)])
         asked = (f"×{row.width:g}", f"{row.adv_lambda:g}", row.attack)
         table.add_row(*asked, *map(percent, accuracies), quantity(row.macs), quantity(row.params))
     return table
@@ -107,10 +132,10 @@ def text_table(rows: Sequence[Sequence[str]], caption: str, words: int = 1) -> T
 def profile_table(rows: Sequence[Mapping[str, Any]], batch_size: int) -> Table:
     """What customised models and clients cost, by width (rows of `splitmix.evaluation.profile`)."""
     table = _table(
-        "MACs, parameters, latency: the model of the width. Bytes (each way, per round) and MACs of a training step:"
-        " a client whose budget is the width."
+        "MACs, parameters, ms (median; half of the passes took the times in brackets): the model of the width."
+        " Bytes (each way, per round) and MACs of a training step: a client whose budget is the width."
     )
-    latency = f"latency of {batch_size}"
+    latency, quartiles = f"ms per {batch_size} images", ("latency_low_s", "latency_high_s")
     for name in ("width", "MACs/image", "parameters", latency, "bytes/round", "MACs/training step"):
         table.add_column(name, justify="right")
     for row in rows:
@@ -118,7 +143,7 @@ def profile_table(rows: Sequence[Mapping[str, Any]], batch_size: int) -> Table:
             f"×{row['width']:g}",
             quantity(row["macs"]),
             quantity(row["params"]),
-            f"{1000 * row['latency_s']:.2f} ms",
+            f"{milliseconds(row['latency_s'])} ({' to '.join(milliseconds(row[key]) for key in quartiles)})",
             quantity(row["bytes_per_round"], "B"),
             quantity(row["training_macs"]),
         )
@@ -152,6 +177,11 @@ def print_table(table: Table, stream: TextIO | None = None) -> None:
     else:
         console.width = 100
     console.print(table)
+
+
+def milliseconds(seconds: float) -> str:
+    """Seconds in ms, to a hundredth below 10 ms, else to a tenth."""
+    return f"{1000 * seconds:.{2 if seconds < 0.01 else 1}f}"
 
 
 def percent(share: float | None) -> str:

@@ -34,7 +34,10 @@ class Attack:
         """Raise UserError, naming `key.<setting>`, for a value out of range or a library that is not there."""
 
     def perturb(self, model: Classifier, images: Tensor, labels: Tensor, draws: Draws) -> Tensor:
-        """Attacked images `[n, c, h, w]`, in [0, 1], without gradient.
+        """Attacked images `[n, c, h, w]`, in [0, 1], without gradient, in the memory layout of `images`.
+
+        Libraries of attacks look at images through views that channels-last ones do not have. So an attack works on
+        contiguous images, and the model sees the layout that it was called with.
 
         Args:
             model: what is attacked; each prediction must depend on its own image alone, or on the whole batch.
@@ -50,11 +53,18 @@ class Attack:
             raise UserError(
                 f"images from {low:g} to {high:g}: attacks need pixels in [0, 1]; divide bytes by 255, do not normalise"
             )
+        channels_last = images.is_contiguous(memory_format=torch.channels_last)
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+
+        def laid_out(changed: Tensor) -> Tensor:
+            return model(changed.contiguous(memory_format=layout))
+
         with torch.enable_grad():
-            return self.attacked(model, images, labels, draws).detach()
+            attacked = self.attacked(laid_out, images.contiguous(), labels, draws).detach()
+        return attacked.contiguous(memory_format=layout)
 
     def attacked(self, model: Classifier, images: Tensor, labels: Tensor, draws: Draws) -> Tensor:
-        """`perturb` after the checks."""
+        """`perturb` after the checks; `images` are contiguous."""
         return images
 
 

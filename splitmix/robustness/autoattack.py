@@ -52,8 +52,7 @@ class AutoAttack(Attack):
         ensemble.fab.n_target_classes = ensemble.apgd_targeted.n_target_classes = min(9, classes - 1)
         ensemble.square.n_queries = self.queries()
         with torch.random.fork_rng(devices=[images.device] if images.is_cuda else []):
-            # The package looks at images through views that channels-last ones do not have.
-            found, _ = ensemble.run_standard_evaluation(images.contiguous(), labels, batch_size=len(images))
+            found, _ = ensemble.run_standard_evaluation(images, labels, batch_size=len(images))
         return found
 
 
@@ -89,7 +88,7 @@ class AsModule(nn.Module):
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.model(images.contiguous(memory_format=torch.channels_last))
+        return self.model(images)
 
 
 def library(key: str) -> ModuleType:

@@ -144,3 +144,12 @@ def test_widths_that_cannot_be_given_are_refused(budgets, settings, width, messa
 def test_settings_that_do_not_fit_are_refused(budgets, settings, message):
     with pytest.raises(UserError, match=message):
         method(budgets, **settings)
+
+
+def test_tenths_are_widths_without_rounding_errors():
+    """3 * 0.1 is 0.30000000000000004, and 0.3 / 0.1 is 2.9999999999999996."""
+    tenths = method((0.1, 0.3, 1.0), atom_width=0.1)
+    assert tenths.widths == (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+    assert [tenths.count(width) for width in tenths.widths] == list(range(1, 11))
+    assert tenths.mix_size(0.1 * 3) == tenths.mix_size(0.3) == 3
+    assert len(tenths.draw(0, 0, 1, 0)) == 3

@@ -159,6 +159,11 @@ def test_profile_prints_and_writes_costs(tmp_path, monkeypatch, capsys):
     assert wide["training_macs"] == 3 * 32 * (1_194_304 + 3_763_584)
     assert narrow["bytes_per_round"] == 4 * 224_194 and narrow["latency_s"] > 0
     assert "×0.25" in capsys.readouterr().out
+    robust = ["algorithm=fedavg", "algorithm.width=0.125", "algorithm.adv_lambda=0.5", "train_attack=fgsm"]
+    assert main(["profile", *robust, "repeats=1", "batch_size=2", "out=q.json"]) == 0
+    [row] = json.loads((tmp_path / "q.json").read_text())
+    # Clean and attacked pass, 3 x batch x forward each, and the one step of the attack, 2 x batch x forward.
+    assert row["training_macs"] == pytest.approx((3 + 3 + 2) * 2 * 1_194_304)
     # Shapes are known without the data.
     assert main(["profile", "dataset=cifar10", "model=preresnet18", "widths=0.125", "repeats=1", "batch_size=2"]) == 0
     fjord = ["algorithm=fjord", "algorithm.self_distillation=true", "widths=0.05", "repeats=1"]

@@ -6,14 +6,21 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
+from hydra.core.plugins import Plugins
 from hydra.errors import MissingConfigException
+from hydra.experimental.callback import Callback
+from omegaconf import OmegaConf
 
 from splitmix.commands import main
 from splitmix.commands.folders import claimed
+from splitmix.commands.help import composed
 from splitmix.commands.messages import one_line
-from splitmix.commands.sweep_runs import can_go_on, folder_of, slug
+from splitmix.commands.sweep_runs import can_go_on, folder_of, former_folder, slug
+from splitmix.config import former_hash, resolve
 from splitmix.errors import UserError
 from splitmix.federation import run as federation_run
 
@@ -89,9 +96,68 @@ def test_a_bug_in_one_job_keeps_its_traceback_and_stops_no_other(here, capfd, mo
     assert list(statuses(here).values()) == ["finished"]
 
 
+class Watching(Callback):
+    """Counts what Hydra tells callbacks."""
+
+    said: ClassVar[list[str]] = []
+
+    def on_multirun_start(self, config, **kwargs):
+        self.said.append("start")
+
+    def on_job_end(self, config, job_return, **kwargs):
+        self.said.append(job_return.status.name)
+
+    def on_multirun_end(self, config, **kwargs):
+        self.said.append("end")
+
+
+def test_callbacks_hear_of_the_sweep_and_of_failed_jobs(here, monkeypatch, capfd):
+    def trained(config, folder, resolved, resume=False):
+        if config.scalars.seed == 2:
+            raise UserError("does not work")
+
+    monkeypatch.setattr(federation_run, "run_training", trained)
+    monkeypatch.setitem(sys.modules, "watching", SimpleNamespace(Watching=Watching))
+    Watching.said.clear()
+    assert main(["train", "-m", "seed=1,2,3", "+hydra.callbacks.it._target_=watching.Watching", *TINY]) == 2
+    assert Watching.said == ["start", "COMPLETED", "FAILED", "COMPLETED", "end"]
+    assert "seed-2" in capfd.readouterr().err
+
+
+def test_a_batch_of_jobs_is_launched_at_once(here, monkeypatch, capfd):
+    launched = []
+    make = Plugins.instantiate_launcher
+
+    def spied(self, *arguments, **keywords):
+        launcher = make(self, *arguments, **keywords)
+        launch = launcher.launch
+
+        def spied_launch(job_overrides, initial_job_idx):
+            launched.append((initial_job_idx, len(job_overrides)))
+            return launch(job_overrides, initial_job_idx)
+
+        launcher.launch = spied_launch
+        return launcher
+
+    monkeypatch.setattr(Plugins, "instantiate_launcher", spied)
+    monkeypatch.setattr(federation_run, "run_training", lambda *arguments, **settings: None)
+    assert main(["train", "-m", "seed=1,2,3", "hydra.sweeper.max_batch_size=2", *TINY]) == 0
+    assert launched == [(0, 2), (2, 1)] and "job 3/3: " in capfd.readouterr().out
+
+
+def test_another_sweeper_is_refused_in_one_line(here, capfd):
+    (here / "own" / "hydra" / "sweeper").mkdir(parents=True)
+    (here / "own" / "hydra" / "sweeper" / "clever.yaml").write_text("_target_: hydra_plugins.clever.Sweeper\n")
+    assert main(["train", "-m", "--config-dir", "own", "hydra/sweeper=clever", "seed=1,2", *TINY]) == 2
+    error = capfd.readouterr().err
+    assert "hydra/sweeper: hydra_plugins.clever.Sweeper would not be used" in error and error.count("\n") == 1
+    assert [path.name for path in here.iterdir()] == ["own"]
+
+
 @pytest.mark.parametrize(
     ("command", "told"),
     {
+        "train -m seed=1,2 hydra.sweeper.max_batch_size=0": "hydra.sweeper.max_batch_size=0: give at least 1",
         "train -m seed=1,2 rouns=3": "unknown key rouns (did you mean rounds?)",
         "train -m seed=1,2 rounds=0": "rounds=0: give at least 1",
         "train -m seed=1,2 clients_per_domain=300": "clients_per_domain=300",
@@ -189,3 +255,15 @@ def test_jobs_beside_each_other_write_to_their_own_console_log(tmp_path):
     assert "finished after" in done.stdout and "failed after" in done.stdout
     logs = {Path(log).parent.name: Path(log).read_text() for log in tmp_path.glob("outputs/x/*/console.log")}
     assert len(logs) == 2 and any("round 1/1" in text for text in logs.values())
+
+
+def test_a_run_of_an_earlier_version_is_found_under_the_hash_of_that_version(tmp_path):
+    """It left test.max_images out, which decides the best round of adversarial training."""
+    words = ["algorithm.adv_lambda=0.5", "test.max_images=100"]
+    resolved = resolve(composed("train", words))
+    former = tmp_path / f"seed-1_{former_hash(resolved)[:8]}"
+    former.mkdir()
+    (former / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(resolved)))
+    assert former_folder(tmp_path, "seed-1", resolved) == former
+    for other in (["algorithm.adv_lambda=0.5", "test.max_images=200"], ["algorithm.adv_lambda=0.5"], []):
+        assert former_folder(tmp_path, "seed-1", resolve(composed("train", other))) is None

@@ -14,6 +14,7 @@ from splitmix.federation.client import ClientModule
 from splitmix.federation.engine_settings import EngineSettings
 from splitmix.federation.optimizers import SGD, Adam
 from splitmix.models.digit_cnn import DigitCNN
+from splitmix.robustness.attacks import FGSM
 
 
 def rounds(fed, count, state=None):
@@ -119,3 +120,15 @@ def test_switches_of_the_client_module(federation):
             module.set_adv_lambda(wrong)
     with pytest.raises(UserError, match="multiple"):
         module.set_width(0.3)
+
+
+def test_a_width_given_twice_or_with_a_rounding_error_is_one_column(federation):
+    fed = federation(SplitMix(atom_width=0.1), budget=Groups("1"))
+    state = fed.initial_state()
+    once = fed.test(state, [0.3, 0.2])
+    for widths in ([0.3, 0.2, 0.3], [0.1 * 3, 0.2, 0.1 + 0.2]):
+        again = fed.test(state, widths)
+        assert again.widths == (0.3, 0.2) and torch.equal(again.per_client, once.per_client)
+    assert list(fed.validate(state, [0.1 * 3, 0.3]).mean()) == [0.3]
+    attacked = fed.test(state, [0.1 * 3, 0.3], attack=FGSM(), max_images=8)
+    assert list(attacked.mean()) == [0.3]

@@ -197,6 +197,28 @@ def test_clients(compare):
     assert [tick.get_text() for tick in axes_of(part)[0].get_yticklabels()] == ["SHeteroFL", "Split-Mix"]
 
 
+def test_worst_and_best_client_need_images_of_each_client(compare):
+    few = {"tests": [record(1.0, 0.8, n_images=76)]}
+    part = make(
+        "clients", compare(([], {}, {**few, "results": {"widths": {"1.0": {"sa": 0.8, "macs": 1, "params": 1}}}}))
+    )
+    [table] = part.tables
+    assert texts(table)[0][1:4] == ["", "80.0", ""]
+    told = "Split-Mix: worst and best client are left out: they would rest on 19 images each, less than 20"
+    assert table.notes == [told]
+
+
+def test_a_width_that_an_earlier_version_wrote_with_a_rounding_error_is_that_width(compare):
+    """At 0.1 * 3 = 0.30000000000000004 stand the columns, results and records of such runs."""
+    old, new = ["algorithm.atom_width=0.1", "seed=1"], ["algorithm.atom_width=0.1", "seed=2"]
+    made = compare((old, {0.1 * 3: 0.6}), (new, {0.3: 0.8}), width=0.1 + 0.2)
+    assert made.width == 0.3
+    [table] = make("table1", made).tables
+    assert table.header == ["method", "×0.3"] and texts(table)[0][1].startswith("70.0")
+    assert [run.curve("val_sa/0.3") for run in made.runs] == [{1: 0.5, 2: 0.6}] * 2
+    assert all(run.tests(width=0.3) for run in made.runs)
+
+
 def test_domains(compare):
     part = make("domains", compare(([], {0.5: 0.5, 1.0: 0.6}), (["algorithm=fjord"], {1.0: 0.7})))
     [table] = part.tables

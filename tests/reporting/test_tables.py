@@ -4,7 +4,15 @@ import io
 
 import pytest
 
-from splitmix.reporting.tables import TestRow, WidthRow, accuracy_table, print_table, quantity, width_table
+from splitmix.reporting.tables import (
+    TestRow,
+    WidthRow,
+    accuracy_table,
+    fewest_images,
+    print_table,
+    quantity,
+    width_table,
+)
 
 
 def printed(table):
@@ -38,7 +46,7 @@ def test_unknown_values_are_dashes():
 
 
 def test_accuracies_of_tested_widths_keep_their_columns():
-    text = printed(accuracy_table([TestRow(0.25, 0.5, "fgsm", 0.5, 0.25, 0.75, 1e6, 1000)]))
+    text = printed(accuracy_table([TestRow(0.25, 0.5, "fgsm", 0.5, 0.25, 0.75, 20, 1e6, 1000)]))
     [header] = [line for line in text.splitlines() if "width" in line]
     assert header.index("mean") < header.index("worst") < header.index("best")
     [line] = [line.split() for line in text.splitlines() if "×0.25" in line]
@@ -57,3 +65,17 @@ def test_accuracy_with_fixed_statistics_has_a_column_where_it_was_measured():
 )
 def test_quantities_have_three_digits_and_no_exponent(number, text):
     assert quantity(number, "B") == text
+
+
+def test_worst_and_best_client_are_not_shown_when_they_rest_on_few_images():
+    row = TestRow(0.25, 0.5, "fgsm", 0.5, 0.0, 1.0, 2, 1e6, 1000)
+    text = " ".join(printed(accuracy_table([row])).split())
+    assert "accuracy (mean) MACs/image" in text and "fgsm 50.0 % 1 M 1 k" in text
+    assert "The worst and best client are left out: they would rest on 2 images each, less than 20" in text
+
+
+@pytest.mark.parametrize(
+    ("n_images", "tests", "fewest"), [(100, (10, 10), 10), (8, (10, 4), 4), (14, (10, 4), 4), (4, (10, 4), 2)]
+)
+def test_the_fewest_images_of_a_client(n_images, tests, fewest):
+    assert fewest_images({"n_images": n_images}, [{"n_test": n} for n in tests]) == fewest

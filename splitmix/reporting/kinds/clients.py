@@ -16,7 +16,7 @@ from splitmix.reporting.groups import Group, grouped, shown
 from splitmix.reporting.runs import Run
 from splitmix.reporting.style import new_figure, styled
 from splitmix.reporting.table import Table
-from splitmix.reporting.tables import UNKNOWN, quantity
+from splitmix.reporting.tables import UNKNOWN, few, fewest_images, quantity
 
 FLOAT32_BYTES = 4
 LETTERS = 24  # of a method's name on one line beside its box
@@ -32,6 +32,7 @@ def make(comparison: Comparison) -> Part:
     notes: list[str] = []
     values: dict[str, dict[str, list[float]]] = {}
     names: dict[str, list[dict[str, Any]]] = {}
+    images: dict[str, int] = {}
     groups = grouped(comparison.runs, apart=())
     for group in groups:
         # A client cannot run a network over its budget, so that such a method is no rival here.
@@ -42,11 +43,16 @@ def make(comparison: Comparison) -> Part:
         if found["accuracy"]:
             values[group.label] = found
             names[group.label] = client_names(group)
+            pairs = [(run, record) for run in group.runs for record in own_records(run).values()]
+            images[group.label] = min(fewest_images(record, run.results["clients"]) for run, record in pairs)
     if not values:
         raise CannotShow("no run within its clients' budgets has per-client accuracies of the clean test")
     rows, records = [], []
     for label, found in values.items():
         line = [label, *spread(found["accuracy"], lambda value: f"{100 * value:.1f}")]
+        if reason := few(images[label]):
+            line[1] = line[3] = UNKNOWN
+            notes.append(f"{label}: {reason}")
         for key in ("macs", "params"):
             line.append(UNKNOWN if not found[key] else quantity(mean(found[key])))
         rows.append(line)
@@ -104,11 +110,16 @@ def client_names(group: Group) -> list[dict[str, Any]]:
 
 def own_accuracies(run: Run) -> list[float] | None:
     """Every client's test accuracy at the widest tested width within its budget (else the narrowest tested)."""
-    records = {width: record for width in sorted(run.widths) if (record := run.plain_test(width)) is not None}
+    records = own_records(run)
     if not records:
         return None
     chosen = [max((w for w in records if w <= budget), default=min(records)) for budget in run.budgets]
     return [records[width]["per_client"][number] for number, width in enumerate(chosen)]
+
+
+def own_records(run: Run) -> dict[float, dict[str, Any]]:
+    """The clean test's records by width."""
+    return {width: record for width in sorted(run.widths) if (record := run.plain_test(width)) is not None}
 
 
 def spread(values: Sequence[float], word: Any) -> list[str]:

@@ -32,7 +32,8 @@ def make(comparison: Comparison) -> Part:
     attacks = attacks_of(comparison.runs)
     if not attacks:
         raise CannotShow("no run was tested under an attack: splitmix test run=<folder> 'attack=[none,linf_pgd]'")
-    tables, drawings, reasons, lead = [], [], [], []
+    tables: list[Table] = []
+    drawings, reasons, lead = [], [], []
     for number, (name, attack) in enumerate(attacks.items(), 1):
         try:
             file_stem = stem(f"tradeoff_{name.partition(' (')[0]}")

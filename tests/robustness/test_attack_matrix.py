@@ -1,0 +1,101 @@
+"""Every attack on every network in every BN mode: in training, in validation of RA, and in a test."""
+
+import dataclasses
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from splitmix.algorithms.splitmix import SplitMix
+from splitmix.binding import bind
+from splitmix.config import conf_dir
+from splitmix.data.dataset import Dataset, ImageSet
+from splitmix.federation.budgets import Groups
+from splitmix.federation.engine_settings import EngineSettings
+from splitmix.federation.federation import Federation
+from splitmix.models.alexnet import AlexNet
+from splitmix.models.digit_cnn import DigitCNN
+from splitmix.models.preresnet18 import PreResNet18
+
+NETWORKS = {"digit_cnn": (DigitCNN, 8), "preresnet18": (PreResNet18, 16), "alexnet": (AlexNet, 63)}
+MARKED = [pytest.param(name, marks=[] if name == "digit_cnn" else pytest.mark.slow) for name in NETWORKS]
+MODES = ("batch", "tracked", "local")
+WIDTH = 1 / 16
+
+
+def options(group):
+    """The config group's files, with two steps; those that then do the same are taken once."""
+    found = {}
+    for file in sorted((conf_dir() / group).glob("*.yaml")):
+        attack = bind(OmegaConf.to_container(OmegaConf.load(file)), group)
+        attack = dataclasses.replace(attack, steps=2) if hasattr(attack, "steps") else attack
+        if attack not in found.values():
+            found[file.stem] = attack
+    return found
+
+
+ATTACKS, TRAIN_ATTACKS = options("attack"), options("train_attack")
+FOR_TRAINING = [name for name, attack in TRAIN_ATTACKS.items() if attack.gradients]
+
+
+def image_set(count, side, seed):
+    generator = np.random.default_rng(seed)
+    images = torch.from_numpy(generator.integers(0, 256, (count, 3, side, side), dtype=np.uint8))
+    return ImageSet(images, torch.arange(count) % 4, (count,))
+
+
+def federation_of(network, bn, attack):
+    """Two clients on noise who train two base models with dual BN."""
+    model, side = NETWORKS[network]
+    dataset = Dataset("noise", ("a",), tuple("0123"), image_set(32, side, 0), image_set(8, side, 1))
+    return Federation(
+        dataset, SplitMix(WIDTH, adv_lambda=0.5), model(bn=bn), budget=Groups("8"), train_attack=attack,
+        engine=EngineSettings(lanes=2, workers=1, threads=1), clients_per_domain=2, batch_size=8, rounds=1,
+    )  # fmt: skip
+
+
+@cache
+def trained(network, bn):
+    federation = federation_of(network, bn, TRAIN_ATTACKS["fgsm"])
+    return federation, federation.run_round(federation.initial_state())[0]
+
+
+def test_each_option_that_trains_can_also_test():
+    assert {"fgsm", "l2_pgd", "linf_pgd", "mim"} <= set(FOR_TRAINING) <= set(ATTACKS)
+
+
+@pytest.mark.parametrize("name", FOR_TRAINING)
+@pytest.mark.parametrize("bn", MODES)
+@pytest.mark.parametrize("network", MARKED)
+def test_trains_and_validates(network, bn, name):
+    federation = federation_of(network, bn, TRAIN_ATTACKS[name])
+    state, metrics = federation.run_round(federation.initial_state())
+    assert np.isfinite(metrics.loss) and state.round == 1
+    assert federation.validate_robust(state, [WIDTH, 2 * WIDTH], max_images=4).n_images == 4
+
+
+@pytest.mark.parametrize("name", [name for name in ATTACKS if name != "autoattack"])
+@pytest.mark.parametrize("bn", [*MODES, "post"])
+@pytest.mark.parametrize("network", MARKED)
+def test_tests(network, bn, name):
+    check_test(network, bn, name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bn", ["tracked", "local", "post"])
+@pytest.mark.parametrize("network", NETWORKS)
+def test_tests_with_autoattack(network, bn):
+    check_test(network, bn, "autoattack")
+
+
+def check_test(network, bn, name):
+    federation, state = trained(network, "batch" if bn == "post" else bn)
+    attack = ATTACKS[name]
+    if bn == "batch" and attack.fixed_statistics:
+        pytest.skip("needs fixed statistics, and is refused otherwise (test_autoattack.py)")
+    accuracy = federation.test(
+        state, [WIDTH, 2 * WIDTH], adv_lambda=0.5, post=bn == "post", max_images=4, attack=attack
+    )
+    assert accuracy.n_images == 4 and accuracy.per_client.shape == (2, 2)
