@@ -97,7 +97,7 @@ def crowded(curves: Curves) -> list[float]:
         if first is not second and (gaps < NEAR).all():
             crowds.remove(second)
             first |= second
-    largest = sorted(max(crowds, key=lambda crowd: len(crowd)))
+    largest = sorted(max(crowds, key=len))
     inside = np.concatenate([places(curves[width]) for width in largest])
     share = np.ptp(inside, axis=0) / size
     return largest if len(largest) > 1 and (share < SMALL).all() else []
