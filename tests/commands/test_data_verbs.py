@@ -107,6 +107,7 @@ def test_cifar10_is_prepared_from_its_archive(place, capfd):
     assert "dataset=folder comes in no archive" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_debug_quick_fits_a_small_dataset_of_ones_own(place, capfd):
     root = tree(place / "tree", n=8)
     small = ["dataset=folder", f"dataset.root={root}", "rounds=1", "budget.widths=8", "engine.workers=1"]

@@ -110,6 +110,7 @@ def test_what_does_not_fit_is_named_and_nothing_is_made(tmp_path, monkeypatch, c
     assert not (tmp_path / "made").exists() and not (tmp_path / "hacked").exists()
 
 
+@pytest.mark.slow
 def test_checkpoints_with_other_types_are_named(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     method = FedAvg(width=0.125).bind(DigitCNN(), Problem((3, 28, 28), 10, BUDGETS))
