@@ -70,6 +70,7 @@ def test_what_earlier_versions_lack_and_later_ones_add_is_left_alone(results):
 WORDS = {
     "`$.widths`": lambda results: results["widths"].update({"wide": results["widths"]["1.0"]}),
     "attack.name": lambda results: results["tests"][0].update(attack={"eps": 8}),
+    "is no name of an attack": lambda results: results["tests"][0].update(attack={"name": "../../x"}),
     "attack.eps": lambda results: results["tests"][0]["attack"].update(eps="large"),
     "0 values for 4 clients": lambda results: results["tests"][0].update(per_client=[]),
 }
