@@ -136,7 +136,7 @@ def test_results_that_lack_something_are_named(tmp_path, capfd, told, lose):
 
 
 def test_names_in_a_run_are_no_mathematics(tmp_path, capfd):
-    tests = attacked(ROBUST, name="$\\frac$")
+    tests = attacked(ROBUST, name="$^$")
     write_run(tmp_path / "run", [], {0.5: 0.8, 1.0: 0.9}, tests=tests, domains=("$\\frac$", "[/b]"))
     assert main(["report", f"runs={tmp_path}", f"out={tmp_path / 'out'}", "report=tradeoff"]) == 0
     assert main(["report", f"runs={tmp_path}", f"out={tmp_path / 'out'}", "report=domains"]) == 0
