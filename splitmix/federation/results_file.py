@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -111,8 +112,9 @@ def check(results: Results) -> None:
         if not 0 < number <= 1:
             raise ValueError(f"`{width}` in `$.widths` is no width")
     for number, test in enumerate(results.tests):
-        if not isinstance(test.attack.get("name"), str):
-            raise ValueError(f"`$.tests[{number}].attack.name` is no text")
+        # It is part of the names of figures.
+        if not re.fullmatch(r"[^/\\]{1,100}", name if isinstance(name := test.attack.get("name"), str) else ""):
+            raise ValueError(f"`$.tests[{number}].attack.name` is no name of an attack")
         if isinstance(test.attack.get("eps"), str | bool):
             raise ValueError(f"`$.tests[{number}].attack.eps` is no number")
         if len(test.per_client) != len(results.clients):

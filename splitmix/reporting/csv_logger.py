@@ -105,7 +105,7 @@ class CSVLogger(Logger):
         kept = [row for row in rows if int(row[STEP]) < step]
         rounds = [int(row[STEP]) for row in kept]
         first = rounds[0] if rounds else step
-        if rounds != list(range(first, step)) or (self.columns and first == step > 0):
+        if rounds != list(range(first, step)) or (self.path.is_file() and first == step > 0):
             raise UserError(
                 f"{self.path} lacks rounds before round {step}, where the checkpoint goes on: restore it, or remove it"
                 " to go on without the metrics of these rounds"

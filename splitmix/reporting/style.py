@@ -26,7 +26,7 @@ SETTINGS: Any = {
     "axes.linewidth": 0.6, "xtick.major.width": 0.6, "ytick.major.width": 0.6, "axes.grid": True, "grid.alpha": 0.3,
     "grid.linewidth": 0.5, "axes.axisbelow": True, "axes.spines.top": False, "axes.spines.right": False,
     "legend.frameon": False, "legend.handlelength": 2.2, "legend.columnspacing": 1.2, "savefig.dpi": 300,
-    "pdf.fonttype": 42, "text.parse_math": False,
+    "pdf.fonttype": 42, "text.parse_math": False,  # names may come from files
 }  # fmt: skip
 
 # Okabe and Ito's palette without black and without its yellow, which is too light on white.

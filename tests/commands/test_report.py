@@ -135,6 +135,14 @@ def test_results_that_lack_something_are_named(tmp_path, capfd, told, lose):
     assert told in error and str(folder / "results.json") in error and len(error.strip().splitlines()) == 1
 
 
+def test_names_in_a_run_are_no_mathematics(tmp_path, capfd):
+    tests = attacked(ROBUST, name="$^$")
+    write_run(tmp_path / "run", [], {0.5: 0.8, 1.0: 0.9}, tests=tests, domains=("$\\frac$", "[/b]"))
+    assert main(["report", f"runs={tmp_path}", f"out={tmp_path / 'out'}", "report=tradeoff"]) == 0
+    assert main(["report", f"runs={tmp_path}", f"out={tmp_path / 'out'}", "report=domains"]) == 0
+    assert "[/b]" in capfd.readouterr().out
+
+
 def test_the_config_names_every_kind():
     comments = dict(documented(conf_dir() / "report.yaml"))
     assert comments["report"] == ", ".join([*KINDS, "all"])

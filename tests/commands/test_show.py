@@ -120,3 +120,19 @@ def test_the_command_is_what_hydra_kept_else_made_of_the_config(tmp_path):
     for file in (folder / ".hydra").iterdir():
         file.unlink()
     assert "seed=2" in command_of(folder, config)
+
+
+def test_names_in_a_run_cannot_steer_the_terminal(tmp_path, capfd):
+    folder = write_run(tmp_path / "run", ["name='\x1b[31m'"], {1.0: 0.5}, domains=("[/red]a", "b\x1b]0;x\x07"))
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints" / "last.ckpt").touch()
+    assert main(["show", f"run={folder}"]) == 0
+    said = capfd.readouterr().out
+    assert r"\x1b[31m" in said and "[/red]a" in said and r"b\x1b]0;x\x07" in said and "\x1b" not in said
+
+
+def test_a_mistake_that_names_a_strangers_value_cannot_either(tmp_path, capfd):
+    folder = write_run(tmp_path / "run", [], {1.0: 0.5})
+    (folder / "config.yaml").write_text('"\\e[31m": 1\n')
+    assert main(["report", f"runs={folder}", "out=null"]) == 2
+    assert r"\x1b[31m" in capfd.readouterr().err
