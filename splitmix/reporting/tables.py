@@ -79,11 +79,10 @@ def width_table(rows: Sequence[WidthRow]) -> Table:
     """Accuracy and cost by width at the end of training."""
     robust = any(row.val_ra is not None for row in rows)
     words = " RA: robust accuracy, attacked through the adversarial branch." if robust else ""
-    table = _table(
-        f"SA: standard accuracy, mean over clients.{words} Bytes: one client of that budget, each way. {FIXED}"
-    )
+    words += f" {FIXED} MACs per image. Bytes: one client of that budget, each way."
+    table = _table(f"SA: standard accuracy, mean over clients.{words}")
     validated = ("val SA", "val RA") if robust else ("val SA",)
-    for name in ("width", *validated, "test SA", "fixed", "MACs/image", "parameters", "bytes/round"):
+    for name in ("width", *validated, "test SA", "fixed", "MACs", "params", "bytes/round"):
         table.add_column(name, justify="right")
     for row in rows:
         table.add_row(
