@@ -56,6 +56,8 @@ class Search:
     def matches(self, pattern: Path) -> list[Path]:
         """The folders that a pattern matches."""
         parts = list(pattern.parts)
+        if any("**" in part and part != "**" for part in parts):
+            raise UserError(f"{self.key}={self.text}: no valid pattern: ** stands alone between two slashes")
         start = next((index for index, part in enumerate(parts) if is_pattern(part)), len(parts))
         return sorted(set(self.expand(Path(*parts[:start]), parts[start:])))
 

@@ -43,6 +43,11 @@ def test_no_search_begins_at_the_root_or_above_the_home_folder(pattern, tmp_path
     assert found(home, "outputs", monkeypatch) == found(home, "out*/**", monkeypatch) == []
 
 
+def test_a_pattern_that_is_none_is_a_mistake(tmp_path, monkeypatch):
+    with pytest.raises(UserError, match=r"run=a\*\*b: no valid pattern"):
+        found(tmp_path, "a**b", monkeypatch)
+
+
 def test_a_search_that_is_too_wide_says_so(tmp_path, monkeypatch):
     make(tmp_path, *(f"out/{number}" for number in range(10)))
     monkeypatch.setattr(search, "MOST_FOLDERS", 8)

@@ -64,7 +64,7 @@ def test_a_run_that_has_not_finished_a_round_is_shown(tmp_path, capfd):
     (folder / "checkpoints" / "last.ckpt").touch()
     assert main(["show", f"run={folder}"]) == 0
     said = capfd.readouterr().out
-    assert "running, 0 of 25 rounds" in said and "(none)" in said
+    assert "stopped, 0 of 25 rounds" in said and "(none)" in said
 
 
 @pytest.mark.parametrize("words", ["run=nowhere", "run=latest", "runs=x"])
