@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from omegaconf import DictConfig, OmegaConf
 
 import splitmix
-from splitmix.binding import bind, bind_fields, nearest
+from splitmix.binding import bind, bind_fields, nearest, shown
 from splitmix.errors import UserError
 
 COMPONENTS = (
@@ -22,6 +22,9 @@ COMPONENTS = (
 OPTIONAL = {"resume": None, "train_attack": {"_target_": "splitmix.robustness.attacks.LinfPGD"}}
 """What runs of earlier versions lack, and what it was."""
 NOT_HASHED = ("name", "engine", "logger", "resume", "hydra", "test")
+
+AT_MOST = {"seed": 2**63 - 1, "clients_per_domain": 10**5}
+"""Largest whole numbers by key; 10^9 for the others."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +50,16 @@ class Scalars:
         at_least = {"seed": 0, "rounds": 1, "local_epochs": 1, "batch_size": 2}
         at_least |= {"clients_per_domain": 1, "clients_per_round": 1, "validate_every": 1}
         for key, low in at_least.items():
-            value = getattr(self, key)
+            value, high = getattr(self, key), AT_MOST.get(key, 10**9)
             if value is not None and value < low:
                 raise UserError(f"{key}={value}: give at least {low}")
+            if value is not None and value > high:
+                raise UserError(f"{key}={value}: give at most {high}")
         if not 0 < self.train_fraction <= 1:
-            raise UserError(f"train_fraction={self.train_fraction:g}: give a share above 0 and up to 1")
+            raise UserError(f"train_fraction={shown(self.train_fraction)}: give a share above 0 and up to 1")
         if not 0 < self.val_fraction < 1:
             raise UserError(
-                f"val_fraction={self.val_fraction:g}: give a share between 0 and 1 (it picks the best round)"
+                f"val_fraction={shown(self.val_fraction)}: give a share between 0 and 1 (it picks the best round)"
             )
 
 
@@ -91,7 +96,7 @@ class TestSettings:
                 raise UserError(f"test.{key}=[]: give at least one number, or auto")
         for adv_lambda in self.adv_lambdas_or(()):
             if not 0 <= adv_lambda <= 1:
-                raise UserError(f"test.adv_lambdas={adv_lambda:g}: give values from 0 (clean) to 1 (robust)")
+                raise UserError(f"test.adv_lambdas={shown(adv_lambda)}: give values from 0 (clean) to 1 (robust)")
         if self.bn not in ("trained", "post"):
             raise UserError(f"test.bn={self.bn}: choose trained or post")
         if self.batch_size < 2:

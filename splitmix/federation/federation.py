@@ -25,7 +25,7 @@ from splitmix.federation.budgets import Groups
 from splitmix.federation.engine import Engine
 from splitmix.federation.engine_settings import EngineSettings
 from splitmix.federation.lane_trainer import Trained
-from splitmix.federation.optimizers import SGD, Adam
+from splitmix.federation.optimizers import SGD, Adam, likely_cause
 from splitmix.federation.round_metrics import RoundMetrics
 from splitmix.federation.sampling import eval_batches, fixed_batches, participants, train_batches
 from splitmix.federation.schedules import Cosine, Schedule
@@ -191,8 +191,8 @@ class Federation:
             if not math.isfinite(loss):
                 client = self.clients[trained.update.work.client].id
                 raise UserError(
-                    f"the loss became {loss} in round {round_index}, client {client}, base model {row}:"
-                    f" lower optimizer.lr={self.optimizer.lr:g}; the last good checkpoint stays"
+                    f"the loss became {loss} in round {round_index + 1}, client {client}, base model {row}:"
+                    f" lower {likely_cause(self.optimizer)}; the last good checkpoint stays"
                 )
 
     def validate(self, state: ServerState, widths: Sequence[float]) -> Accuracy:

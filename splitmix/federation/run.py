@@ -224,6 +224,6 @@ class Run:
             for width, sa in accuracy.items()
         ]
         print_table(width_table(rows))
-        log.info(f"run folder: {self.folder}   (best round {best.best_round}, figure: {figure.name})")
+        log.info(f"run folder: {self.folder}   (best round: {best.best_round + 1}; figure: {figure.name})")
         attacks = " 'attack=[none,linf_pgd]'" if method.adversarial else ""
         log.info(f"next: splitmix test run={self.folder} test.widths={self.widths[0]:g}{attacks}")
