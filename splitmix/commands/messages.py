@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from splitmix.binding import nearest
+from splitmix.commands.composing import MISTAKES
 from splitmix.commands.help import option_names
 from splitmix.errors import UserError
 
@@ -42,9 +44,24 @@ def log_to_file(path: Path) -> None:
     log.addHandler(handler)
 
 
+def printable(text: str) -> str:
+    """Text in one line, with what no terminal should be sent (escapes, broken characters) written out."""
+    line = " ".join(text.split())
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
+
+
+def mistake_of(compose: Callable[[], object]) -> str | None:
+    """The mistake that composing a config meets, in one line; None if there is none."""
+    try:
+        compose()
+    except MISTAKES as error:
+        return one_line(error)
+    return None
+
+
 def one_line(error: Exception) -> str:
     """The message of a mistake in one line, with the nearest name where a name is unknown."""
-    text = " ".join(str(error).split())
+    text = printable(str(error))
     if isinstance(error, UserError):
         return text
     keys: list[str] = option_names()
@@ -59,4 +76,7 @@ def one_line(error: Exception) -> str:
         return f"{group}={option}: no such option{nearest(option, options)}; choose among {', '.join(options)}"
     if found := re.search(r"Could not override '?([\w/.]+)'?\.? ?No match", text):
         return f"unknown key {found[1]}{nearest(found[1], keys)}; splitmix <verb> --help lists the keys"
+    if found := re.search(r"Ambiguous value for argument '(.*?)' 1\.", text):
+        key, _, values = found[1].partition("=")
+        return f"{found[1]}: several values are a sweep; give -m, or {key}=[{values}] for a list"
     return text

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
-from splitmix.commands.application import run_application, values_of
+from splitmix.commands.application import run_application, settings_of
 from splitmix.commands.folders import find_run, read_config
 
-KEYS = ("run",)
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys of `conf/show.yaml`."""
+
+    run: str
 
 
 def main(argv: list[str]) -> int:
@@ -20,8 +26,7 @@ def main(argv: list[str]) -> int:
 
 def show(cfg: DictConfig) -> None:
     """Print what there is to know about the run that the config names."""
-    values = values_of(cfg, KEYS)
-    folder = find_run("run", str(values["run"]))
+    folder = find_run("run", settings_of(cfg, Keys).run)
     config = read_config(folder)
     from splitmix.commands.differences import differences
     from splitmix.commands.run_files import load_run, read_whole

@@ -28,13 +28,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
-from hydra.errors import HydraException
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
+from splitmix.commands.command_line import add_own_code
+from splitmix.commands.composing import MISTAKES, composing, read_words
 from splitmix.commands.help import with_config_dir
-from splitmix.commands.messages import log, log_to_console, one_line
+from splitmix.commands.messages import log, log_to_console, mistake_of, one_line
 from splitmix.config import conf_dir
 from splitmix.errors import UserError
 
@@ -74,20 +74,24 @@ def is_sweep(verb: str, arguments: Namespace) -> bool:
     Raises:
         UserError: several experiments at once, of which Hydra would drop the grids without a word.
     """
-    if arguments.cfg or arguments.info or arguments.hydra_help or arguments.shell_completion or arguments.run:
-        return False
-    parsed = OverridesParser.create().parse_overrides(arguments.overrides)
-    for override in parsed:
+    for override in read_words(arguments.overrides):
         if override.get_key_element() == "experiment" and override.is_sweep_override():
             raise UserError(
                 f"{override.input_line}: an experiment brings its own grid, so give one at a time: one splitmix {verb}"
                 " command each"
             )
-    if arguments.multirun or arguments.config_name or arguments.config_path:
-        return bool(arguments.multirun)
+    if arguments.multirun:
+        return True
+
+    def compose(words: list[str]) -> DictConfig:
+        overrides = with_config_dir(words, arguments.config_dir)
+        return the_hydra().compose_config(
+            verb, overrides, run_mode=RunMode.MULTIRUN, validate_sweep_overrides=False, with_log_configuration=False
+        )
+
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        overrides = with_config_dir(arguments.overrides, arguments.config_dir)
-        return bool(the_hydra().get_mode(verb, overrides) == RunMode.MULTIRUN)
+        several = composing(compose, arguments.overrides).hydra.mode == RunMode.MULTIRUN
+    return several and not (arguments.cfg or arguments.info or arguments.hydra_help or arguments.run)
 
 
 def the_hydra() -> Hydra:
@@ -114,24 +118,32 @@ def run_sweep(verb: str, arguments: Namespace, task: Callable[[DictConfig], Any]
     with initialize_config_dir(str(conf_dir()), job_name=verb, version_base="1.3"):
         hydra = the_hydra()
         loader = hydra.config_loader
-        overrides = [*with_config_dir(arguments.overrides, arguments.config_dir), "hydra.mode=MULTIRUN"]
-        if plan is None:
-            overrides += ["hydra.sweep.dir=.", "hydra.sweep.subdir=."]
-        master = hydra.compose_config(verb, overrides, run_mode=RunMode.MULTIRUN)
+        fixed = ["hydra.mode=MULTIRUN", *(["hydra.sweep.dir=.", "hydra.sweep.subdir=."] if plan is None else [])]
+
+        def compose(words: list[str]) -> DictConfig:
+            overrides = with_config_dir(words, arguments.config_dir)
+            return hydra.compose_config(verb, [*overrides, *fixed], run_mode=RunMode.MULTIRUN)
+
+        master = composing(compose, arguments.overrides)
         grid = {**(master.hydra.sweeper.get("params") or {})}
         words = [*(f"{key}={value}" for key, value in grid.items()), *master.hydra.overrides.task]
         parsed = OverridesParser.create(config_loader=loader).parse_overrides(words)
         points = BasicSweeper.split_arguments(parsed, None)[0]
+        if not points:
+            empty = [str(w.input_line) for w in parsed if w.is_sweep_override() and not [*w.sweep_iterator()]]
+            raise UserError(f"{' '.join(empty)}: gives no value, so the sweep has no job; give at least one")
+        on_demand = partial(composing, partial(loader.load_sweep_config, master))
         if plan is None:
-            jobs = [Job(tuple(point), shlex.join(point)) for point in points]
+            jobs = [Job(tuple(p), shlex.join(p), mistake=mistake_of(partial(on_demand, p))) for p in points]
         else:
-            jobs = plan([(point, partial(loader.load_sweep_config, master, point)) for point in points])
+            jobs = plan([(point, partial(on_demand, point)) for point in points])
         refuse_if_all_mistaken(jobs)
         todo = [job for job in jobs if not (job.skip or job.mistake)]
         announce(jobs, todo)
         context = HydraContext(config_loader=loader, callbacks=Callbacks(master))
         alone = master.hydra.launcher._target_ == f"{BasicLauncher.__module__}.{BasicLauncher.__name__}"
-        guarded = SweepTask(task, tuple(job.label for job in todo), not alone and plan is not None)
+        labels = tuple(job.label for job in todo)
+        guarded = SweepTask(task, labels, not alone and plan is not None, arguments.config_dir)
         launcher = Plugins.instance().instantiate_launcher(context, guarded, master)
         try:
             returns = launcher.launch([job.overrides for job in todo], initial_job_idx=0) if todo else []
@@ -154,12 +166,17 @@ class SweepTask:
         task: what to do with a job's config.
         labels: of all jobs, by number.
         apart: jobs run beside each other, so what one prints goes to console.log in its folder.
+        config_dir: a user's folder of options; the job may run in another process, which must find their code too.
     """
 
-    def __init__(self, task: Callable[[DictConfig], Any], labels: tuple[str, ...], apart: bool):
+    def __init__(
+        self, task: Callable[[DictConfig], Any], labels: tuple[str, ...], apart: bool, config_dir: str | None = None
+    ):
         self.task, self.labels, self.apart = task, labels, apart
+        self.config_dir = None if config_dir is None else os.path.abspath(config_dir)
 
     def __call__(self, cfg: DictConfig) -> Failure | None:
+        add_own_code(self.config_dir)
         config = HydraConfig.get()
         number = config.job.num
         title = f"job {number + 1}/{len(self.labels)}: {self.labels[number]}"
@@ -178,7 +195,7 @@ class SweepTask:
     def run(self, cfg: DictConfig) -> Failure | None:
         try:
             self.task(cfg)
-        except (UserError, HydraException, OmegaConfBaseException) as error:
+        except MISTAKES as error:
             failure = Failure(one_line(error), bug=False)
         except Exception as error:
             traceback.print_exc()

@@ -7,15 +7,13 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
 
+from splitmix.commands.composing import MISTAKES
 from splitmix.commands.help import groups
 from splitmix.commands.messages import log, one_line
 from splitmix.commands.sweep import Job
 from splitmix.config import NOT_HASHED, config_hash, load_run_config, resolve
-from splitmix.errors import UserError
 
 SLUG = 100
 """Longest readable part of a folder's name; file systems allow 255 bytes."""
@@ -37,7 +35,7 @@ def plan_runs(points: list[tuple[list[str], Callable[[], DictConfig]]]) -> list[
                 del config["hydra"]
             resolved = resolve(config)
             check(resolved)
-        except (UserError, HydraException, OmegaConfBaseException) as error:
+        except MISTAKES as error:
             jobs.append(Job(tuple(overrides), slug(overrides), mistake=one_line(error)))
             continue
         digest = config_hash(resolved)

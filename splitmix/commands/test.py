@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import dataclass
+from typing import Any
 
 from omegaconf import DictConfig
 
-from splitmix.binding import bind
-from splitmix.commands.application import log, run_application, values_of
+from splitmix.binding import Component
+from splitmix.commands.application import log, run_application, settings_of
 from splitmix.commands.folders import find_runs, read_config
-from splitmix.config import load_run_config
+from splitmix.config import load_run_config, resolve
 from splitmix.errors import UserError
 
-KEYS = ("run", "checkpoint", "engine", "test", "attack")
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys of `conf/test.yaml`."""
+
+    run: tuple[str, ...]
+    checkpoint: str
+    engine: Component
+    test: Component
+    attack: dict[str, Component]
 
 
 def main(argv: list[str]) -> int:
@@ -23,17 +34,17 @@ def main(argv: list[str]) -> int:
 
 def test(cfg: DictConfig) -> None:
     """Test the runs that the config names; one that cannot be tested does not stop the others."""
-    values = values_of(cfg, KEYS)
-    if values["checkpoint"] not in ("best", "last"):
-        raise UserError(f"checkpoint={values['checkpoint']}: choose best or last")
-    settings, engine = bind(values["test"], "test"), bind(values["engine"], "engine")
-    settings.check()
+    values: dict[str, Any] = resolve(cfg)
     if not values.get("attack"):
         raise UserError("attack=[]: give at least one option, none for the images as they are")
-    attacks = {name: bind(node, f"attack.{name}") for name, node in values["attack"].items()}
+    keys = settings_of(cfg, Keys)
+    if keys.checkpoint not in ("best", "last"):
+        raise UserError(f"checkpoint={keys.checkpoint}: choose best or last")
+    settings, engine, attacks = keys.test, keys.engine, keys.attack
+    settings.check()
     for name, attack in attacks.items():
         attack.check(f"attack.{name}")
-    folders = find_runs("run", values["run"])
+    folders = find_runs("run", list(keys.run))
     from splitmix.federation.run_test import run_test
 
     command = shlex.join(["splitmix", "test", *sys.argv[1:]])
@@ -41,7 +52,7 @@ def test(cfg: DictConfig) -> None:
     for folder in folders:
         try:
             config = load_run_config(read_config(folder))
-            run_test(config, folder, values["checkpoint"], settings, engine, attacks, command)
+            run_test(config, folder, keys.checkpoint, settings, engine, attacks, command)
         except UserError as error:
             if len(folders) == 1:
                 raise

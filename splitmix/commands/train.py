@@ -51,14 +51,14 @@ def resume(arguments: Namespace, sweep: bool) -> bool:
     Raises:
         UserError: nothing to resume, or an override that would change the numbers.
     """
-    if arguments.cfg or arguments.info or arguments.hydra_help or arguments.shell_completion:
+    if arguments.cfg or arguments.info or arguments.hydra_help:
         return False
     words, config_dir = arguments.overrides, arguments.config_dir
     overrides = overrides_of(words)
     asked = overrides.get("resume", "null")
     if asked in ("null", ""):
         # A mistake must be found before Hydra makes the run folder.
-        if not (sweep or arguments.config_name or arguments.config_path):
+        if not sweep:
             check(resolve(composed("train", words, config_dir)))
         return False
     if sweep:

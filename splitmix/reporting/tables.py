@@ -51,7 +51,7 @@ def width_table(rows: Sequence[WidthRow]) -> Table:
     words = " RA: robust accuracy, attacked through the adversarial branch." if robust else ""
     table = _table(f"SA: standard accuracy, mean over clients.{words} Bytes: one client of that budget, each way.")
     validated = ("validation SA", "validation RA") if robust else ("validation SA",)
-    for name in ("width", *validated, "test SA", "MACs/image", "parameters", "bytes/round"):
+    for name in ("width", *validated, "test SA", "MACs/\nimage", "param-\neters", "bytes/\nround"):
         table.add_column(name, justify="right")
     for row in rows:
         table.add_row(
@@ -67,8 +67,11 @@ def width_table(rows: Sequence[WidthRow]) -> Table:
 
 def accuracy_table(rows: Sequence[TestRow]) -> Table:
     """Accuracy of the customised models by width."""
-    table = _table("Accuracy on the clients' test images: SA without an attack, RA under one.")
-    for name in ("width", "λ", "attack", "accuracy (mean)", "worst client", "best client", "MACs/image", "parameters"):
+    table = _table(
+        "Accuracy on the clients' test images (SA without an attack, RA under one): mean over clients, worst client,"
+        " best client."
+    )
+    for name in ("width", "λ", "attack", "mean", "worst", "best", "MACs/\nimage", "param-\neters"):
         table.add_column(name, justify="right")
     for row in rows:
         accuracies = (percent(value) for value in (row.mean, row.worst, row.best))
@@ -96,8 +99,8 @@ def profile_table(rows: Sequence[Mapping[str, Any]], batch_size: int) -> Table:
         "MACs, parameters, latency: the model of the width. Bytes (each way, per round) and MACs of a training step:"
         " a client whose budget is the width."
     )
-    latency = f"latency of {batch_size}"
-    for name in ("width", "MACs/image", "parameters", latency, "bytes/round", "MACs/training step"):
+    latency = f"latency\nof {batch_size}"
+    for name in ("width", "MACs/\nimage", "parameters", latency, "bytes/\nround", "MACs/\ntraining step"):
         table.add_column(name, justify="right")
     for row in rows:
         table.add_row(
@@ -113,9 +116,11 @@ def profile_table(rows: Sequence[Mapping[str, Any]], batch_size: int) -> Table:
 
 def benchmark_table(workloads: Mapping[str, Mapping[str, Any]]) -> Table:
     """Seconds of a round by phase, packed and one lane at a time (records of `splitmix.federation.benchmark`)."""
-    table = _table("Seconds of a round (medians). Share: of the rate of a large matrix product on the same threads.")
+    table = _table(
+        "Seconds of a round (medians). Share: % of the rate of a large matrix product on the same threads.", 0
+    )
     phases = ("data", "train", "merge", "evaluate", "total")
-    for name in ("workload", "path", *phases, "speed-up", "lane steps/s", "share"):
+    for name in ("workload", "path", *phases, "speed-\nup", "lane\nsteps/s", "share"):
         table.add_column(name, justify="left" if name in ("workload", "path") else "right")
     for name, timed in workloads.items():
         for path in ("one_lane", "packed"):
@@ -124,7 +129,12 @@ def benchmark_table(workloads: Mapping[str, Mapping[str, Any]]) -> Table:
             gain = f"{timed['speedup']:.2f}" if path == "packed" else ""
             words = path.replace("_", " ")
             table.add_row(
-                name, words, *seconds, gain, f"{one['lane_steps_per_s']:.0f}", percent(one["share_of_matrix_rate"])
+                name,
+                words,
+                *seconds,
+                gain,
+                f"{one['lane_steps_per_s']:.0f}",
+                f"{100 * one['share_of_matrix_rate']:.0f}",
             )
     return table
 
@@ -155,5 +165,6 @@ def quantity(number: float | None, unit: str = "") -> str:
     return f"{number:.3g} {unit}"
 
 
-def _table(caption: str) -> Table:
-    return Table(box=box.SIMPLE_HEAD, caption=caption, caption_justify="left")
+def _table(caption: str, padding: int = 1) -> Table:
+    """An empty table; `padding` blanks stand on each side of a cell, beside one between columns."""
+    return Table(box=box.SIMPLE_HEAD, caption=caption, caption_justify="left", padding=(0, padding))

@@ -239,7 +239,7 @@ MISTAKES = {
     "train engine.lanes=0": "engine.lanes=0: give at least 1, or auto",
     "train engine.workers=two": "engine.workers=two: give at least 1, or auto",
     "benchmark benchmark=speed": "benchmark=speed: no such workload",
-    "benchmark repeats=0": "repeats=0: give a whole number",
+    "benchmark repeats=0": "repeats=0: give at least 1",
     "benchmark out=nowhere/x.json": "the folder nowhere does not exist",
     "benchmark benchmrak=round": "unknown key benchmrak (did you mean benchmark?)",
     "test attack=pgd": "attack=pgd: no such option",
