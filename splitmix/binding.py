@@ -154,7 +154,7 @@ def describe(hint: Any) -> str:
     words = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}
     origin, options = typing.get_origin(hint), typing.get_args(hint)
     if origin is tuple:
-        return f"a list, each {describe(options[0])}"
+        return f"a list of {describe(options[0]).removeprefix('a ')}s"
     if origin is dict or origin is Annotated:
         return OPTION
     if options:

@@ -46,8 +46,9 @@ def with_config_dir(overrides: list[str], config_dir: str | None) -> list[str]:
         return overrides
     if not Path(config_dir).is_dir():
         raise UserError(f"--config-dir {config_dir}: no such folder")
-    quoted = Path(config_dir).resolve().as_uri().replace("'", "\\'")
-    return [f"hydra.searchpath=['{quoted}']", *overrides]
+    # No URI proper: Hydra takes what follows file:// as it stands, blanks and all.
+    quoted = str(Path(config_dir).resolve()).replace("\\", "\\\\").replace("'", "\\'")
+    return [f"hydra.searchpath=['file://{quoted}']", *overrides]
 
 
 def header(path: Path) -> str:
