@@ -129,7 +129,6 @@ def told_in_one_line(error: OSError, words: Sequence[str]) -> str | None:
     if error.errno not in BEYOND_US:
         return None
     name = str(error.filename or "")
-    given = next((f"{word[:60]}…: " for word in words if name and word.endswith(name)), "")
-    return (
-        f"{given}{f'{name[:60]}… ' if len(name) > 200 else f'{name} ' if name else ''}cannot be used: {error.strerror}"
-    )
+    named = [word for word in words if len(value := word.partition("=")[2]) > 2 and value in name]
+    text = named[0] if named else name or "a file"
+    return f"{text if len(text) < 200 else f'{text[:60]}…'}: {error.strerror}; choose another name or place"
