@@ -380,8 +380,9 @@ class Net(nn.Module): ...
 """
 
 
-def test_code_beside_ones_own_options_is_found_by_every_verb_and_job(tmp_path):
-    """In processes of their own, the sweep's jobs in another one still."""
+@pytest.fixture
+def own_code(tmp_path):
+    """A folder of options, the code that they name beside it, and a way to run a verb with them from elsewhere."""
     (tmp_path / "conf" / "budget").mkdir(parents=True)
     (tmp_path / "conf" / "model").mkdir()
     (tmp_path / "conf" / "budget" / "mine.yaml").write_text("# Mine.\n_target_: own_code.Mine\nwidths: '8-4'\n")
@@ -393,11 +394,19 @@ def test_code_beside_ones_own_options_is_found_by_every_verb_and_job(tmp_path):
         command = [sys.executable, "-m", "splitmix", *words, "--config-dir", str(tmp_path / "conf")]
         return subprocess.run(command, cwd=tmp_path / "elsewhere", capture_output=True, text=True)
 
-    small = ["algorithm=fedavg", "algorithm.width=0.125", "engine.workers=1", "engine.lanes=1", "rounds=1"]
-    profiled = run("profile", "budget=mine", "repeats=1", "batch_size=2")
-    assert profiled.returncode == 0 and "×0.25" in profiled.stdout, profiled.stderr
-    swept = run("train", "-m", "seed=1", "debug=quick", "budget=mine", "name=x", *small, "hydra/launcher=joblib")
-    assert swept.returncode == 0, swept.stderr
-    refused = run("train", "model=net")
+    return run
+
+
+@pytest.mark.slow
+def test_code_beside_ones_own_options_is_found(own_code):
+    refused = own_code("train", "budget=mine", "model=net")
     assert refused.returncode == 2 and "model._target_=own_code.Net" in refused.stderr
     assert "splitmix/models/digit_cnn.py is an example" in refused.stderr
+
+
+@pytest.mark.slow
+def test_code_beside_ones_own_options_is_found_by_jobs_in_other_processes(own_code):
+    small = ["algorithm=fedavg", "algorithm.width=0.125", "engine.workers=1", "engine.lanes=1", "engine.threads=1"]
+    words = ["train", "-m", "seed=1", "debug=quick", "budget=mine", "name=x", "rounds=1", *small]
+    swept = own_code(*words, "hydra/launcher=joblib", "hydra.launcher.n_jobs=1")
+    assert swept.returncode == 0 and "the sweep is finished" in swept.stdout, swept.stderr
