@@ -9,12 +9,35 @@ import types
 import typing
 from collections.abc import Collection, Iterable, Mapping
 from importlib import import_module
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 from splitmix.errors import UserError
 
+Settings = TypeVar("Settings")
+
 Trusted = Mapping[str, Collection[str]]
 """By config group the `_target_`s that may be imported."""
+
+OPTION = "an option of a config group"
+Component = Annotated[Any, OPTION]
+"""Hint of a field that holds the component of a config group: the dataclass that the node's `_target_` names."""
+
+LARGEST = 2**63 - 1
+"""Largest whole number that torch takes."""
+
+EXAMPLES = {
+    "algorithm": "splitmix.algorithms.fedavg.FedAvg",
+    "attack": "splitmix.robustness.attacks.FGSM",
+    "budget": "splitmix.federation.budgets.Groups",
+    "dataset": "splitmix.data.minidigits.MiniDigits",
+    "logger": "splitmix.reporting.loggers.TensorBoard",
+    "model": "splitmix.models.digit_cnn.DigitCNN",
+    "optimizer": "splitmix.federation.optimizers.SGD",
+    "partition": "splitmix.data.partition.Uniform",
+    "schedule": "splitmix.federation.schedules.Cosine",
+    "train_attack": "splitmix.robustness.attacks.FGSM",
+}
+"""By group an option to imitate, for whoever writes one of their own."""
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
@@ -48,7 +71,7 @@ def bind(node: Any, key: str, trusted: Trusted | None = None) -> Any:
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise UserError(f"{key}._target_={target}: cannot be imported ({error})") from error
     if not (isinstance(component, type) and dataclasses.is_dataclass(component)):
-        raise UserError(f"{key}._target_={target}: must be a dataclass of settings")
+        raise UserError(f"{key}._target_={target}: {_what_is_needed(key)}")
     values = bind_fields(component, {k: v for k, v in node.items() if k != "_target_"}, f"{key}.")
     try:
         return component(**values)
@@ -56,9 +79,34 @@ def bind(node: Any, key: str, trusted: Trusted | None = None) -> Any:
         raise UserError(f"{key}._target_={target}: a key is missing ({error})") from error
 
 
+def _what_is_needed(key: str) -> str:
+    """Told of a class that is no option, such as a plain torch network."""
+    group = key.partition(".")[0]
+    if group == "model":
+        return (
+            "a model option must be a dataclass of settings, not a plain nn.Module: write one with name, bn, check and"
+            " build (the protocol splitmix.models.network.Model; splitmix/models/digit_cnn.py is an example)"
+        )
+    like = f", such as {EXAMPLES[group]}" if group in EXAMPLES else ""
+    return f"it must be a dataclass of settings{like}"
+
+
+def bind_settings(schema: type[Settings], values: Mapping[str, Any]) -> Settings:
+    """The keys of a verb as its dataclass: types checked, config groups bound.
+
+    Raises:
+        UserError: a key that is unknown, missing, or of the wrong type.
+    """
+    bound = bind_fields(schema, values, "")
+    for field in dataclasses.fields(schema):  # type: ignore[arg-type]
+        if field.name not in bound and field.default is dataclasses.MISSING:
+            raise UserError(f"the configuration lacks the key {field.name}; splitmix <verb> --help lists the keys")
+    return schema(**bound)
+
+
 def bind_fields(component: type, values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     """Check names and types of `values` against the fields of a dataclass."""
-    hints = typing.get_type_hints(component)
+    hints = typing.get_type_hints(component, include_extras=True)
     fields = [field.name for field in dataclasses.fields(component)]
     for name in values:
         if name not in fields:
@@ -70,12 +118,16 @@ def convert(value: Any, hint: Any, key: str) -> Any:
     """`value` as the type `hint` says; whole numbers pass for floats, a single value for a tuple of one.
 
     Raises:
-        UserError: another type, or a number that is not finite.
+        UserError: another type, or a number that is not finite or beyond 64 bits.
     """
     if hint is Any:
         return value
-    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
-        options = typing.get_args(hint)
+    if isinstance(value, int) and abs(value) > LARGEST:
+        raise UserError(f"{key}={value}: too large; whole numbers end at 2^63")
+    origin, options = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated and OPTION in hint.__metadata__:
+        return bind(value, key)
+    if isinstance(hint, types.UnionType) or origin is typing.Union:
         if value is None and type(None) in options:
             return None
         # Text last: it would swallow numbers written as text.
@@ -84,9 +136,12 @@ def convert(value: Any, hint: Any, key: str) -> Any:
                 return convert(value, option, key)
             except UserError:
                 continue
-    elif typing.get_origin(hint) is tuple:
+    elif origin is tuple:
         items = value if isinstance(value, list | tuple) else [value]
-        return tuple(convert(item, typing.get_args(hint)[0], key) for item in items)
+        return tuple(convert(item, options[0], key) for item in items)
+    elif origin is dict:
+        if isinstance(value, Mapping):
+            return {str(name): convert(item, options[1], f"{key}.{name}") for name, item in value.items()}
     elif (hint is bool and isinstance(value, bool)) or (
         hint is int and isinstance(value, int) and not isinstance(value, bool)
     ):
@@ -100,13 +155,30 @@ def convert(value: Any, hint: Any, key: str) -> Any:
             return number
     elif hint is str and isinstance(value, str | int | float) and not isinstance(value, bool):
         return str(value)
-    raise UserError(f"{key}={value}: expected {describe(hint)}")
+    raise UserError(f"{key}={shown(value)}: expected {describe(hint)}")
 
 
 def describe(hint: Any) -> str:
     """A type in words."""
     words = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}
-    if typing.get_origin(hint) is tuple:
-        return f"a list, each {describe(typing.get_args(hint)[0])}"
-    options = typing.get_args(hint) or (hint,)
-    return " or ".join(words.get(option, str(option)) for option in options)
+    origin, options = typing.get_origin(hint), typing.get_args(hint)
+    if origin is tuple:
+        return f"a list of {describe(options[0]).removeprefix('a ')}s"
+    if origin is dict or origin is Annotated:
+        return OPTION
+    if options:
+        return " or ".join(describe(option) for option in options)
+    return words.get(hint, str(hint))
+
+
+def shown(value: Any) -> str:
+    """A value as the command line takes it, every digit included: `1`, `1.0000001`, `null`, `true`, `[0.5,1]`."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, float):
+        return repr(value).removesuffix(".0")
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(shown, value))}]"
+    if isinstance(value, Mapping):
+        return f"{{{','.join(f'{name}:{shown(item)}' for name, item in value.items())}}}"
+    return str(value)

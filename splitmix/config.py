@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from omegaconf import DictConfig, OmegaConf
 
 import splitmix
-from splitmix.binding import Trusted, bind, bind_fields, convert, nearest
+from splitmix.binding import Trusted, bind, bind_fields, convert, nearest, shown
 from splitmix.errors import UserError
 from splitmix.widths import distinct
 
@@ -23,6 +23,27 @@ COMPONENTS = (
 OPTIONAL = {"resume": None, "fit_data": False, "train_attack": {"_target_": "splitmix.robustness.attacks.LinfPGD"}}
 """What runs of earlier versions lack, and what it was."""
 NOT_HASHED = ("name", "engine", "logger", "resume", "hydra", "test", "fit_data", "trust")
+
+AT_LEAST = {
+    "seed": 0, "rounds": 1, "local_epochs": 1, "batch_size": 2, "clients_per_domain": 1, "clients_per_round": 1,
+    "validate_every": 1, "repeats": 1, "image_size": 1
+}  # fmt: skip
+AT_MOST = {"seed": 2**63 - 1, "clients_per_domain": 10**5, "image_size": 4096, "batch_size": 10**6}
+"""Largest whole numbers by key; 10^9 for the others."""
+
+
+def check_ranges(settings: object) -> None:
+    """Raise UserError for a top-level key of any verb that is out of range; None passes."""
+    for key, low in AT_LEAST.items():
+        value, high = getattr(settings, key, None), AT_MOST.get(key, 10**9)
+        if value is not None and value < low:
+            raise UserError(f"{key}={value}: give at least {low}")
+        if value is not None and value > high:
+            raise UserError(f"{key}={value}: give at most {high}")
+    if not 0 < (share := getattr(settings, "train_fraction", 1.0)) <= 1:
+        raise UserError(f"train_fraction={shown(share)}: give a share above 0 and up to 1")
+    if not 0 < (share := getattr(settings, "val_fraction", 0.5)) < 1:
+        raise UserError(f"val_fraction={shown(share)}: give a share between 0 and 1 (it picks the best round)")
 
 
 @dataclass(frozen=True)
@@ -46,18 +67,7 @@ class Scalars:
         """Raise UserError for a value out of range."""
         if not self.name or self.name.startswith("/") or ".." in self.name.split("/"):
             raise UserError(f"name={self.name}: it names the folder of the run under outputs/; give a plain name")
-        at_least = {"seed": 0, "rounds": 1, "local_epochs": 1, "batch_size": 2}
-        at_least |= {"clients_per_domain": 1, "clients_per_round": 1, "validate_every": 1}
-        for key, low in at_least.items():
-            value = getattr(self, key)
-            if value is not None and value < low:
-                raise UserError(f"{key}={value}: give at least {low}")
-        if not 0 < self.train_fraction <= 1:
-            raise UserError(f"train_fraction={self.train_fraction:g}: give a share above 0 and up to 1")
-        if not 0 < self.val_fraction < 1:
-            raise UserError(
-                f"val_fraction={self.val_fraction:g}: give a share between 0 and 1 (it picks the best round)"
-            )
+        check_ranges(self)
 
 
 @dataclass(frozen=True)
@@ -93,7 +103,7 @@ class TestSettings:
                 raise UserError(f"test.{key}=[]: give at least one number, or auto")
         for adv_lambda in self.adv_lambdas_or(()):
             if not 0 <= adv_lambda <= 1:
-                raise UserError(f"test.adv_lambdas={adv_lambda:g}: give values from 0 (clean) to 1 (robust)")
+                raise UserError(f"test.adv_lambdas={shown(adv_lambda)}: give values from 0 (clean) to 1 (robust)")
         if self.bn not in ("trained", "post"):
             raise UserError(f"test.bn={self.bn}: choose trained or post")
         if self.batch_size < 2:

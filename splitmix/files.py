@@ -124,6 +124,18 @@ def at_work(process: int) -> bool:
     return True
 
 
+def output_file(out: str | None) -> Path | None:
+    """The file that the key `out` names; UserError if no file can be made there."""
+    if out is None:
+        return None
+    path = Path(out)
+    if path.is_dir():
+        raise UserError(f"out={out}: is a folder; name a file")
+    if not path.parent.is_dir():
+        raise UserError(f"out={out}: the folder {path.parent} does not exist")
+    return path
+
+
 def cache_folder(root: str | None = None) -> Path:
     """Where what was made once is kept.
 

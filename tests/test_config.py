@@ -2,7 +2,7 @@
 
 import pytest
 
-from splitmix.binding import bind, convert
+from splitmix.binding import bind, convert, shown
 from splitmix.commands.help import composed
 from splitmix.config import TestSettings, conf_dir, config_hash, former_hash, load_run_config, resolve
 from splitmix.errors import UserError
@@ -54,7 +54,7 @@ def test_a_value_of_the_right_type_is_converted(value, hint, result):
 def test_a_value_of_another_type_is_refused_by_key_and_value(value, hint):
     with pytest.raises(UserError) as caught:
         convert(value, hint, "group.key")
-    assert str(caught.value).startswith(f"group.key={value}: expected ")
+    assert str(caught.value).startswith(f"group.key={shown(value)}: expected ")
 
 
 def test_a_wrong_item_of_a_list_is_named():
@@ -71,7 +71,7 @@ def test_a_node_binds_to_its_dataclass():
     ("node", "told"),
     [
         ({"_target_": "splitmix.config.TestSettings", "width": 1}, "unknown key test.width (did you mean widths?)"),
-        ({"_target_": "splitmix.config.TestSettings", "bn": True}, "test.bn=True: expected text"),
+        ({"_target_": "splitmix.config.TestSettings", "bn": True}, "test.bn=true: expected text"),
         ({"_target_": "splitmix.config.Nothing"}, "test._target_=splitmix.config.Nothing: cannot be imported"),
         ({"_target_": "no_such_package.Thing"}, "test._target_=no_such_package.Thing: cannot be imported"),
         ({"_target_": "splitmix.config.load_run_config"}, "must be a dataclass"),

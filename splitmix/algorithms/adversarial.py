@@ -9,6 +9,7 @@ from torch import Tensor
 
 from splitmix.algorithms.base import Objective, Problem, Streams, accuracy
 from splitmix.algorithms.objectives import lane_cross_entropy
+from splitmix.binding import shown
 from splitmix.errors import UserError
 from splitmix.models.network import LaneNetwork
 from splitmix.robustness.lanes import attack_lanes
@@ -66,12 +67,12 @@ def check_adversarial(adv_lambda: float, loss_temperature: float | str | None, p
     """Raise UserError for a weight outside [0, 1], or settings that cannot go with adversarial training."""
     if not 0 <= adv_lambda <= 1:
         raise UserError(
-            f"algorithm.adv_lambda={adv_lambda:g}: give a weight from 0 (plain) to 1 (attacked images only)"
+            f"algorithm.adv_lambda={shown(adv_lambda)}: give a weight from 0 (plain) to 1 (attacked images only)"
         )
     if adv_lambda and loss_temperature is not None:
         raise UserError(
             f"algorithm.loss_temperature={loss_temperature}: is for plain training; use null with"
-            f" algorithm.adv_lambda={adv_lambda:g}"
+            f" algorithm.adv_lambda={shown(adv_lambda)}"
         )
     if adv_lambda:
         check_train_attack(problem, f"algorithm.adv_lambda={adv_lambda:g}")

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 from torch import Tensor
 
+from splitmix.binding import shown
 from splitmix.errors import UserError
 from splitmix.models.network import LaneNetwork, Model, NetworkSpec, Tensors, batch_norm_entries
 from splitmix.robustness.attacks import Attack, LinfPGD
@@ -247,9 +248,9 @@ class Algorithm(Protocol):
 def check_adv_lambda(method: Method, adv_lambda: float, key: str = "adv_lambda") -> None:
     """Raise UserError for a level outside [0, 1], or one that this method cannot give in situ."""
     if not 0 <= adv_lambda <= 1:
-        raise UserError(f"{key}={adv_lambda:g}: give a value from 0 to 1")
+        raise UserError(f"{key}={shown(adv_lambda)}: give a value from 0 to 1")
     if adv_lambda and len(method.adv_lambdas) == 1:
         raise UserError(
-            f"{key}={adv_lambda:g}: the run was trained without dual batch normalisation, only 0 is possible; train"
-            " with algorithm.adv_lambda between 0 and 1, or algorithm=fedavg_oat"
+            f"{key}={shown(adv_lambda)}: the run was trained without dual batch normalisation, only 0 is possible;"
+            " train with algorithm.adv_lambda between 0 and 1, or algorithm=fedavg_oat"
         )

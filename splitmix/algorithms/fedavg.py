@@ -17,6 +17,7 @@ from splitmix.algorithms.adversarial import check_adversarial
 from splitmix.algorithms.base import MixGroup, Problem, ServerState, Work, initial_local
 from splitmix.algorithms.bound import BoundMethod
 from splitmix.algorithms.objectives import check_temperature, temperature_of
+from splitmix.binding import shown
 from splitmix.errors import UserError
 from splitmix.models.network import Model, NetworkSpec, Tensors, lane_entries
 from splitmix.randomness import torch_rng
@@ -103,4 +104,4 @@ class FedAvgMethod(BoundMethod):
 def check_width(width: float) -> None:
     """Raise UserError unless it is in (0, 1]."""
     if not 0 < width <= 1:
-        raise UserError(f"algorithm.width={width:g}: give a width above 0 and up to 1")
+        raise UserError(f"algorithm.width={shown(width)}: give a width above 0 and up to 1")

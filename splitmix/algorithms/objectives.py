@@ -6,15 +6,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from splitmix.binding import shown
 from splitmix.errors import UserError
 
 
 def check_temperature(temperature: float | str | None) -> None:
-    """Raise UserError unless it is a number above 0, `auto` or None."""
+    """Raise UserError unless it is a number above 0 and up to 1000, `auto` or None."""
     if isinstance(temperature, str) and temperature != "auto":
         raise UserError(f"algorithm.loss_temperature={temperature}: give a number above 0, auto or null")
-    if isinstance(temperature, int | float) and not temperature > 0:
-        raise UserError(f"algorithm.loss_temperature={temperature:g}: give a number above 0, auto or null")
+    if isinstance(temperature, int | float) and not 0 < temperature <= 1000:
+        raise UserError(
+            f"algorithm.loss_temperature={shown(temperature)}: give a number above 0 and up to 1000, auto or null"
+        )
 
 
 def temperature_of(temperature: float | str | None, width: float) -> float:

@@ -16,6 +16,7 @@ from torch import Tensor
 from splitmix.algorithms.base import Objective, Problem, Streams, accuracy
 from splitmix.algorithms.objectives import lane_cross_entropy
 from splitmix.algorithms.slices import SliceMethod, bound, forward_slices
+from splitmix.binding import shown
 from splitmix.errors import UserError
 from splitmix.models.network import LaneNetwork, Model, NetworkSpec
 from splitmix.widths import TOLERANCE, distinct
@@ -47,10 +48,10 @@ class SHeteroFL:
         """
         for width in self.candidates or ():
             if not 0 < width <= 1:
-                raise UserError(f"algorithm.candidates has {width:g}: give widths above 0 and up to 1")
+                raise UserError(f"algorithm.candidates has {shown(width)}: give widths above 0 and up to 1")
         if self.candidates is not None and min(self.candidates, default=2.0) > min(problem.budgets) + TOLERANCE:
             raise UserError(
-                f"algorithm.candidates={list(self.candidates)}: clients of budget {min(problem.budgets):g} could train"
+                f"algorithm.candidates={shown(self.candidates)}: clients of budget {min(problem.budgets):g} could train"
                 " none of them; add a width up to that"
             )
         model.check(problem.input_shape, min(self.candidates or problem.budgets))

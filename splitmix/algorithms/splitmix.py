@@ -20,6 +20,7 @@ from splitmix.algorithms.adversarial import IN_SITU, check_adversarial, dual_not
 from splitmix.algorithms.base import MixGroup, Problem, ServerState, Work, initial_local
 from splitmix.algorithms.bound import BoundMethod
 from splitmix.algorithms.objectives import check_temperature, temperature_of
+from splitmix.binding import shown
 from splitmix.errors import UserError
 from splitmix.models.network import Model, NetworkSpec, Tensors, lane_entries
 from splitmix.randomness import rng, torch_rng
@@ -63,7 +64,7 @@ class SplitMix:
             UserError: a width outside (0, 1], a budget below `atom_width`, a temperature that is no temperature.
         """
         if not 0 < self.atom_width <= 1:
-            raise UserError(f"algorithm.atom_width={self.atom_width:g}: give a width above 0 and up to 1")
+            raise UserError(f"algorithm.atom_width={shown(self.atom_width)}: give a width above 0 and up to 1")
         smallest = min(problem.budgets)
         if whole_parts(smallest, self.atom_width) < 1:
             raise UserError(
@@ -162,7 +163,7 @@ class SplitMixMethod(BoundMethod):
         count = round(width / self.settings.atom_width)
         if count < 1 or abs(width - count * self.settings.atom_width) > TOLERANCE:
             raise UserError(
-                f"width {width:g} is not a multiple of algorithm.atom_width={self.settings.atom_width:g}:"
+                f"width {width:g} is not a multiple of algorithm.atom_width={shown(self.settings.atom_width)}:"
                 f" choose among {', '.join(f'{w:g}' for w in self.widths)}"
             )
         if count > self.base_models:

@@ -6,8 +6,10 @@ import os
 import sys
 from importlib import import_module
 
+import splitmix
 from splitmix.binding import nearest
 from splitmix.commands.interrupts import one_interrupt
+from splitmix.commands.layout import entry
 
 VERBS = {
     "train": "train a federation, then test it at every width",
@@ -44,14 +46,18 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(arguments: list[str]) -> int:
     """`main` with these arguments."""
+    if "--version" in arguments:
+        print(f"splitmix {splitmix.__version__}")
+        return 0
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print("Split-Mix federated learning\n\nusage: splitmix <verb> key=value …\n")
-        print("\n".join(f"  {verb:<12} {what}" for verb, what in VERBS.items()))
-        print("\nsplitmix <verb> --help explains its groups and keys.")
+        print("Split-Mix federated learning\n\nusage: splitmix <verb> [flag …] key=value …\n")
+        print("\n".join(entry(f"  {verb}", what, 16) for verb, what in VERBS.items()))
+        print("\nsplitmix <verb> --help explains its keys and groups; splitmix --version: which it is.")
         return 0
     verb, *rest = arguments
     if verb not in VERBS:
-        print(f"splitmix: unknown verb {verb}{nearest(verb, VERBS)}; verbs: {', '.join(VERBS)}", file=sys.stderr)
+        word = ascii(verb)[1:-1] if not verb.isprintable() else verb
+        print(f"splitmix: unknown verb {word}{nearest(verb, VERBS)}; verbs: {', '.join(VERBS)}", file=sys.stderr)
         return 2
     module = MODULES.get(verb, verb.replace("-", "_"))
     code: int = import_module(f"splitmix.commands.{module}").main(rest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from argparse import Namespace
@@ -9,24 +10,26 @@ from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
 from functools import wraps
 from io import TextIOBase
-from typing import Any, NoReturn, TextIO
+from typing import TextIO
 
 import hydra
-from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
-from splitmix.binding import nearest
+from splitmix.binding import Settings, bind_settings
+from splitmix.commands.command_line import add_own_code, in_order, parsed
+from splitmix.commands.command_line import overrides_of as overrides_of
+from splitmix.commands.composing import MISTAKES, check_words, raised_by_hydra
 from splitmix.commands.help import print_help
 from splitmix.commands.messages import log as log
 from splitmix.commands.messages import log_to_console, one_line
 from splitmix.commands.sweep import Plan, is_sweep, run_sweep
 from splitmix.config import conf_dir, resolve
-from splitmix.errors import UserError
+from splitmix.printing import printable
 from splitmix.quoting import with_quoted_path
+
+BEYOND_US = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+"""Failures of the file system that no code can prevent: a name too long, no right, a full disk."""
 
 
 def run_application(
@@ -48,7 +51,6 @@ def run_application(
         it leaves the other jobs running, and the code is 1.
     """
     argv = [with_quoted_path(word) for word in argv]
-    sys.argv = [f"splitmix {verb}", *argv]
     # Hydra would otherwise catch exceptions, print its own message, and exit.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     log_to_console()
@@ -65,6 +67,9 @@ def run_application(
 
     try:
         arguments = parsed(argv)
+        check_words(verb, arguments.overrides)
+        sys.argv = [f"splitmix {verb}", *in_order(arguments)]
+        add_own_code(arguments.config_dir)
         if arguments.help:
             print_help(verb, arguments.overrides, arguments.config_dir)
             return 0
@@ -76,41 +81,24 @@ def run_application(
         main = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)(run)
         with redirect_stderr(WithoutErrorLine(sys.stderr)):
             main()
-    except (UserError, HydraException, OmegaConfBaseException, YAMLError) as error:
+    except MISTAKES as error:
         print(f"splitmix {verb}: {one_line(error)}", file=sys.stderr)
         return 2
     except OSError as error:
-        # Hydra makes the run folder itself.
-        if error.filename is None or error in of_task or not in_hydra(error):
+        told = told_in_one_line(error, argv)
+        if error not in of_task and raised_by_hydra(error):
+            # Hydra makes the run folder itself.
+            key = "hydra.sweep.dir" if sweep else "hydra.run.dir"
+            told = f"cannot write {error.filename or 'the run folder'} ({error.strerror}); choose another {key}"
+        if told is None:
             raise
-        key = "hydra.sweep.dir" if sweep else "hydra.run.dir"
-        print(
-            f"splitmix {verb}: cannot write {error.filename} ({error.strerror}); choose another {key}", file=sys.stderr
-        )
-        return 2
-    except ValueError as error:
-        # What Hydra raises for group=null.
-        if not str(error).startswith("Config group override"):
-            raise
-        print(f"splitmix {verb}: a group cannot be null; choose one of its options", file=sys.stderr)
+        print(f"splitmix {verb}: {printable(told)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
     finally:
         GlobalHydra.instance().clear()
     return 0
-
-
-def parsed(argv: list[str]) -> Namespace:
-    """Hydra's flags and the overrides of a command line; UserError for a flag that it does not know."""
-
-    def refuse(message: str) -> NoReturn:
-        raise UserError(f"{message}; give flags such as -m first, then key=value words; --help lists the keys")
-
-    parser = get_args_parser()
-    parser.error = refuse  # type: ignore[method-assign]
-    arguments: Namespace = parser.parse_args(argv)
-    return arguments
 
 
 class WithoutErrorLine(TextIOBase):
@@ -134,29 +122,16 @@ class WithoutErrorLine(TextIOBase):
         return self.stream.isatty()
 
 
-def in_hydra(error: OSError) -> bool:
-    """Whether the last frames of a traceback are Hydra's making of folders."""
-    trace, files = error.__traceback__, []
-    while trace is not None:
-        files.append(trace.tb_frame.f_code.co_filename)
-        trace = trace.tb_next
-    return any(f"hydra{os.sep}core{os.sep}utils" in file for file in files[-6:])
+def settings_of(cfg: DictConfig, schema: type[Settings]) -> Settings:
+    """The keys of a verb, bound to their dataclass; UserError for an unknown key or a wrong type."""
+    return bind_settings(schema, resolve(cfg))
 
 
-def values_of(cfg: DictConfig, keys: Sequence[str]) -> dict[str, Any]:
-    """A composed config as plain values; UserError for a key that is not one of these."""
-    values = resolve(cfg)
-    for key in values:
-        if key not in keys:
-            raise UserError(f"unknown key {key}{nearest(key, keys)}; known: {', '.join(keys)}")
-    return values
-
-
-def overrides_of(argv: list[str]) -> dict[str, str]:
-    """`key=value` words of a command line."""
-    words: dict[str, Any] = {}
-    for word in argv:
-        key, equals, value = word.partition("=")
-        if equals and not word.startswith("-"):
-            words[key.lstrip("+")] = value
-    return words
+def told_in_one_line(error: OSError, words: Sequence[str]) -> str | None:
+    """A name, a right or a disk that the user must see to, in words; None for any other failure to read or write."""
+    if error.errno not in BEYOND_US:
+        return None
+    name = str(error.filename or "")
+    named = [word for word in words if len(value := word.partition("=")[2]) > 2 and value in name]
+    text = named[0] if named else name or "a file"
+    return f"{text if len(text) < 200 else f'{text[:60]}…'}: {error.strerror}; choose another name or place"

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
+from splitmix.binding import Component
 from splitmix.commands.application import log
 from splitmix.commands.data import counts_table, run_data_verb
 
 
+@dataclass(frozen=True)
+class Keys:
+    """The keys of `conf/data-check.yaml`."""
+
+    dataset: Component
+
+
 def main(argv: list[str]) -> int:
     """Run the verb; returns the exit code."""
-    return run_data_verb("data-check", argv, ("dataset",), check)
+    return run_data_verb("data-check", argv, Keys, check)
 
 
-def check(dataset: Any, values: dict[str, Any]) -> None:
+def check(dataset: Any, settings: Keys) -> None:
     """Read everything; a damaged file is named by the error that reading it raises."""
     from splitmix.reporting.tables import print_table, text_table
 

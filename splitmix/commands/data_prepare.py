@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from splitmix.binding import convert
+from splitmix.binding import Component
 from splitmix.commands.application import log
 from splitmix.commands.data import run_data_verb
 
 
+@dataclass(frozen=True)
+class Keys:
+    """The keys of `conf/data-prepare.yaml`."""
+
+    dataset: Component
+    archive: tuple[str, ...] | None
+
+
 def main(argv: list[str]) -> int:
     """Run the verb; returns the exit code."""
-    return run_data_verb("data-prepare", argv, ("dataset", "archive"), prepare)
+    return run_data_verb("data-prepare", argv, Keys, prepare)
 
 
-def prepare(dataset: Any, values: dict[str, Any]) -> None:
+def prepare(dataset: Any, settings: Keys) -> None:
     """Put the dataset's files where training looks for them."""
-    archives = () if values["archive"] is None else convert(values["archive"], tuple[str, ...], "archive")
-    dataset.prepare([Path(archive) for archive in archives], log.info)
+    dataset.prepare([Path(archive) for archive in settings.archive or ()], log.info)
     log.info(f"next: splitmix data-check dataset={dataset.name}")

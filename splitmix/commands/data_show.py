@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from splitmix.binding import Component
 from splitmix.commands.application import log
 from splitmix.commands.data import federation_of, run_data_verb
+from splitmix.config import check_ranges
 from splitmix.errors import UserError
 
-KEYS = (
-    "dataset", "partition", "budget", "seed", "clients_per_domain", "train_fraction", "val_fraction", "out"
-)  # fmt: skip
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys of `conf/data-show.yaml`."""
+
+    dataset: Component
+    partition: Component
+    budget: Component
+    seed: int
+    clients_per_domain: int
+    train_fraction: float
+    val_fraction: float
+    out: str
 
 
 def main(argv: list[str]) -> int:
     """Run the verb; returns the exit code."""
-    return run_data_verb("data-show", argv, KEYS, show)
+    return run_data_verb("data-show", argv, Keys, show)
 
 
-def show(dataset: Any, values: dict[str, Any]) -> None:
+def show(dataset: Any, settings: Keys) -> None:
     """Draw samples by domain, classes by client, sizes and budgets by client."""
     import numpy as np
     import torch
@@ -28,11 +41,10 @@ def show(dataset: Any, values: dict[str, Any]) -> None:
     from splitmix.reporting.client_figures import class_figure, size_figure
     from splitmix.reporting.samples import draw_samples
 
+    check_ranges(settings)
     dataset.check()
-    (data, clients), budgets = federation_of(dataset, values)
-    if values["out"] is None:
-        raise UserError("out=null: name a folder to draw into")
-    out = Path(str(values["out"]))
+    (data, clients), budgets = federation_of(dataset, settings)
+    out = Path(settings.out)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

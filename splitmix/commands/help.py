@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +12,37 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from splitmix.binding import shown
+from splitmix.commands.composing import composing, defaults_of, read_words
+from splitmix.commands.layout import entry, wrapped
 from splitmix.config import conf_dir
 from splitmix.errors import UserError
 
 KEY = re.compile(r"^(?P<indent> *)(?P<key>[a-z_]+):\s*(?P<value>.*?)\s+# (?P<what>.*)$")
 
 
-def composed(verb: str, overrides: list[str], config_dir: str | None = None) -> DictConfig:
+def composed(verb: str, overrides: list[str], config_dir: str | None = None, hydra: bool = False) -> DictConfig:
     """The config of a verb, without running anything; `config_dir` holds a user's own options.
 
+    Args:
+        hydra: keep Hydra's own node, which knows the option chosen of each group.
+
     Raises:
-        UserError: no such folder.
+        UserError: no such folder, words that cannot be read.
     """
+
+    def compose_words(words: list[str]) -> DictConfig:
+        return compose(verb, with_config_dir(words, config_dir), return_hydra_config=hydra)
+
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return compose(verb, with_config_dir(overrides, config_dir))
+        return composing(compose_words, overrides)
 
 
 def run_dir(verb: str, arguments: Namespace) -> Path:
     """The folder that Hydra would make for a single run of this command line."""
-    with initialize_config_dir(arguments.config_path or str(conf_dir()), job_name=verb, version_base="1.3"):
+    with initialize_config_dir(str(conf_dir()), job_name=verb, version_base="1.3"):
         overrides = with_config_dir(arguments.overrides, arguments.config_dir)
-        config = compose(arguments.config_name or verb, overrides, return_hydra_config=True)
+        config = compose(verb, overrides, return_hydra_config=True)
         before = HydraConfig.instance().cfg
         try:
             HydraConfig.instance().set_config(config)  # which `${hydra:…}` in the folder's name reads
@@ -50,8 +60,9 @@ def with_config_dir(overrides: list[str], config_dir: str | None) -> list[str]:
         return overrides
     if not Path(config_dir).is_dir():
         raise UserError(f"--config-dir {config_dir}: no such folder")
-    quoted = Path(config_dir).resolve().as_uri().replace("'", "\\'")
-    return [f"hydra.searchpath=['{quoted}']", *overrides]
+    # No URI proper: Hydra takes what follows file:// as it stands, blanks and all.
+    quoted = str(Path(config_dir).resolve()).replace("\\", "\\\\").replace("'", "\\'")
+    return [f"hydra.searchpath=['file://{quoted}']", *overrides]
 
 
 def header(path: Path) -> str:
@@ -60,10 +71,22 @@ def header(path: Path) -> str:
     return next(lines, "#").removeprefix("# ")
 
 
-def groups() -> dict[str, list[Path]]:
-    """Option files by group."""
-    folders = sorted(folder for folder in conf_dir().iterdir() if folder.is_dir())
-    return {folder.name: sorted(folder.glob("*.yaml")) for folder in folders}
+def groups(own: Sequence[Path] = ()) -> dict[str, list[Path]]:
+    """Option files by group, those in a user's own folders of options too."""
+    found: dict[str, dict[str, Path]] = {}
+    for root in (conf_dir(), *own):
+        for folder in sorted(folder for folder in root.iterdir() if folder.is_dir() and folder.name != "hydra"):
+            files = {file.stem: file for file in sorted(folder.glob("*.yaml"))}
+            if files or root == conf_dir():
+                found.setdefault(folder.name, {}).update(files)
+    return {group: list(files.values()) for group, files in sorted(found.items())}
+
+
+def own_folders() -> list[Path]:
+    """The user's folders of options (--config-dir, hydra.searchpath) of the verb that is running."""
+    sources = HydraConfig.get().runtime.config_sources
+    folders = [Path(source.path) for source in sources if source.schema == "file"]
+    return [folder for folder in folders if folder != conf_dir() and folder.is_dir()]
 
 
 def documented(path: Path) -> Iterator[tuple[str, str]]:
@@ -71,6 +94,23 @@ def documented(path: Path) -> Iterator[tuple[str, str]]:
     for line in path.read_text().splitlines():
         if found := KEY.match(line):
             yield found["key"], found["what"]
+
+
+def explained(file: Path, others: Sequence[Path]) -> Iterator[tuple[str, str]]:
+    """Keys of an option with their comments, which an option of the same class may lend."""
+    node = OmegaConf.load(file)
+    if not isinstance(node, DictConfig) or "_target_" not in node:
+        return
+    same = [other for other in others if _target(other) == node["_target_"]]
+    comments = {key: what for other in [*same, file] for key, what in documented(other)}
+    for key in node:
+        if key != "_target_":
+            yield str(key), comments.get(str(key), "")
+
+
+def _target(file: Path) -> Any:
+    node = OmegaConf.load(file)
+    return node.get("_target_") if isinstance(node, DictConfig) else None
 
 
 def option_names() -> list[str]:
@@ -82,35 +122,58 @@ def option_names() -> list[str]:
 
 
 def print_help(verb: str, overrides: list[str], config_dir: str | None = None) -> None:
-    """Purpose, usage, groups with options, keys with values and meaning; values are those of these overrides."""
-    config = composed(verb, overrides, config_dir)
-    print(header(conf_dir() / f"{verb}.yaml"))
-    print(f"\nusage: splitmix {verb} [group=option …] [key=value …]")
-    print("       splitmix train -m key=a,b   sweeps; --cfg job --resolve shows the config; --hydra-help: Hydra's own")
-    used = {group: files for group, files in groups().items() if group in config or (verb == "train" and files)}
-    print("\nkeys:")
-    for key, what in documented(conf_dir() / f"{verb}.yaml"):
-        _print_key(key, config.get(key), what)
+    """Purpose, usage, keys, groups with their options; values are those of these overrides."""
+    words = [str(one.input_line) for one in read_words(overrides) if not one.is_sweep_override()]
+    config = composed(verb, words, config_dir, hydra=True)
+    chosen, standard = config.hydra.runtime.choices, defaults_of(verb)
+    own = [] if config_dir is None else [Path(config_dir)]
+    print(wrapped(header(conf_dir() / f"{verb}.yaml")))
+    print(f"\nusage: splitmix {verb} [flag …] [group=option …] [key=value …]\n")
+    for flag, what in FLAGS.items():
+        print(entry(f"  {flag}", what, 20))
+    if keys := list(documented(conf_dir() / f"{verb}.yaml")):
+        print("\nkeys:")
+        for key, what in keys:
+            _print_key(key, config, what, indent=2)
+    used = {group: files for group, files in groups(own).items() if group in standard or group in chosen}
     for group, files in used.items():
+        if group == "experiment":
+            continue
+        # Of a group that takes several options at once, each option is a node of its own.
+        several = isinstance(standard.get(group), list)
+        taken = list(config.get(group) or []) if several else [str(chosen.get(group))]
         print(f"\n{group}:")
         for file in files:
-            print(f"  {group}={file.stem:<12} {header(file)}")
-        shown = config.get(group)
-        for file in files:
-            # Of a group that takes several options at once, each option is a node of its own.
-            name, node = group, shown
-            if shown is not None and "_target_" not in shown and file.stem in shown:
-                name, node = f"{group}.{file.stem}", shown[file.stem]
-            if node is not None and "_target_" in node and _target(file) == node["_target_"]:
-                for key, what in documented(file):
-                    _print_key(f"{name}.{key}", node.get(key), what)
+            print(entry(f"{MARK if file.stem in taken else ' '} {file.stem}", header(file), 19))
+            node = f"{group}.{file.stem}" if several else group
+            for key, what in explained(file, files) if file.stem in taken else ():
+                _print_key(f"{node}.{key}", config, what, indent=6)
+    if "experiment" in used:
+        print(f"\nexperiment: {len(used['experiment'])} ready-made grids; splitmix list what=experiment has them")
+    if used:
+        print(f"\n{wrapped(f'{MARK} is what this command takes. Keys of another option: name it beside --help.')}")
 
 
-def _target(file: Path) -> Any:
-    node = OmegaConf.load(file)
-    return node.get("_target_") if isinstance(node, DictConfig) else None
+FLAGS = {
+    "-m key=a,b": "every combination of the values, one after another (a sweep)",
+    "--cfg job": "show the config instead of running; with --resolve every reference filled in",
+    "--config-dir DIR": "add your own options, DIR/<group>/<option>.yaml; code that they name is found beside DIR",
+    "--help": "this page; beside key=value words: with their values",
+    "--hydra-help": "the flags that Hydra has besides",
+}
+MARK = "*"
 
 
-def _print_key(key: str, value: Any, what: str) -> None:
-    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-    print(f"    {key + '=' + text:<34} {what}")
+def _print_key(key: str, config: DictConfig, what: str, indent: int) -> None:
+    node = config
+    *parents, last = key.split(".")
+    for parent in parents:
+        node = node.get(parent) if isinstance(node, DictConfig) else None
+    if not isinstance(node, DictConfig) or last not in node:
+        return
+    text = "???" if OmegaConf.is_missing(node, last) else shown(_plain(node[last]))
+    print(entry(f"{' ' * indent}{key}={text}", what, 32))
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value

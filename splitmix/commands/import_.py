@@ -6,6 +6,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from splitmix.binding import convert
 from splitmix.commands.application import log, run_application
 from splitmix.config import load_run_config, resolve
 from splitmix.quoting import command
@@ -19,7 +20,7 @@ def main(argv: list[str]) -> int:
 def import_(cfg: DictConfig) -> None:
     """Import the checkpoint that the config names."""
     resolved = resolve(cfg)
-    file, out = Path(str(resolved.pop("file"))), Path(str(resolved.pop("out")))
+    file, out = (Path(convert(resolved.pop(key), str, key)) for key in ("file", "out"))
     config = load_run_config(resolved)
     from splitmix.federation.import_reference import import_reference
 

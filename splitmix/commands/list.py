@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+
 from omegaconf import DictConfig
 
 from splitmix.binding import nearest
-from splitmix.commands.application import run_application, values_of
+from splitmix.commands.application import run_application, settings_of
+from splitmix.commands.composing import defaults_of
 from splitmix.commands.experiments import jobs
-from splitmix.commands.help import groups, header
+from splitmix.commands.help import MARK, groups, header, own_folders
+from splitmix.commands.layout import entry
 from splitmix.errors import UserError
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys of `conf/list.yaml`."""
+
+    what: str
 
 
 def main(argv: list[str]) -> int:
@@ -17,19 +29,37 @@ def main(argv: list[str]) -> int:
 
 
 def show(cfg: DictConfig) -> None:
-    """Print groups and options; of an experiment also how many runs its grid has."""
-    what = values_of(cfg, ("what",))["what"]
-    found = groups()
+    """Print groups and options, defaults marked; of an experiment how many runs its grid has."""
+    what, found = settings_of(cfg, Keys).what, groups(own_folders())
     if what != "all" and what not in found:
-        raise UserError(f"what={what}: no such group{nearest(str(what), found)}; choose all, {', '.join(found)}")
+        raise UserError(f"what={what}: no such group{nearest(what, found)}; choose all, {', '.join(found)}")
+    standard = {**defaults_of("test"), **defaults_of("train")}
+    # The experiments are many: alone only, else they would bury the other groups.
     for group, files in found.items():
-        if what not in ("all", group):
-            continue
-        print(group)
-        width = max((len(file.stem) for file in files), default=0)
-        for file in files:
-            runs = ""
-            if group == "experiment":
-                number = jobs(file)
-                runs = f"{number:>3} {'run ' if number == 1 else 'runs'}  "
-            print(f"  {file.stem:<{width}}  {runs}{header(file)}")
+        if what == "all" and group != "experiment":
+            print(group)
+            print_options(files, standard.get(group))
+        elif what == group:
+            print(group)
+            print_options(files, standard.get(group), count=group == "experiment")
+    if what == "all":
+        print("experiment")
+        print(f"  {len(found['experiment'])} ready-made grids: splitmix list what=experiment")
+        print(f"\n{MARK} is the default.")
+
+
+def print_options(files: list[Path], standard: object, count: bool = False) -> None:
+    """One entry per option.
+
+    Args:
+        standard: the default option, or a list of them.
+        count: also say how many runs an experiment makes.
+    """
+    width = max((len(file.stem) for file in files), default=0)
+    chosen = standard if isinstance(standard, list) else [standard]
+    for file in files:
+        left = f"{MARK if file.stem in chosen else ' '} {file.stem:<{width}}"
+        if count:
+            number = jobs(file)
+            left += f"  {number:>3} {'run ' if number == 1 else 'runs'}"
+        print(entry(left, header(file), width + (16 if count else 4)))

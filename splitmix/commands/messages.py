@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from splitmix.binding import nearest
+from splitmix.commands.composing import MISTAKES
 from splitmix.commands.help import option_names
 from splitmix.errors import UserError
 from splitmix.files import without_links
@@ -53,6 +55,15 @@ class LogFile(logging.FileHandler):
         return open(self.baseFilename, self.mode, encoding=self.encoding, opener=without_links)
 
 
+def mistake_of(compose: Callable[[], object]) -> str | None:
+    """The mistake that composing a config meets, in one line; None if there is none."""
+    try:
+        compose()
+    except MISTAKES as error:
+        return one_line(error)
+    return None
+
+
 def one_line(error: Exception) -> str:
     """The message of a mistake in one line, with the nearest name where a name is unknown."""
     text = printable(" ".join(str(error).split()))
@@ -70,4 +81,7 @@ def one_line(error: Exception) -> str:
         return f"{group}={option}: no such option{nearest(option, options)}; choose among {', '.join(options)}"
     if found := re.search(r"Could not override '?([\w/.]+)'?\.? ?No match", text):
         return f"unknown key {found[1]}{nearest(found[1], keys)}; splitmix <verb> --help lists the keys"
+    if found := re.search(r"Ambiguous value for argument '(.*?)' 1\.", text):
+        key, _, values = found[1].partition("=")
+        return f"{found[1]}: several values are a sweep; give -m, or {key}=[{values}] for a list"
     return text

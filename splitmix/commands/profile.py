@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
-from pathlib import Path
+from dataclasses import asdict, dataclass
 
 from omegaconf import DictConfig
 
-from splitmix.binding import bind, convert
-from splitmix.commands.application import log, run_application, values_of
-from splitmix.config import TestSettings
+from splitmix.binding import Component, shown
+from splitmix.commands.application import log, run_application, settings_of
+from splitmix.config import TestSettings, check_ranges
 from splitmix.errors import UserError
+from splitmix.files import output_file, write_atomically
 
-GROUPS = ("dataset", "budget", "algorithm", "model", "train_attack", "engine")
-KEYS = (*GROUPS, "widths", "batch_size", "repeats", "image_size", "clients_per_domain", "out")
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys of `conf/profile.yaml`."""
+
+    dataset: Component
+    budget: Component
+    algorithm: Component
+    model: Component
+    train_attack: Component
+    engine: Component
+    widths: tuple[float, ...] | str
+    batch_size: int
+    repeats: int
+    image_size: int | None
+    clients_per_domain: int
+    out: str | None
 
 
 def main(argv: list[str]) -> int:
@@ -24,39 +39,33 @@ def main(argv: list[str]) -> int:
 
 def profile(cfg: DictConfig) -> None:
     """Profile the method that the config names."""
-    values = values_of(cfg, KEYS)
-    for key, low in (("image_size", 1), ("batch_size", 2), ("repeats", 1), ("clients_per_domain", 1)):
-        if (key, values[key]) != ("image_size", None) and (not isinstance(values[key], int) or values[key] < low):
-            raise UserError(f"{key}={values[key]}: give a whole number of at least {low}")
-    out = None if values["out"] is None else Path(str(values["out"]))
-    if out is not None and out.is_dir():
-        raise UserError(f"out={out}: is a folder; name a file")
-    if out is not None and not out.parent.is_dir():
-        raise UserError(f"out={out}: the folder {out.parent} does not exist")
-    dataset, budget, algorithm, model, attack, engine = (bind(values[key], key) for key in GROUPS)
-    wanted = TestSettings(widths=convert(values["widths"], tuple[float, ...] | str, "widths"))
-    if wanted.widths == () or (isinstance(wanted.widths, str) and wanted.widths != "auto"):
-        raise UserError(f"widths={wanted.widths}: give a number, a list of numbers, or auto")
-    engine.check()
-    attack.check("train_attack")
+    keys = settings_of(cfg, Keys)
+    check_ranges(keys)
+    out = output_file(keys.out)
+    asked = TestSettings(widths=keys.widths)
+    if asked.widths == () or (isinstance(asked.widths, str) and asked.widths != "auto"):
+        raise UserError(f"widths={shown(asked.widths)}: give a number, a list of numbers, or auto")
+    keys.engine.check()
+    keys.train_attack.check("train_attack")
     import torch
 
     from splitmix.algorithms.base import Problem
     from splitmix.evaluation.profile import profile, too_busy
-    from splitmix.files import write_atomically
+    from splitmix.federation.build import check_widths
     from splitmix.reporting.tables import print_table, profile_table
 
-    budgets = budget.assign(values["clients_per_domain"], len(dataset.domains), 0)
+    dataset, budget = keys.dataset, keys.budget
+    budgets = budget.assign(keys.clients_per_domain, len(dataset.domains), 0)
     channels, height, breadth = dataset.input_shape
-    shape = (channels, values["image_size"] or height, values["image_size"] or breadth)
-    problem = Problem(shape, len(dataset.classes), budgets, listed=budget.listed(), attack=attack)
-    method = algorithm.bind(model, problem)
-    widths = wanted.widths_or(method.widths)
-    method.mix_groups({}, widths)
-    torch.set_num_threads(engine.cpu_threads)
-    measured = profile(method, widths, values["batch_size"], values["repeats"])
+    shape = (channels, keys.image_size or height, keys.image_size or breadth)
+    problem = Problem(shape, len(dataset.classes), budgets, listed=budget.listed(), attack=keys.train_attack)
+    method = keys.algorithm.bind(keys.model, problem)
+    widths = asked.widths_or(method.widths)
+    check_widths(method, widths, "widths")
+    torch.set_num_threads(keys.engine.cpu_threads)
+    measured = profile(method, widths, keys.batch_size, keys.repeats)
     rows = [asdict(row) for row in measured]
-    print_table(profile_table(rows, values["batch_size"]))
+    print_table(profile_table(rows, keys.batch_size))
     if unsure := too_busy(measured):
         log.warning(
             f"note: the latency at {', '.join(f'×{width:g}' for width in unsure)} varied widely between passes: this"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from splitmix.binding import Trusted, convert, nearest
-from splitmix.commands.application import log, run_application, values_of
+from splitmix.binding import Trusted, nearest, shown
+from splitmix.commands.application import log, run_application, settings_of
 from splitmix.commands.trust import trusted_targets
 from splitmix.errors import UserError
 
@@ -17,7 +18,16 @@ if TYPE_CHECKING:
     from splitmix.reporting.comparison import Comparison, Part
     from splitmix.reporting.runs import Run
 
-KEYS = ("runs", "report", "out", "width", "trust")
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys of `conf/report.yaml`."""
+
+    runs: tuple[str, ...]
+    report: str
+    width: float | None
+    out: str | None
+    trust: tuple[str, ...]
 
 
 def main(argv: list[str]) -> int:
@@ -27,22 +37,22 @@ def main(argv: list[str]) -> int:
 
 def report(cfg: DictConfig) -> None:
     """Print, and write, what the config asks for."""
-    values = values_of(cfg, KEYS)
+    keys = settings_of(cfg, Keys)
     from splitmix.reporting.kinds import KINDS, make, make_all
 
-    kind, kinds = str(values["report"]), [*KINDS, "all"]
+    kind, kinds = keys.report, [*KINDS, "all"]
     if kind not in kinds:
         raise UserError(f"report={kind}: no such report{nearest(kind, kinds)}; choose {', '.join(kinds)}")
-    width = None if values["width"] is None else convert(values["width"], float, "width")
-    trusted = trusted_targets(values["trust"])
-    runs, notes = finished_runs(convert(values["runs"], tuple[str, ...], "runs"), trusted)
+    if keys.width is not None and not 0 < keys.width <= 1:
+        raise UserError(f"width={shown(keys.width)}: give a width above 0 and up to 1, or null")
+    runs, notes = finished_runs(keys.runs, trusted_targets(keys.trust))
     for note in notes:
         log.info(note)
     from splitmix.reporting.comparison import CannotShow
     from splitmix.reporting.groups import grouped, unequal_settings
     from splitmix.reporting.tables import print_table
 
-    comparison = comparison_of(runs, width)
+    comparison = comparison_of(runs, keys.width)
     if kind == "all":
         parts, skipped = make_all(comparison)
     else:
@@ -62,8 +72,8 @@ def report(cfg: DictConfig) -> None:
     unequal = unequal_settings(grouped(runs))
     for line in [*unequal, *skipped]:
         log.info(line)
-    if values["out"] is not None:
-        write_report(Path(str(values["out"])), parts, runs, [*unequal, *notes], skipped, comparison.dataset)
+    if keys.out is not None:
+        write_report(Path(keys.out), parts, runs, [*unequal, *notes], skipped, comparison.dataset)
     elif any(part.drawings for part in parts):
         log.info("figures are not drawn with out=null; give a folder")
 

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
-from splitmix.commands.application import run_application, values_of
+from splitmix.commands.application import run_application, settings_of
 from splitmix.commands.folders import find_run, read_config
 from splitmix.commands.trust import trusted_targets
 from splitmix.printing import printable
 
-KEYS = ("run", "trust")
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys of `conf/show.yaml`."""
+
+    run: str
+    trust: tuple[str, ...]
 
 
 def main(argv: list[str]) -> int:
@@ -22,15 +29,15 @@ def main(argv: list[str]) -> int:
 
 def show(cfg: DictConfig) -> None:
     """Print what there is to know about the run that the config names."""
-    values = values_of(cfg, KEYS)
-    folder = find_run("run", str(values["run"]))
+    keys = settings_of(cfg, Keys)
+    folder = find_run("run", keys.run)
     config = read_config(folder)
     from splitmix.commands.differences import differences
     from splitmix.commands.run_files import load_run, read_whole
     from splitmix.reporting.summary import client_rows, facts, test_rows, width_rows
     from splitmix.reporting.tables import FIXED, print_table, text_table
 
-    run = load_run(folder, read_whole(folder / "results.json"), trusted_targets(values["trust"]))
+    run = load_run(folder, read_whole(folder / "results.json"), trusted_targets(keys.trust))
     say(f"{folder}\n")
     for name, fact in facts(run).items():
         say(f"  {name:<14} {fact}")

@@ -27,8 +27,9 @@ from hydra.core.utils import JobReturn
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from splitmix.commands.composing import composing, read_words
 from splitmix.commands.help import with_config_dir
-from splitmix.commands.messages import log
+from splitmix.commands.messages import log, mistake_of
 from splitmix.commands.sweep_task import Failure, SweepTask, failure_of
 from splitmix.config import conf_dir
 from splitmix.errors import UserError
@@ -61,20 +62,24 @@ def is_sweep(verb: str, arguments: Namespace) -> bool:
     Raises:
         UserError: several experiments at once, of which Hydra would drop the grids without a word.
     """
-    if arguments.cfg or arguments.info or arguments.hydra_help or arguments.shell_completion or arguments.run:
-        return False
-    parsed = OverridesParser.create().parse_overrides(arguments.overrides)
-    for override in parsed:
+    for override in read_words(arguments.overrides):
         if override.get_key_element() == "experiment" and override.is_sweep_override():
             raise UserError(
                 f"{override.input_line}: an experiment brings its own grid, so give one at a time: one splitmix {verb}"
                 " command each"
             )
-    if arguments.multirun or arguments.config_name or arguments.config_path:
-        return bool(arguments.multirun)
+    if arguments.multirun:
+        return True
+
+    def compose(words: list[str]) -> DictConfig:
+        overrides = with_config_dir(words, arguments.config_dir)
+        return the_hydra().compose_config(
+            verb, overrides, run_mode=RunMode.MULTIRUN, validate_sweep_overrides=False, with_log_configuration=False
+        )
+
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        overrides = with_config_dir(arguments.overrides, arguments.config_dir)
-        return bool(the_hydra().get_mode(verb, overrides) == RunMode.MULTIRUN)
+        several = composing(compose, arguments.overrides).hydra.mode == RunMode.MULTIRUN
+    return several and not (arguments.cfg or arguments.info or arguments.hydra_help or arguments.run)
 
 
 def the_hydra() -> Hydra:
@@ -101,19 +106,26 @@ def run_sweep(verb: str, arguments: Namespace, task: Callable[[DictConfig], Any]
     with initialize_config_dir(str(conf_dir()), job_name=verb, version_base="1.3"):
         hydra = the_hydra()
         loader = hydra.config_loader
-        overrides = [*with_config_dir(arguments.overrides, arguments.config_dir), "hydra.mode=MULTIRUN"]
-        if plan is None:
-            overrides += ["hydra.sweep.dir=.", "hydra.sweep.subdir=."]
-        master = hydra.compose_config(verb, overrides, run_mode=RunMode.MULTIRUN)
+        fixed = ["hydra.mode=MULTIRUN", *(["hydra.sweep.dir=.", "hydra.sweep.subdir=."] if plan is None else [])]
+
+        def compose(words: list[str]) -> DictConfig:
+            overrides = with_config_dir(words, arguments.config_dir)
+            return hydra.compose_config(verb, [*overrides, *fixed], run_mode=RunMode.MULTIRUN)
+
+        master = composing(compose, arguments.overrides)
         check_sweeper(master)
         grid = {**(master.hydra.sweeper.get("params") or {})}
         words = [*(f"{key}={value}" for key, value in grid.items()), *master.hydra.overrides.task]
         parsed = OverridesParser.create(config_loader=loader).parse_overrides(words)
         points = BasicSweeper.split_arguments(parsed, None)[0]
+        if not points:
+            empty = [str(w.input_line) for w in parsed if w.is_sweep_override() and not [*w.sweep_iterator()]]
+            raise UserError(f"{' '.join(empty)}: gives no value, so the sweep has no job; give at least one")
+        on_demand = partial(composing, partial(loader.load_sweep_config, master))
         if plan is None:
-            jobs = [Job(tuple(point), shlex.join(point)) for point in points]
+            jobs = [Job(tuple(p), shlex.join(p), mistake=mistake_of(partial(on_demand, p))) for p in points]
         else:
-            jobs = plan([(point, partial(loader.load_sweep_config, master, point)) for point in points])
+            jobs = plan([(point, partial(on_demand, point)) for point in points])
         refuse_if_all_mistaken(jobs)
         todo = [job for job in jobs if not (job.skip or job.mistake)]
         announce(jobs, todo)
@@ -121,7 +133,8 @@ def run_sweep(verb: str, arguments: Namespace, task: Callable[[DictConfig], Any]
         callbacks.on_multirun_start(config=master, config_name=verb)
         context = HydraContext(config_loader=loader, callbacks=callbacks)
         alone = master.hydra.launcher._target_ == f"{BasicLauncher.__module__}.{BasicLauncher.__name__}"
-        guarded = SweepTask(task, tuple(job.label for job in todo), not alone and plan is not None)
+        labels = tuple(job.label for job in todo)
+        guarded = SweepTask(task, labels, not alone and plan is not None, arguments.config_dir)
         launcher = Plugins.instance().instantiate_launcher(context, guarded, master)
         at_once = master.hydra.sweeper.max_batch_size or max(1, len(todo))
         returns: list[JobReturn] = []

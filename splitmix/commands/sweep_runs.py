@@ -7,10 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
 
+from splitmix.commands.composing import MISTAKES
 from splitmix.commands.folders import NEEDED, read_config
 from splitmix.commands.help import groups
 from splitmix.commands.messages import log, one_line
@@ -42,11 +41,12 @@ def plan_runs(points: list[tuple[list[str], Callable[[], DictConfig]]]) -> list[
             resolved = resolve(config)
             check(resolved)
             digest = config_hash(resolved)
-            folder = folder_of(sweep_dir, f"{slug(overrides, resolved['seed'])}_{digest[:8]}")
+            name = slug(overrides, resolved["seed"])
+            folder = former_folder(sweep_dir, name, resolved) or folder_of(sweep_dir, f"{name}_{digest[:8]}")
             finished = status(folder) == "finished"
             if not finished:
                 refuse_links(folder)
-        except (UserError, HydraException, OmegaConfBaseException) as error:
+        except MISTAKES as error:
             jobs.append(Job(tuple(overrides), slug(overrides), mistake=one_line(error)))
             continue
         digest = config_hash(resolved)

@@ -11,12 +11,11 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
-from hydra.errors import HydraException
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
+from splitmix.commands.command_line import add_own_code
+from splitmix.commands.composing import MISTAKES
 from splitmix.commands.messages import log, log_to_console, one_line
-from splitmix.errors import UserError
 from splitmix.files import without_links
 
 
@@ -39,12 +38,17 @@ class SweepTask:
         task: what to do with a job's config.
         labels: of all jobs, by number.
         apart: jobs run beside each other, so what one prints goes to console.log in its folder.
+        config_dir: a user's folder of options; the job may run in another process, which must find their code too.
     """
 
-    def __init__(self, task: Callable[[DictConfig], Any], labels: tuple[str, ...], apart: bool):
+    def __init__(
+        self, task: Callable[[DictConfig], Any], labels: tuple[str, ...], apart: bool, config_dir: str | None = None
+    ):
         self.task, self.labels, self.apart = task, labels, apart
+        self.config_dir = None if config_dir is None else os.path.abspath(config_dir)
 
     def __call__(self, cfg: DictConfig) -> None:
+        add_own_code(self.config_dir)
         if failure := self.failure(cfg):
             raise failure
 
@@ -69,7 +73,7 @@ class SweepTask:
     def run(self, cfg: DictConfig) -> Failure | None:
         try:
             self.task(cfg)
-        except (UserError, HydraException, OmegaConfBaseException) as error:
+        except MISTAKES as error:
             failure = Failure(one_line(error), bug=False)
         except Exception as error:
             traceback.print_exc()

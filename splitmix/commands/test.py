@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import dataclass
+from typing import Any
 
 from omegaconf import DictConfig
 
-from splitmix.binding import bind, convert
-from splitmix.commands.application import log, run_application, values_of
+from splitmix.binding import Component
+from splitmix.commands.application import log, run_application, settings_of
 from splitmix.commands.folders import find_runs, read_config
 from splitmix.commands.trust import trusted_targets
-from splitmix.config import load_run_config
+from splitmix.config import load_run_config, resolve
 from splitmix.errors import UserError
 from splitmix.federation.worker_host import start_early as start_workers_early
 from splitmix.files import refuse_links, remove_temporary
 
-KEYS = ("run", "checkpoint", "all", "trust", "engine", "test", "attack")
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys of `conf/test.yaml`."""
+
+    run: tuple[str, ...]
+    all: bool
+    checkpoint: str
+    trust: tuple[str, ...]
+    engine: Component
+    test: Component
+    attack: dict[str, Component]
 
 
 def main(argv: list[str]) -> int:
@@ -26,19 +39,19 @@ def main(argv: list[str]) -> int:
 
 def test(cfg: DictConfig) -> None:
     """Test the runs that the config names; one that cannot be tested does not stop the others."""
-    values = values_of(cfg, KEYS)
-    if values["checkpoint"] not in ("best", "last"):
-        raise UserError(f"checkpoint={values['checkpoint']}: choose best or last")
+    values: dict[str, Any] = resolve(cfg)
     start_workers_early(values["engine"])
-    settings, engine = bind(values["test"], "test"), bind(values["engine"], "engine")
-    settings.check()
     if not values.get("attack"):
         raise UserError("attack=[]: give at least one option, none for the images as they are")
-    attacks = {name: bind(node, f"attack.{name}") for name, node in values["attack"].items()}
+    keys = settings_of(cfg, Keys)
+    if keys.checkpoint not in ("best", "last"):
+        raise UserError(f"checkpoint={keys.checkpoint}: choose best or last")
+    settings, engine, attacks = keys.test, keys.engine, keys.attack
+    settings.check()
     for name, attack in attacks.items():
         attack.check(f"attack.{name}")
-    trusted = trusted_targets(values["trust"])
-    folders = find_runs("run", values["run"], everything=convert(values["all"], bool, "all"))
+    folders = find_runs("run", list(keys.run), everything=keys.all)
+    trusted = trusted_targets(keys.trust)
     from splitmix.federation.results import changed_config, read_results
     from splitmix.federation.run_test import run_test
 
@@ -52,7 +65,7 @@ def test(cfg: DictConfig) -> None:
             config = load_run_config(resolved, trusted)
             if change := changed_config(folder, resolved, read_results(folder / "results.json")):
                 log.warning(f"note: {change}: the checkpoint may be of another config")
-            run_test(config, folder, values["checkpoint"], settings, engine, attacks, command)
+            run_test(config, folder, keys.checkpoint, settings, engine, attacks, command)
         except UserError as error:
             if len(folders) == 1:
                 raise

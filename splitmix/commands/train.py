@@ -63,16 +63,15 @@ def resume(arguments: Namespace, sweep: bool) -> bool:
     Raises:
         UserError: nothing to resume, or an override that would change the numbers; a new run in the folder of another.
     """
-    if arguments.cfg or arguments.info or arguments.hydra_help or arguments.shell_completion:
+    if arguments.cfg or arguments.info or arguments.hydra_help:
         return False
     words, config_dir = arguments.overrides, arguments.config_dir
     overrides = overrides_of(words)
     asked = unquoted(overrides.get("resume", "null"))
     if asked in ("null", ""):
         # A mistake must be found before Hydra makes the run folder.
-        if not sweep and Path(arguments.config_path or "/").is_absolute():
+        if not sweep:
             refuse_run_in(run_dir("train", arguments))
-        if not (sweep or arguments.config_name or arguments.config_path):
             resolved = resolve(composed("train", words, config_dir))
             start_workers_early(resolved["engine"])
             check(resolved)

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from splitmix.binding import shown
 from splitmix.data.clients import ClientData, domain_clients
 from splitmix.data.dataset import Dataset
 from splitmix.data.partition_tools import MIN_TEST, apportion, check_enough, class_sizes, domain_rows, share_classes
@@ -46,7 +47,7 @@ class LabelDirichlet:
         """
         # Far beyond the upper bound, NumPy's draws overflow and no longer add up to 1.
         if not 0 < self.alpha <= 1e6:
-            raise UserError(f"partition.alpha={self.alpha:g}: give a number above 0 and up to 1e6")
+            raise UserError(f"partition.alpha={shown(self.alpha)}: give a number above 0 and up to 1e6")
         clients: list[ClientData] = []
         for number, domain in enumerate(dataset.domains):
             train_rows = domain_rows(dataset.train, number, train_fraction)
@@ -83,7 +84,7 @@ class LabelDirichlet:
         # The client that is furthest from what it needs, of train or of test images.
         smallest = int(np.minimum(own / self.min_samples, own_test / MIN_TEST).argmin())
         raise UserError(
-            f"partition.alpha={self.alpha:g}: after {DRAWS} draws client {number}-{smallest} still has"
+            f"partition.alpha={shown(self.alpha)}: after {DRAWS} draws client {number}-{smallest} still has"
             f" {own[smallest]} train and validation and {own_test[smallest]} test images, and needs {self.min_samples}"
             f" and {MIN_TEST}; give a larger alpha, a smaller partition.min_samples or fewer clients_per_domain"
         )

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from splitmix.algorithms.base import Problem, check_adv_lambda
+from splitmix.algorithms.base import Method, Problem, check_adv_lambda
+from splitmix.binding import shown
 from splitmix.config import RunConfig
 from splitmix.data.dataset import Dataset
 from splitmix.data.fit import fit_settings
+from splitmix.errors import UserError
 from splitmix.federation.engine_settings import EngineSettings
 from splitmix.federation.federation import Federation
 
@@ -37,9 +39,18 @@ def check_config(config: RunConfig) -> None:
         attack=config.train_attack,
     )
     method = config.algorithm.bind(config.model, problem)
-    method.mix_groups({}, config.test.widths_or(method.widths))
+    check_widths(method, config.test.widths_or(method.widths), "test.widths")
     for adv_lambda in config.test.adv_lambdas_or(method.adv_lambdas):
         check_adv_lambda(method, adv_lambda, "test.adv_lambdas")
+
+
+def check_widths(method: Method, widths: Sequence[float], key: str) -> None:
+    """Raise UserError, naming the key that asks for them, for a width that this method cannot give."""
+    for width in widths:
+        try:
+            method.mix_groups({}, [width])
+        except UserError as error:
+            raise UserError(f"{key}={shown(width)}: {error}") from error
 
 
 _last: list[Any] = []

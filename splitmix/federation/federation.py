@@ -27,7 +27,7 @@ from splitmix.federation.engine import Engine
 from splitmix.federation.engine_settings import EngineSettings
 from splitmix.federation.finite import refuse_not_finite
 from splitmix.federation.lane_trainer import Trained
-from splitmix.federation.optimizers import SGD, Adam
+from splitmix.federation.optimizers import SGD, Adam, likely_cause
 from splitmix.federation.round_metrics import RoundMetrics
 from splitmix.federation.sampling import DrawnBatches, calibration_rows, eval_batches, participants
 from splitmix.federation.schedules import Cosine, Schedule
@@ -194,8 +194,8 @@ class Federation:
             if not math.isfinite(loss):
                 client = self.clients[trained.update.work.client].id
                 raise UserError(
-                    f"the loss became {loss} in round {round_index}, client {client}, base model {row}:"
-                    f" lower optimizer.lr={self.optimizer.lr:g}; the last good checkpoint stays"
+                    f"the loss became {loss} in round {round_index + 1}, client {client}, base model {row}:"
+                    f" lower {likely_cause(self.optimizer)}; the last good checkpoint stays"
                 )
 
     def validate(self, state: ServerState, widths: Sequence[float]) -> Accuracy:

@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
+from splitmix.binding import shown
 from splitmix.errors import UserError
 
 
@@ -19,7 +20,7 @@ class SGD:
     Attributes:
         lr: learning rate before the schedule.
         momentum: in [0, 1).
-        weight_decay: L2 penalty, at least 0.
+        weight_decay: L2 penalty, from 0 to 10.
     """
 
     name: ClassVar[str] = "sgd"
@@ -32,9 +33,9 @@ class SGD:
         """Raise UserError for a value out of range."""
         _check_lr(self.lr)
         if not 0 <= self.momentum < 1:
-            raise UserError(f"optimizer.momentum={self.momentum:g}: give a value from 0 up to, but not, 1")
-        if self.weight_decay < 0:
-            raise UserError(f"optimizer.weight_decay={self.weight_decay:g}: give 0 or more")
+            raise UserError(f"optimizer.momentum={shown(self.momentum)}: give a value from 0 up to, but not, 1")
+        if not 0 <= self.weight_decay <= 10:
+            raise UserError(f"optimizer.weight_decay={shown(self.weight_decay)}: give a value from 0 to 10")
 
     def build(self, parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Optimizer:
         parameters = list(parameters)
@@ -63,10 +64,18 @@ class Adam:
         return torch.optim.Adam(parameters, lr, fused=_can_fuse(parameters))
 
 
+def likely_cause(optimizer: SGD | Adam) -> str:
+    """Which of the optimizer's settings most likely made a loss diverge."""
+    decay = getattr(optimizer, "weight_decay", 0.0)
+    # Weight decay alone multiplies every weight by 1 - lr * decay per step.
+    strong = decay > 0.1 and optimizer.lr * decay > 0.5
+    return f"{f'optimizer.weight_decay={shown(decay)} or ' if strong else ''}optimizer.lr={shown(optimizer.lr)}"
+
+
 def _can_fuse(parameters: Iterable[nn.Parameter]) -> bool:
     return all(parameter.device.type in ("cpu", "cuda") for parameter in parameters)
 
 
 def _check_lr(lr: float) -> None:
     if not lr > 0:
-        raise UserError(f"optimizer.lr={lr:g}: give a learning rate above 0")
+        raise UserError(f"optimizer.lr={shown(lr)}: give a learning rate above 0")

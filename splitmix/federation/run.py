@@ -256,6 +256,6 @@ class Run:
             for width, (tested, fixed) in sa.items()
         ]
         print_table(width_table(rows))
-        log.info(f"run folder: {self.folder}   (best round {best.best_round}, figure: {figure.name})")
+        log.info(f"run folder: {self.folder}   (best round: {best.best_round + 1}; figure: {figure.name})")
         words = [f"test.widths={self.widths[0]:g}", *(["attack=[none,linf_pgd]"] if method.adversarial else [])]
         log.info(f"next: {command('test', *words, run=self.folder)}")

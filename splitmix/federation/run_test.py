@@ -11,7 +11,7 @@ from splitmix.algorithms.base import check_adv_lambda
 from splitmix.config import RunConfig, TestSettings
 from splitmix.errors import UserError
 from splitmix.evaluation.cost import cost
-from splitmix.federation.build import build_federation
+from splitmix.federation.build import build_federation, check_widths
 from splitmix.federation.checkpoint import load_checkpoint
 from splitmix.federation.engine_settings import EngineSettings
 from splitmix.federation.records import records_of
@@ -54,7 +54,7 @@ def run_test(
     federation = build_federation(config, engine=engine, say=log.info)
     state = load_checkpoint(path, federation.method, results.get("rounds")).state
     widths = test.widths_or(federation.method.widths)
-    federation.method.mix_groups(state.tensors, widths)
+    check_widths(federation.method, widths, "test.widths")
     levels = test.adv_lambdas_or(federation.method.adv_lambdas)
     for level in levels:
         check_adv_lambda(federation.method, level, "test.adv_lambdas")

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
+from splitmix.binding import shown
 from splitmix.errors import UserError
 
 
@@ -57,7 +58,7 @@ class MultiStep(Schedule):
 
     Attributes:
         milestones: rounds, ascending.
-        gamma: above 0.
+        gamma: above 0 and up to 10.
     """
 
     name: ClassVar[str] = "multi_step"
@@ -68,9 +69,9 @@ class MultiStep(Schedule):
     def check(self) -> None:
         super().check()
         if list(self.milestones) != sorted(set(self.milestones)) or min(self.milestones, default=1) < 1:
-            raise UserError(f"schedule.milestones={list(self.milestones)}: give ascending rounds of at least 1")
-        if not self.gamma > 0:
-            raise UserError(f"schedule.gamma={self.gamma:g}: give a factor above 0")
+            raise UserError(f"schedule.milestones={shown(self.milestones)}: give ascending rounds of at least 1")
+        if not 0 < self.gamma <= 10:
+            raise UserError(f"schedule.gamma={shown(self.gamma)}: give a factor above 0 and up to 10")
 
     def shape(self, round_index: int, rounds: int) -> float:
         return self.gamma ** sum(round_index >= milestone for milestone in self.milestones)

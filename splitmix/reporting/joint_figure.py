@@ -97,7 +97,8 @@ def crowded(curves: Curves) -> list[float]:
         if first is not second and (gaps < NEAR).all():
             crowds.remove(second)
             first |= second
-    largest = sorted(max(crowds, key=len))
+    sizes = [len(crowd) for crowd in crowds]
+    largest = sorted(crowds[sizes.index(max(sizes))])
     inside = np.concatenate([places(curves[width]) for width in largest])
     share = np.ptp(inside, axis=0) / size
     return largest if len(largest) > 1 and (share < SMALL).all() else []

@@ -24,7 +24,9 @@ def facts(run: Run) -> dict[str, str]:
         "algorithm": run.label,
         "data, model": f"{results['dataset']}, {results['model']}",
         "seed": str(run.seed),
-        "best round": UNKNOWN if best is None else f"{best + 1} (of the highest validation accuracy)",
+        "best round": UNKNOWN
+        if best is None
+        else f"{best + 1}, counted from 1 (highest validation accuracy; {best} in metrics.csv)",
         "started": f"{results['started']}, {clock(results.get('wall_s') or 0.0)} of training",
         "config hash": str(results.get("config_hash", UNKNOWN)),
         "git commit": results.get("git") or UNKNOWN,

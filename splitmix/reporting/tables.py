@@ -82,7 +82,7 @@ def width_table(rows: Sequence[WidthRow]) -> Table:
     words += f" {FIXED} MACs per image. Bytes: one client of that budget, each way."
     table = _table(f"SA: standard accuracy, mean over clients.{words}")
     validated = ("val SA", "val RA") if robust else ("val SA",)
-    for name in ("width", *validated, "test SA", "fixed", "MACs", "params", "bytes/round"):
+    for name in ("width", *validated, "test SA", "fixed", "MACs", "params", "bytes/\nround"):
         table.add_column(name, justify="right")
     for row in rows:
         table.add_row(
@@ -101,12 +101,13 @@ def accuracy_table(rows: Sequence[TestRow]) -> Table:
     """Accuracy of the customised models by width."""
     images = min((row.images for row in rows), default=FEW)
     fixed = any(row.fixed is not None for row in rows)
-    words = "Accuracy on the clients' test images: SA without an attack, RA under one."
+    words = "Accuracy on the clients' test images (SA without an attack, RA under one): mean over clients"
+    words += "." if few(images) else ", worst client, best client."
     notes = [FIXED] * fixed + ([f"The {few(images)}."] if few(images) else [])
     table = _table(" ".join([words, *notes]))
-    means = ("accuracy (mean)", "fixed") if fixed else ("accuracy (mean)",)
-    extremes = () if few(images) else ("worst client", "best client")
-    for name in ("width", "λ", "attack", *means, *extremes, "MACs/image", "parameters"):
+    means = ("mean", "fixed") if fixed else ("mean",)
+    extremes = () if few(images) else ("worst", "best")
+    for name in ("width", "λ", "attack", *means, *extremes, "MACs/\nimage", "param-\neters"):
         table.add_column(name, justify="right")
     for row in rows:
         accuracies = (*(row.mean, row.fixed)[: len(means)], *(row.worst, row.best)[: len(extremes)])
@@ -134,8 +135,8 @@ def profile_table(rows: Sequence[Mapping[str, Any]], batch_size: int) -> Table:
         "MACs, parameters, ms (median; half of the passes took the times in brackets): the model of the width."
         " Bytes (each way, per round) and MACs of a training step: a client whose budget is the width."
     )
-    latency, quartiles = f"ms per {batch_size} images", ("latency_low_s", "latency_high_s")
-    for name in ("width", "MACs/image", "parameters", latency, "bytes/round", "MACs/training step"):
+    latency, quartiles = f"ms per\n{batch_size} images", ("latency_low_s", "latency_high_s")
+    for name in ("width", "MACs/\nimage", "parameters", latency, "bytes/\nround", "MACs/\ntraining step"):
         table.add_column(name, justify="right")
     for row in rows:
         table.add_row(
@@ -151,9 +152,11 @@ def profile_table(rows: Sequence[Mapping[str, Any]], batch_size: int) -> Table:
 
 def benchmark_table(workloads: Mapping[str, Mapping[str, Any]]) -> Table:
     """Seconds of a round by phase, packed and one lane at a time (records of `splitmix.federation.benchmark`)."""
-    table = _table("Seconds of a round (medians). Share: of the rate of a large matrix product on the same threads.")
+    table = _table(
+        "Seconds of a round (medians). Share: % of the rate of a large matrix product on the same threads.", 0
+    )
     phases = ("data", "train", "merge", "evaluate", "total")
-    for name in ("workload", "path", *phases, "speed-up", "lane steps/s", "share"):
+    for name in ("workload", "path", *phases, "speed-\nup", "lane\nsteps/s", "share"):
         table.add_column(name, justify="left" if name in ("workload", "path") else "right")
     for name, timed in workloads.items():
         for path in ("one_lane", "packed"):
@@ -162,7 +165,12 @@ def benchmark_table(workloads: Mapping[str, Mapping[str, Any]]) -> Table:
             gain = f"{timed['speedup']:.2f}" if path == "packed" else ""
             words = path.replace("_", " ")
             table.add_row(
-                name, words, *seconds, gain, f"{one['lane_steps_per_s']:.0f}", percent(one["share_of_matrix_rate"])
+                name,
+                words,
+                *seconds,
+                gain,
+                f"{one['lane_steps_per_s']:.0f}",
+                f"{100 * one['share_of_matrix_rate']:.0f}",
             )
     return table
 
@@ -199,5 +207,6 @@ def quantity(number: float | None, unit: str = "") -> str:
     return f"{number:.3g} {unit}"
 
 
-def _table(caption: str) -> Table:
-    return Table(box=box.SIMPLE_HEAD, caption=caption, caption_justify="left")
+def _table(caption: str, padding: int = 1) -> Table:
+    """An empty table; `padding` blanks stand on each side of a cell, beside one between columns."""
+    return Table(box=box.SIMPLE_HEAD, caption=caption, caption_justify="left", padding=(0, padding))

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from splitmix.binding import shown
 from splitmix.errors import UserError
 from splitmix.robustness.advertorch_import import advertorch_attacks, advertorch_utils
 from splitmix.robustness.draws import Draws
@@ -247,12 +248,12 @@ def descend(
 def check_eps(key: str, eps: float) -> None:
     """Raise UserError unless 0 < eps <= 255."""
     if not 0 < eps <= 255:
-        raise UserError(f"{key}.eps={eps:g}: give a size in 1/255 of the pixel range, above 0 and up to 255")
+        raise UserError(f"{key}.eps={shown(eps)}: give a size in 1/255 of the pixel range, above 0 and up to 255")
 
 
 def check_steps(key: str, steps: int, step_size: float | None) -> None:
     """Raise UserError for no steps, or a step that leads nowhere."""
     if steps < 1:
         raise UserError(f"{key}.steps={steps}: give at least 1")
-    if step_size is not None and not step_size > 0:
-        raise UserError(f"{key}.step_size={step_size:g}: give a size in 1/255 above 0, or null")
+    if step_size is not None and not 0 < step_size <= 255:
+        raise UserError(f"{key}.step_size={shown(step_size)}: give a size in 1/255, above 0 and up to 255, or null")

@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 
+import splitmix
 from splitmix.commands import main
 from splitmix.commands.application import run_application
 from splitmix.commands.folders import read_config
@@ -212,7 +213,6 @@ MISTAKES = {
     "train algorithm.atom_with=0.5": "did you mean algorithm.atom_width",
     "train debug=quik": "debug=quik: no such option (did you mean quick?)",
     "train name=../x": "name=../x",
-    "train budget=null": "a group cannot be null",
     "train --config-dir nowhere": "--config-dir nowhere: no such folder",
     "train +rouns=3": "unknown key rouns (did you mean rounds?)",
     "train +algorithm.foo=1": "unknown key algorithm.foo",
@@ -225,7 +225,7 @@ MISTAKES = {
     "train clients_per_round=51": "clients_per_round=51",
     "train clients_per_domain=300": "clients_per_domain=300",
     "train algorithm.atom_width=0.5": "below algorithm.atom_width=0.5",
-    "train test.widths=0.3": "width 0.3 is not a multiple",
+    "train test.widths=0.3": "test.widths=0.3: width 0.3 is not a multiple",
     "train budget.widths=4-2 test.widths=1": "above the largest budget",
     "train model.bn=global": "model.bn=global: choose one of batch, tracked, local",
     "train algorithm=fedavg algorithm.width=0.25 test.widths=0.5": "trained a single network of width 0.25",
@@ -245,7 +245,7 @@ MISTAKES = {
     "train engine.lanes=0": "engine.lanes=0: give at least 1, or auto",
     "train engine.workers=two": "engine.workers=two: give at least 1, or auto",
     "benchmark benchmark=speed": "benchmark=speed: no such workload",
-    "benchmark repeats=0": "repeats=0: give a whole number",
+    "benchmark repeats=0": "repeats=0: give at least 1",
     "benchmark out=nowhere/x.json": "the folder nowhere does not exist",
     "benchmark benchmrak=round": "unknown key benchmrak (did you mean benchmark?)",
     "test attack=pgd": "attack=pgd: no such option",
@@ -255,6 +255,30 @@ MISTAKES = {
     "test run=nowhere": "run=nowhere: not a run folder",
     "test run=latest": "run=latest: no run",
     "test checkpoint=worst": "checkpoint=worst",
+    "train ~seed": "~seed: no key or group can be left out",
+    "test ~run": "~run: no key or group can be left out",
+    "train dataset=[]": "dataset=[]: give the name of one option",
+    "train train_attack=[]": "train_attack=[]: give the name of one option",
+    "train budget=null": "budget=null: a group cannot be null",
+    "list what=[all]": "what=[all]: expected text",
+    "test attack=[[none]]": "attack=[[none]]: give the name of one option",
+    f"show run={'a' * 300}": f"run={'a' * 56}…: File name too long",
+    "train batch_size=100000000000000000000000": "batch_size=100000000000000000000000: too large",
+    "train clients_per_domain=1000000000": "clients_per_domain=1000000000: give at most 100000",
+    "train --resolve": "give --cfg job --resolve",
+    "train --shell-completion install=bash": "--shell-completion: splitmix has none",
+    "train rounds=2 --foo": "unrecognized arguments: --foo",
+    "train seed=1,2": "seed=1,2: several values are a sweep; give -m, or seed=[1,2] for a list",
+    "train -m seed=1,2 hydra.sweep.dir=/proc/version/out": "choose another hydra.sweep.dir",
+    "train -m seed=range(0)": "seed=range(0): gives no value, so the sweep has no job",
+    "data-show seed=true": "seed=true: expected a whole number",
+    "profile repeats=true": "repeats=true: expected a whole number",
+    "benchmark rounds=true": "rounds=true: expected a whole number",
+    "report width=3": "width=3: give a width above 0 and up to 1",
+    "train train_fraction=1.0000001": "train_fraction=1.0000001: give a share",
+    "train optimizer.weight_decay=1e308": "optimizer.weight_decay=1e+308: give a value from 0 to 10",
+    "train algorithm=sheterofl algorithm.candidates=abc": "candidates=abc: expected a list of numbers or null",
+    "profile widths=0.3": "widths=0.3: width 0.3 is not a multiple",
     "test test.bn=magic": "test.bn=magic",
 }
 
@@ -336,3 +360,59 @@ def test_a_failure_to_read_inside_the_task_is_no_mistake_of_the_users():
 
     with pytest.raises(FileNotFoundError):
         run_application("list", [], task)
+
+
+def test_flags_may_stand_anywhere(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["list", "what=model", "--cfg", "job"]) == 0 and "what: model" in capsys.readouterr().out
+    assert main(["list", "what=model,logger", "-m"]) == 0 and "sweep of 2 jobs" in capsys.readouterr().out
+    assert main(["train", "rounds=3", "--cfg", "job", "seed=7", "--package", "optimizer"]) == 0
+    assert "lr: 0.1" in capsys.readouterr().out
+
+
+def test_the_version_is_told_by_every_verb(capsys):
+    for words in (["--version"], ["train", "--version"]):
+        assert main(words) == 0 and capsys.readouterr().out == f"splitmix {splitmix.__version__}\n"
+
+
+OWN = """
+from dataclasses import dataclass
+from splitmix.federation.budgets import Groups
+from torch import nn
+@dataclass(frozen=True)
+class Mine(Groups):
+    name = "mine"
+class Net(nn.Module): ...
+"""
+
+
+@pytest.fixture
+def own_code(tmp_path):
+    """A folder of options, the code that they name beside it, and a way to run a verb with them from elsewhere."""
+    (tmp_path / "conf" / "budget").mkdir(parents=True)
+    (tmp_path / "conf" / "model").mkdir()
+    (tmp_path / "conf" / "budget" / "mine.yaml").write_text("# Mine.\n_target_: own_code.Mine\nwidths: '8-4'\n")
+    (tmp_path / "conf" / "model" / "net.yaml").write_text("# A plain module.\n_target_: own_code.Net\n")
+    (tmp_path / "own_code.py").write_text(OWN)
+    (tmp_path / "elsewhere").mkdir()
+
+    def run(*words):
+        command = [sys.executable, "-m", "splitmix", *words, "--config-dir", str(tmp_path / "conf")]
+        return subprocess.run(command, cwd=tmp_path / "elsewhere", capture_output=True, text=True)
+
+    return run
+
+
+@pytest.mark.slow
+def test_code_beside_ones_own_options_is_found(own_code):
+    refused = own_code("train", "budget=mine", "model=net")
+    assert refused.returncode == 2 and "model._target_=own_code.Net" in refused.stderr
+    assert "splitmix/models/digit_cnn.py is an example" in refused.stderr
+
+
+@pytest.mark.slow
+def test_code_beside_ones_own_options_is_found_by_jobs_in_other_processes(own_code):
+    small = ["algorithm=fedavg", "algorithm.width=0.125", "engine.workers=1", "engine.lanes=1", "engine.threads=1"]
+    words = ["train", "-m", "seed=1", "debug=quick", "budget=mine", "name=x", "rounds=1", *small]
+    swept = own_code(*words, "hydra/launcher=joblib", "hydra.launcher.n_jobs=1")
+    assert swept.returncode == 0 and "the sweep is finished" in swept.stdout, swept.stderr
