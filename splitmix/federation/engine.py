@@ -243,16 +243,8 @@ class Engine:
 
     def describe(self) -> dict[str, Any]:
         """What a number can depend on, as results.json records it: device, precision, workers, lanes, threads."""
-        device = self.fabric.device
-        chosen = {network: lanes for network, lanes in self.chosen.items() if network != "workers"}
-        return {
-            "device": device.type + (f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""),
-            "precision": self.settings.precision,
-            "workers": self.workers,
-            "lanes": chosen or self.settings.lanes,
-            "threads": 1 if self.workers > 1 else self.settings.cpu_threads,
-            "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        }
+        lanes = {network: lanes for network, lanes in self.chosen.items() if network != "workers"}
+        return self.settings.used(self.fabric.device, self.workers, lanes)
 
     def close(self) -> None:
         """End the workers; the next round starts new ones."""

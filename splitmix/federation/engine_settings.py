@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -108,3 +108,19 @@ class EngineSettings:
         workers, threads = self.worker_processes, self.cpu_threads
         share = f"{workers} workers of one thread each" if workers > 1 else f"{threads} thread{'s' * (threads > 1)}"
         return f"device: {self.device_type}{name}, {share}, lanes {self.lanes}, precision {self.precision}"
+
+    def used(self, device: torch.device, workers: int, lanes: Mapping[str, int]) -> dict[str, Any]:
+        """The engine in use, as results.json records it.
+
+        Args:
+            device, workers: those in use.
+            lanes: by network, what `auto` chose; empty where the settings say the number.
+        """
+        return {
+            "device": device.type + (f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""),
+            "precision": self.precision,
+            "workers": workers,
+            "lanes": dict(lanes) or self.lanes,
+            "threads": 1 if workers > 1 else self.cpu_threads,
+            "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        }

@@ -25,9 +25,9 @@ from splitmix.evaluation.task import EvaluationTask
 from splitmix.federation.budgets import Groups
 from splitmix.federation.engine import Engine
 from splitmix.federation.engine_settings import EngineSettings
-from splitmix.federation.finite import refuse_not_finite
+from splitmix.federation.finite import refuse_diverged, refuse_not_finite
 from splitmix.federation.lane_trainer import Trained
-from splitmix.federation.optimizers import SGD, Adam, likely_cause
+from splitmix.federation.optimizers import SGD, Adam
 from splitmix.federation.round_metrics import RoundMetrics
 from splitmix.federation.sampling import DrawnBatches, calibration_rows, eval_batches, participants
 from splitmix.federation.schedules import Cosine, Schedule
@@ -157,7 +157,7 @@ class Federation:
                     waited += perf_counter() - begin
                     if trained is None:
                         return
-                    self.refuse_nan(number, trained)
+                    refuse_diverged(number, trained, self.clients[trained.update.work.client].id, self.optimizer)
                     update = trained.update
                     measured[update.work.client].append(replace(trained, update=replace(update, tensors={})))
                     yield update
@@ -165,7 +165,7 @@ class Federation:
         planned = perf_counter()
         with closing(updates()) as stream:
             after = self.method.merge(state, stream)
-        refuse_not_finite(after, self.optimizer.lr)
+        refuse_not_finite(after, self.optimizer)
         merged = perf_counter()
         trained_by = [parts for parts in measured.values() if parts]  # a plan may leave participants without work
         lanes = [trained for parts in trained_by for trained in parts]
@@ -188,15 +188,6 @@ class Federation:
         """The batches that a client trains on in a round."""
         rows, keys = self.clients[client].train, ("batches", round_index, client)
         return DrawnBatches(rows, self.batch_size, self.local_epochs, self.fixed_steps, self.seed, keys)
-
-    def refuse_nan(self, round_index: int, trained: Trained) -> None:
-        for row, loss in zip(trained.update.work.rows, trained.losses.tolist(), strict=True):
-            if not math.isfinite(loss):
-                client = self.clients[trained.update.work.client].id
-                raise UserError(
-                    f"the loss became {loss} in round {round_index + 1}, client {client}, base model {row}:"
-                    f" lower {likely_cause(self.optimizer)}; the last good checkpoint stays"
-                )
 
     def validate(self, state: ServerState, widths: Sequence[float]) -> Accuracy:
         """Validation SA of every client, in batches of the training batch size; each width once."""

@@ -1,11 +1,15 @@
-"""Weights that are numbers: what a round must give, and a checkpoint must hold."""
+"""Losses and weights that are finite numbers: what a round must give, and a checkpoint must hold."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 
 from splitmix.algorithms.base import ServerState
 from splitmix.errors import UserError
+from splitmix.federation.lane_trainer import Trained
+from splitmix.federation.optimizers import SGD, Adam, likely_cause
 
 
 def not_finite(state: ServerState) -> str | None:
@@ -18,14 +22,32 @@ def not_finite(state: ServerState) -> str | None:
     return None
 
 
-def refuse_not_finite(state: ServerState, lr: float) -> None:
+def refuse_diverged(round_index: int, trained: Trained, client: str, optimizer: SGD | Adam) -> None:
+    """Check the losses of a client's lanes in a round.
+
+    Args:
+        round_index: 0-based round.
+        client: its id.
+
+    Raises:
+        UserError: a loss is not a finite number; round (from 1), client and base model are named.
+    """
+    for row, loss in zip(trained.update.work.rows, trained.losses.tolist(), strict=True):
+        if not math.isfinite(loss):
+            raise UserError(
+                f"the loss became {loss} in round {round_index + 1}, client {client}, base model {row}:"
+                f" lower {likely_cause(optimizer)}; the last good checkpoint stays"
+            )
+
+
+def refuse_not_finite(state: ServerState, optimizer: SGD | Adam) -> None:
     """Check the state that a round's merge ended with.
 
     Raises:
-        UserError: a value is infinite or not a number; the round (0-based, as in metrics.csv) and the entry are named.
+        UserError: a value is infinite or not a number; the round (from 1) and the entry are named.
     """
     if name := not_finite(state):
         raise UserError(
-            f"{name} is no longer finite after the merge of round {state.round - 1}: lower optimizer.lr={lr:g}; the"
+            f"{name} is no longer finite after the merge of round {state.round}: lower {likely_cause(optimizer)}; the"
             " last good checkpoint stays"
         )

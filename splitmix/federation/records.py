@@ -82,3 +82,23 @@ def records_of(
         }
         for column, (width, mean) in enumerate(accuracy.mean().items())
     ]
+
+
+def final_test(
+    federation: Federation, state: ServerState, test: TestSettings, widths: Sequence[float]
+) -> tuple[list[dict[str, Any]], dict[float, tuple[float, float]]]:
+    """The test at the end of training.
+
+    Returns:
+        The records that `test` asks for, and by width SA and SA with fixed statistics. Those two are always of clean
+        images, level 0 and the other default settings of `test`.
+    """
+    records = []
+    levels = test.adv_lambdas_or(state.method.adv_lambdas)
+    for level in levels:
+        records += records_of(federation, state, test, widths, level, "best", "splitmix train")
+    plain = records
+    if 0 not in levels or test != TestSettings(widths=test.widths, adv_lambdas=test.adv_lambdas):
+        plain = records_of(federation, state, TestSettings(), widths, 0.0, "best", "splitmix train")
+    at_zero = [record for record in plain if record["adv_lambda"] == 0]
+    return records, {record["width"]: (record["accuracy"], record["accuracy_fixed"]) for record in at_zero}

@@ -12,14 +12,14 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from splitmix.config import RunConfig, TestSettings, config_hash
+from splitmix.config import RunConfig, config_hash
 from splitmix.errors import UserError
 from splitmix.evaluation.accuracy import Accuracy
 from splitmix.evaluation.cost import costs
 from splitmix.federation.build import build_federation
 from splitmix.federation.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from splitmix.federation.federation import FLOAT32_BYTES, Federation
-from splitmix.federation.records import records_of
+from splitmix.federation.records import final_test
 from splitmix.federation.results import add_tests, describe_run, results_to_resume, update_results, write_results
 from splitmix.federation.round_metrics import RoundMetrics
 from splitmix.files import write_atomically
@@ -217,18 +217,7 @@ class Run:
         best = load_checkpoint(self.folder / "checkpoints" / "best.ckpt", method, self.config.scalars.rounds)
         price = costs(method, self.widths)
         test = self.config.test
-        levels = test.adv_lambdas_or(method.adv_lambdas)
-        records = []
-        for level in levels:
-            records += records_of(self.federation, best.state, test, self.widths, level, "best", "splitmix train")
-        # The summary is of the plain test; other test settings only add records.
-        plain_records = records
-        if 0 not in levels or test != TestSettings(widths=test.widths, adv_lambdas=test.adv_lambdas):
-            plain_records = records_of(
-                self.federation, best.state, TestSettings(), self.widths, 0.0, "best", "splitmix train"
-            )
-        plain = {record["width"]: record for record in plain_records if record["adv_lambda"] == 0}
-        sa = {width: (record["accuracy"], record["accuracy_fixed"]) for width, record in plain.items()}
+        records, sa = final_test(self.federation, best.state, test, self.widths)
         widths = {
             str(width): {"sa": both[0], "sa_fixed": both[1], "macs": price[width][0], "params": price[width][1]}
             for width, both in sa.items()
