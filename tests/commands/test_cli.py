@@ -192,7 +192,8 @@ def test_however_a_run_ends_no_worker_is_left_and_it_can_go_on(tmp_path, sent, t
     for line in process.stdout:
         output += line
         if line.startswith("round 2/"):
-            workers = children(process.pid)
+            # They are children of their host, which is the only child of the command.
+            workers = [worker for host in children(process.pid) for worker in children(host)]
             assert len(workers) == 2
             os.kill(workers[1] if to_worker else process.pid, sent)
             break
