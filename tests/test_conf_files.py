@@ -47,11 +47,14 @@ def test_every_option_composes_and_binds(group, path):
 def test_import_has_the_keys_of_train():
     """Its config is a training config with two keys of its own."""
     keys = [dict(documented(conf_dir() / f"{verb}.yaml")) for verb in ("train", "import")]
-    assert keys[0].pop("resume") and keys[0].pop("trust") and keys[1].pop("file") and keys[1].pop("out")
+    assert all(keys[0].pop(key) for key in ("resume", "trust", "fit_data"))
+    assert keys[1].pop("file") and keys[1].pop("out")
     assert keys[0] == keys[1]
     config = composed("import", ["file=a", "out=b"])
     assert {key: value for key, value in resolve(config).items() if key not in ("file", "out")} == {
-        key: value for key, value in resolve(composed("train", [])).items() if key not in ("resume", "trust")
+        key: value
+        for key, value in resolve(composed("train", [])).items()
+        if key not in ("resume", "trust", "fit_data")
     }
 
 

@@ -173,9 +173,12 @@ class NetworkSpec:
 
 @lru_cache(maxsize=256)
 def lane_template(spec: NetworkSpec, lanes: int) -> Tensors:
-    """Names, shapes and types of the tensors of so many lanes, without memory."""
+    """Names, shapes and types of the server's tensors of so many lanes, without memory.
+
+    Parameters are float32, whatever PyTorch's default type is when this is first asked.
+    """
     with torch.device("meta"):
-        return dict(spec.build(lanes).state_dict())
+        return dict(spec.build(lanes).float().state_dict())
 
 
 @lru_cache(maxsize=256)

@@ -82,7 +82,7 @@ def width_table(rows: Sequence[WidthRow]) -> Table:
     words += f" {FIXED} MACs per image. Bytes: one client of that budget, each way."
     table = _table(f"SA: standard accuracy, mean over clients.{words}")
     validated = ("val SA", "val RA") if robust else ("val SA",)
-    for name in ("width", *validated, "test SA", "fixed", "MACs", "params", "bytes/\nround"):
+    for name in ("width", *validated, "test SA", "fixed", "MACs", "params", "bytes/round"):
         table.add_column(name, justify="right")
     for row in rows:
         table.add_row(

@@ -263,7 +263,7 @@ MISTAKES = {
     "train budget=null": "budget=null: a group cannot be null",
     "list what=[all]": "what=[all]: expected text",
     "test attack=[[none]]": "attack=[[none]]: give the name of one option",
-    f"show run={'a' * 300}": f"run={'a' * 56}…: File name too long",
+    f"show run={'a' * 300}": "not a run folder",
     "train batch_size=100000000000000000000000": "batch_size=100000000000000000000000: too large",
     "train clients_per_domain=1000000000": "clients_per_domain=1000000000: give at most 100000",
     "train --resolve": "give --cfg job --resolve",

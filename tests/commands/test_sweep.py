@@ -112,7 +112,7 @@ class Watching(Callback):
 
 
 def test_callbacks_hear_of_the_sweep_and_of_failed_jobs(here, monkeypatch, capfd):
-    def trained(config, folder, resolved, resume=False):
+    def trained(config, folder, resolved, resume=False, **more):
         if config.scalars.seed == 2:
             raise UserError("does not work")
 

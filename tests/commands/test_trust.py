@@ -7,7 +7,9 @@ import pytest
 from run_folders import write_run
 
 from splitmix.commands import main
+from splitmix.commands.folders import read_config
 from splitmix.commands.trust import trusted_targets
+from splitmix.config import config_hash
 
 MODULE = """
 from dataclasses import dataclass
@@ -42,6 +44,9 @@ def run(tmp_path, monkeypatch):
 def name_target(folder, target):
     config = folder / "config.yaml"
     config.write_text(config.read_text().replace("splitmix.federation.budgets.Groups", target))
+    results = json.loads((folder / "results.json").read_text())
+    results["config_hash"] = config_hash(read_config(folder))
+    (folder / "results.json").write_text(json.dumps(results))
 
 
 VERBS = {"show": "run=run", "report": "runs=run out=null report=table1", "train": "resume=run", "test": "run=run"}

@@ -188,7 +188,7 @@ def test_a_merge_that_diverges_ends_the_round(federation, monkeypatch):
         return after
 
     monkeypatch.setattr(type(fed.method), "merge", diverging)
-    with pytest.raises(UserError, match=r"^conv1\.weight is no longer finite after the merge of round 0: lower"):
+    with pytest.raises(UserError, match=r"^conv1\.weight is no longer finite after the merge of round 1: lower"):
         fed.run_round(fed.initial_state())
 
 

@@ -58,7 +58,7 @@ def test_a_loss_that_is_not_a_number_names_round_client_and_base_model(federatio
     fed = federation()
     state = fed.initial_state()
     state.tensors["fc3.bias"][5] = float("nan")
-    with pytest.raises(UserError, match=r"round 0, client \d-\d, base model 5"):
+    with pytest.raises(UserError, match=r"round 1, client \d-\d, base model 5"):
         rounds(fed, 1, state)
 
 

@@ -3,31 +3,39 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from run_folders import write_run
 
 from splitmix.errors import UserError
 from splitmix.federation import results as module
 from splitmix.federation.results import changed_config, git_commit, results_to_resume, status_now, update_results
 from splitmix.locks import CLAIM, locked
 
+TESTS = Path(__file__).parents[1]
 ADD = """
 import sys
 from pathlib import Path
+sys.path.append(sys.argv[3])
+from run_folders import record
 from splitmix.federation.results import update_results
 for number in range(20):
-    update_results(Path(sys.argv[1]), lambda results: results["tests"].append(f"{sys.argv[2]} {number}"))
+    new = record(1.0, 0.5, command=f"{sys.argv[2]} {number}")
+    update_results(Path(sys.argv[1]), lambda results: results["tests"].append(new))
 """
 
 
 @pytest.mark.slow
 def test_processes_that_write_at_once_keep_every_record(tmp_path):
-    path = tmp_path / "results.json"
-    path.write_text(json.dumps({"schema": 1, "tests": []}))
-    writers = [subprocess.Popen([sys.executable, "-c", ADD, str(path), name]) for name in "abc"]
+    path = write_run(tmp_path / "run", [], {1.0: 0.5}) / "results.json"
+    update_results(path, lambda results: results.update(tests=[]))
+    writers = [subprocess.Popen([sys.executable, "-c", ADD, str(path), name, str(TESTS)]) for name in "abc"]
     assert [writer.wait() for writer in writers] == [0, 0, 0]
     tests = json.loads(path.read_text())["tests"]
-    assert sorted(tests) == sorted(f"{name} {number}" for name in "abc" for number in range(20))
+    assert sorted(test["command"] for test in tests) == sorted(
+        f"{name} {number}" for name in "abc" for number in range(20)
+    )
 
 
 def test_a_writer_waits_a_bounded_time(tmp_path, monkeypatch):
@@ -40,11 +48,11 @@ def test_a_writer_waits_a_bounded_time(tmp_path, monkeypatch):
 
 
 def test_a_change_that_fails_writes_nothing(tmp_path):
-    path = tmp_path / "results.json"
-    path.write_text('{"schema": 1}')
+    path = write_run(tmp_path / "run", [], {1.0: 0.5}) / "results.json"
+    before = path.read_text()
     with pytest.raises(ZeroDivisionError):
         update_results(path, lambda results: 1 / 0)
-    assert path.read_text() == '{"schema": 1}'
+    assert path.read_text() == before
     assert update_results(path, lambda results: results.update(a=1))["a"] == 1
 
 
@@ -57,12 +65,11 @@ def test_a_run_that_nobody_trains_has_stopped(tmp_path):
 
 def test_a_changed_config_is_told_and_not_resumed(tmp_path):
     config = {"seed": 1, "engine": {"lanes": 1}}
-    digest = module.config_hash(config)
-    (tmp_path / "results.json").write_text(json.dumps({"schema": 1, "config_hash": digest}))
-    results = results_to_resume(tmp_path, {**config, "engine": {"lanes": 2}})
-    assert changed_config(tmp_path, config, results) is None and changed_config(tmp_path, config, {}) is None
+    run = write_run(tmp_path / "run", [], {1.0: 0.5}, config_hash=module.config_hash(config))
+    results = results_to_resume(run, {**config, "engine": {"lanes": 2}})
+    assert changed_config(run, config, results) is None and changed_config(run, config, {}) is None
     with pytest.raises(UserError, match=r"config\.yaml was changed after the run began .* restore it, or train anew"):
-        results_to_resume(tmp_path, {**config, "seed": 2})
+        results_to_resume(run, {**config, "seed": 2})
 
 
 def git(folder, *words):

@@ -33,9 +33,13 @@ def results(folder):
 
 def test_a_test_made_while_the_run_trains_is_kept(begun, tmp_path):
     run = begun(False)
-    tested, final = record(0.125, 0.5, bn="post"), record(0.125, 0.75)
+    clients = len(run.federation.clients)
+    tested, final = (
+        record(0.125, accuracy, bn=bn, per_client=[accuracy] * clients)
+        for accuracy, bn in ((0.5, "post"), (0.75, "trained"))
+    )
     update_results(tmp_path / "results.json", lambda content: add_tests(content, [tested]))
-    run.mark("finished", {"0.125": {"sa": 0.75}}, [final])
+    run.mark("finished", {"0.125": {"sa": 0.75, "macs": 1, "params": 1}}, [final])
     assert results(tmp_path)["tests"] == [tested, final] and results(tmp_path)["status"] == "finished"
 
 

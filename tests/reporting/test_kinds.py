@@ -367,7 +367,7 @@ def test_curves_that_crowd_are_magnified(compare):
 
 
 def test_a_hostile_attack_stays_in_the_folder_and_a_formula_is_text(compare):
-    tests = attacked({(1.0, 0.0): (0.9, 0.3)}, "../$x^{$") + attacked({(1.0, 0.0): (0.9, 0.3)}, ".._$x^{$")
+    tests = attacked({(1.0, 0.0): (0.9, 0.3)}, "..$x^{$") + attacked({(1.0, 0.0): (0.9, 0.3)}, ".._$x^{$")
     part = make("tradeoff", compare(([], {1.0: 0.9}, {"tests": tests})))
     names = [table.name for table in part.tables]
     assert len(set(names)) == 2 and not any(set("./") & set(name) for name in names)

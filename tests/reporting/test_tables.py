@@ -55,7 +55,10 @@ def test_accuracies_of_tested_widths_keep_their_columns():
 
 
 def test_accuracy_with_fixed_statistics_has_a_column_where_it_was_measured():
-    rows = [TestRow(1, 0, "none", 0.5, 0.2, 0.7, 1e6, 1000, 0.45), TestRow(1, 0, "fgsm", 0.3, 0.1, 0.4, 1e6, 1000)]
+    rows = [
+        TestRow(1, 0, "none", 0.5, 0.2, 0.7, 20, 1e6, 1000, 0.45),
+        TestRow(1, 0, "fgsm", 0.3, 0.1, 0.4, 20, 1e6, 1000),
+    ]
     lines = [line.split() for line in printed(accuracy_table(rows)).splitlines() if "×1" in line]
     assert [line[3:7] for line in lines] == [["50.0", "%", "45.0", "%"], ["30.0", "%", "\u2013", "10.0"]]
 
@@ -70,7 +73,7 @@ def test_quantities_have_three_digits_and_no_exponent(number, text):
 def test_worst_and_best_client_are_not_shown_when_they_rest_on_few_images():
     row = TestRow(0.25, 0.5, "fgsm", 0.5, 0.0, 1.0, 2, 1e6, 1000)
     text = " ".join(printed(accuracy_table([row])).split())
-    assert "accuracy (mean) MACs/image" in text and "fgsm 50.0 % 1 M 1 k" in text
+    assert "attack mean" in text and "worst client" not in text and "fgsm 50.0 % 1 M 1 k" in text
     assert "The worst and best client are left out: they would rest on 2 images each, less than 20" in text
 
 

@@ -16,7 +16,7 @@ from splitmix.reporting.groups import Group, grouped, shown
 from splitmix.reporting.runs import Run
 from splitmix.reporting.style import new_figure, styled
 from splitmix.reporting.table import Table
-from splitmix.reporting.tables import UNKNOWN, few, fewest_images, quantity
+from splitmix.reporting.tables import few, fewest_images, quantity
 
 FLOAT32_BYTES = 4
 LETTERS = 24  # of a method's name on one line beside its box
@@ -51,10 +51,10 @@ def make(comparison: Comparison) -> Part:
     for label, found in values.items():
         line = [label, *spread(found["accuracy"], lambda value: f"{100 * value:.1f}")]
         if reason := few(images[label]):
-            line[1] = line[3] = UNKNOWN
+            line[1] = line[3] = ""
             notes.append(f"{label}: {reason}")
         for key in ("macs", "params"):
-            line.append(UNKNOWN if not found[key] else quantity(mean(found[key])))
+            line.append("" if not found[key] else quantity(mean(found[key])))
         rows.append(line)
         records += [
             {"method": label, **who, **record} for who, record in zip(names[label], per_client(found), strict=True)
