@@ -37,6 +37,10 @@ def test_every_option_composes_and_binds(group, path):
         # An optional package: without it the option says what to install.
         with pytest.raises(UserError, match=rf"pip install 'splitmix\[{path.stem}\]'"):
             check_config(config)
+    elif path.stem == "reproducible":
+        # This process imported PyTorch with all instructions.
+        with pytest.raises(UserError, match=r"engine\.instructions=portable: PyTorch was imported"):
+            check_config(config)
     elif path.stem == "alexnet":
         with pytest.raises(UserError, match="model=alexnet needs images of at least 63x63 pixels"):
             check_config(config)

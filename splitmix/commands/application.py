@@ -25,6 +25,7 @@ from splitmix.commands.messages import log as log
 from splitmix.commands.messages import log_to_console, one_line
 from splitmix.commands.sweep import Plan, is_sweep, run_sweep
 from splitmix.config import conf_dir, resolve
+from splitmix.federation.before_torch import choose_instructions
 from splitmix.printing import printable
 from splitmix.quoting import with_quoted_path
 
@@ -96,6 +97,9 @@ def run_application(
         return 2
     except KeyboardInterrupt:
         return 130
+    except SystemExit as stop:
+        # Hydra's own end after a message of its own, such as that of --package with an unknown key.
+        return 2 if stop.code else 0
     finally:
         GlobalHydra.instance().clear()
     return 0
@@ -124,7 +128,9 @@ class WithoutErrorLine(TextIOBase):
 
 def settings_of(cfg: DictConfig, schema: type[Settings]) -> Settings:
     """The keys of a verb, bound to their dataclass; UserError for an unknown key or a wrong type."""
-    return bind_settings(schema, resolve(cfg))
+    values = resolve(cfg)
+    choose_instructions(values.get("engine"))
+    return bind_settings(schema, values)
 
 
 def told_in_one_line(error: OSError, words: Sequence[str]) -> str | None:

@@ -16,6 +16,7 @@ from splitmix.commands.messages import log, one_line
 from splitmix.commands.sweep import Job
 from splitmix.config import NOT_HASHED, config_hash, former_hash, load_run_config, resolve
 from splitmix.errors import UserError
+from splitmix.federation.before_torch import prepare
 from splitmix.federation.results_file import read_results
 from splitmix.files import refuse_links
 from splitmix.quoting import hydra_word
@@ -64,6 +65,7 @@ def plan_runs(points: list[tuple[list[str], Callable[[], DictConfig]]]) -> list[
 
 def check(resolved: dict[str, object]) -> None:
     """Find every mistake that needs no training; UserError for the first."""
+    prepare(resolved.get("engine"))
     config = load_run_config(resolved)
     from splitmix.federation.build import build_federation
 

@@ -15,7 +15,7 @@ from splitmix.commands.folders import find_runs, read_config
 from splitmix.commands.trust import trusted_targets
 from splitmix.config import load_run_config, resolve
 from splitmix.errors import UserError
-from splitmix.federation.worker_host import start_early as start_workers_early
+from splitmix.federation.before_torch import prepare
 from splitmix.files import refuse_links, remove_temporary
 
 
@@ -40,7 +40,7 @@ def main(argv: list[str]) -> int:
 def test(cfg: DictConfig) -> None:
     """Test the runs that the config names; one that cannot be tested does not stop the others."""
     values: dict[str, Any] = resolve(cfg)
-    start_workers_early(values["engine"])
+    prepare(values.get("engine"))
     if not values.get("attack"):
         raise UserError("attack=[]: give at least one option, none for the images as they are")
     keys = settings_of(cfg, Keys)

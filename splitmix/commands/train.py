@@ -18,7 +18,7 @@ from splitmix.commands.sweep_runs import can_go_on, check, plan_runs
 from splitmix.commands.trust import trusted_targets
 from splitmix.config import config_hash, load_run_config, resolve
 from splitmix.errors import UserError
-from splitmix.federation.worker_host import start_early as start_workers_early
+from splitmix.federation.before_torch import prepare
 from splitmix.quoting import unquoted
 
 FREE = ("engine", "logger")
@@ -34,7 +34,7 @@ def train(cfg: DictConfig) -> None:
     """Train the composed config in Hydra's run folder; a job of a sweep goes on where it stopped."""
     resolved = resolve(cfg)
     named = resolved.pop("trust", [])
-    start_workers_early(resolved["engine"])
+    prepare(resolved.get("engine"))
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
     with claimed(folder):
@@ -72,9 +72,7 @@ def resume(arguments: Namespace, sweep: bool) -> bool:
         # A mistake must be found before Hydra makes the run folder.
         if not sweep:
             refuse_run_in(run_dir("train", arguments))
-            resolved = resolve(composed("train", words, config_dir))
-            start_workers_early(resolved["engine"])
-            check(resolved)
+            check(resolve(composed("train", words, config_dir)))
         return False
     if sweep:
         raise UserError(f"resume={asked}: a sweep goes on by itself; type its command again without resume")
@@ -101,11 +99,11 @@ def resume(arguments: Namespace, sweep: bool) -> bool:
     config_dirs = [] if config_dir is None else [Path(config_dir)]
     trusted = trusted_targets(fresh["trust"], config_dirs, fresh)
     resolved = stored = read_config(folder)
+    prepare(fresh["engine"] if any(word.startswith("engine=") for word in free) else stored.get("engine"))
     config = load_run_config(resolved, trusted)
     if free:
         resolved = changed(resolved, free, fresh)
         config = load_run_config(resolved, trusted)
-    start_workers_early(resolved["engine"])
     from splitmix.federation.run import run_training
 
     with claimed(folder):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from splitmix.errors import UserError
+from splitmix.federation.before_torch import PORTABLE, portable_environment
 from splitmix.federation.cores import usable_cores
 from splitmix.federation.precision import PRECISIONS, Place
 from splitmix.federation.worker_host import can_have_workers
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 ACCELERATORS = ("auto", "cpu", "cuda", "mps")
+MOST_PER_CORE = 16
+"""Threads or workers per usable core: a larger number can only be a slip, and would bring the machine to a halt."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,9 @@ class EngineSettings:
         workers: processes with one thread each that share a round's lanes and evaluation; 1 stays in this process.
             `auto` is one per thread on a CPU, else 1.
         threads: CPU threads in use; 0 means all cores that this process may use.
+        instructions: processor instructions that PyTorch may use: `native` is all that there are, `portable` those of
+            every x86-64 processor, whose results do not depend on the processor. PyTorch must be imported under
+            `before_torch.PORTABLE`; the command line sees to that.
     """
 
     accelerator: str = "auto"
@@ -39,6 +45,7 @@ class EngineSettings:
     lanes: int | str = "auto"
     workers: int | str = "auto"
     threads: int = 0
+    instructions: str = "native"
 
     def check(self) -> None:
         """Raise UserError for a value out of range."""
@@ -50,12 +57,27 @@ class EngineSettings:
             raise UserError("engine.accelerator=mps: there is no such device; use engine.accelerator=cpu")
         if self.precision not in PRECISIONS:
             raise UserError(f"engine.precision={self.precision}: choose one of {', '.join(PRECISIONS)}")
+        if self.instructions not in ("native", "portable"):
+            raise UserError(f"engine.instructions={self.instructions}: choose native or portable")
+        if self.instructions == "portable" and not (
+            portable_environment() and torch.backends.cpu.get_cpu_capability() == "DEFAULT"
+        ):
+            variables = " ".join(f"{name}={value}" for name, value in PORTABLE.items())
+            raise UserError(
+                "engine.instructions=portable: PyTorch was imported with other instructions; start Python with"
+                f" {variables}"
+            )
         for key in ("lanes", "workers"):
             value = getattr(self, key)
             if value != "auto" and (isinstance(value, str) or value < 1):
                 raise UserError(f"engine.{key}={value}: give at least 1, or auto")
         if self.threads < 0:
             raise UserError(f"engine.threads={self.threads}: give a number of threads, or 0 for all cores")
+        most = MOST_PER_CORE * usable_cores()
+        for key in ("threads", "workers"):
+            value = getattr(self, key)
+            if isinstance(value, int) and value > most:
+                raise UserError(f"engine.{key}={value}: more than {MOST_PER_CORE} per core; give at most {most}")
         if isinstance(self.workers, int) and self.workers > 1:
             if self.device_type != "cpu":
                 raise UserError(

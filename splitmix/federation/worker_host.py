@@ -14,14 +14,11 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Mapping
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import send_handle
-from typing import Any
 
 from splitmix.errors import UserError
-from splitmix.federation.cores import usable_cores
 
 BOOT = "import sys; sys.path[:] = {path!r}; from splitmix.federation.worker_process import host; host({fd}, {forks})"
 
@@ -117,13 +114,3 @@ def worker_host() -> WorkerHost:
     if not _host or not _host[0].usable:
         _host[:] = [WorkerHost()]
     return _host[0]
-
-
-def start_early(engine: Any) -> None:
-    """Start the host if these settings of `engine` may want workers, so that both processes import at once."""
-    if not isinstance(engine, Mapping):
-        return  # a mistake, found later
-    wanted = engine.get("workers") if engine.get("workers") != "auto" else engine.get("threads") or usable_cores()
-    on_cpu = engine.get("accelerator") in ("auto", "cpu")
-    if on_cpu and isinstance(wanted, int) and wanted > 1 and can_have_workers():
-        worker_host()

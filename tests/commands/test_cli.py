@@ -263,6 +263,7 @@ MISTAKES = {
     "train budget=null": "budget=null: a group cannot be null",
     "list what=[all]": "what=[all]: expected text",
     "test attack=[[none]]": "attack=[[none]]: give the name of one option",
+    "list --cfg job --package nope": "package 'nope' not found",
     f"show run={'a' * 300}": "not a run folder",
     "train batch_size=100000000000000000000000": "batch_size=100000000000000000000000: too large",
     "train clients_per_domain=1000000000": "clients_per_domain=1000000000: give at most 100000",
