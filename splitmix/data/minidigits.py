@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 from splitmix.data.dataset import Dataset, ImageSet
 from splitmix.data.minidigits_handwritten import SIDE
 from splitmix.data.minidigits_recipe import CLASSES, DOMAINS, array_shapes, make_minidigits
-from splitmix.data.regular_files import open_regular
 from splitmix.data.sources import expanded, no_archives
 from splitmix.errors import UserError
 from splitmix.files import cache_folder
+from splitmix.regular_files import open_regular
 
 RECIPE_FILES = ("minidigits_recipe.py", "minidigits_handwritten.py", "minidigits_rendered.py")
 HEADERS = 2**16  # bytes of a cache file beside its arrays, at most

@@ -17,9 +17,9 @@ from typing import BinaryIO
 
 import numpy as np
 
-from splitmix.data.regular_files import open_regular
 from splitmix.data.sources import Pixels
 from splitmix.errors import UserError
+from splitmix.regular_files import open_regular
 
 CHUNK = 2**24
 """Bytes of one checksum; several threads work on several of them."""

@@ -17,9 +17,10 @@ from torch import Tensor
 from splitmix.data.augmentation import CropFlip
 from splitmix.data.dataset import Dataset, ImageSet
 from splitmix.data.limits import PICKLE
-from splitmix.data.regular_files import open_regular, printable
 from splitmix.data.sources import check_arrays, expanded, is_folder, no_archives
 from splitmix.errors import UserError
+from splitmix.printing import excerpt
+from splitmix.regular_files import open_regular
 
 SOURCES = {
     "MNIST": ((28, 28), 10, "MNIST/*/*"),
@@ -81,7 +82,7 @@ class TorchvisionSet:
         if not self.root:
             raise UserError("dataset.root is not set: name the folder of torchvision's files")
         if not is_folder(expanded(self.root)):
-            raise UserError(f"dataset.root={printable(self.root)}: no such folder; {self.mend}")
+            raise UserError(f"dataset.root={excerpt(self.root)}: no such folder; {self.mend}")
 
     @property
     def mend(self) -> str:
