@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 from run_folders import config_of, record, write_run
 
 from splitmix.commands import main
-from splitmix.commands.differences import command_of, differences, hydra_word
+from splitmix.commands.differences import command_of, differences
 from splitmix.commands.help import composed
 from splitmix.commands.run_files import load_run, read_whole
 from splitmix.config import resolve
@@ -96,12 +96,6 @@ def test_differences_typed_again_make_the_same_config(overrides):
     words = differences(config)
     assert resolve(composed("train", words)) == config
     assert len(words) <= len(overrides) + 2 and (words == []) == (overrides == [])
-
-
-def test_words_of_hydras_grammar():
-    assert [hydra_word(value) for value in (None, True, 0.5, [1, "a b"], "it's", {"a": 1})] == [
-        "null", "true", "0.5", "[1,'a b']", r"'it\'s'", "{a:1}",
-    ]  # fmt: skip
 
 
 def test_the_command_is_what_hydra_kept_else_made_of_the_config(tmp_path):
