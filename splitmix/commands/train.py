@@ -16,7 +16,7 @@ from splitmix.commands.help import composed, run_dir
 from splitmix.commands.messages import log, log_to_file
 from splitmix.commands.sweep_runs import can_go_on, check, plan_runs
 from splitmix.commands.trust import trusted_targets
-from splitmix.config import config_hash, load_run_config, resolve
+from splitmix.config import load_run_config, resolve
 from splitmix.errors import UserError
 from splitmix.federation.worker_host import start_early as start_workers_early
 from splitmix.quoting import unquoted
@@ -81,7 +81,7 @@ def resume(arguments: Namespace, sweep: bool) -> bool:
     free = [f"{key}={value}" for key, value in overrides.items() if key.split(".")[0] in FREE]
     if asked == "auto":
         fresh = resolve(composed("train", words, config_dir))
-        folder = unfinished_run(config_hash(fresh))
+        folder = unfinished_run(fresh)
         if folder is None:
             refuse_run_in(run_dir("train", arguments))
             return False
