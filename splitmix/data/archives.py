@@ -9,13 +9,13 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from splitmix.data.archive_members import Member, members
 from splitmix.data.limits import GIB, MEMBER, check_unpacked
 from splitmix.errors import UserError
+from splitmix.files import replacing
 from splitmix.printing import excerpt
 from splitmix.regular_files import open_regular
 
@@ -104,11 +104,6 @@ def _safe(archive: Path, member: Member) -> PurePosixPath:
 
 def _write(member: Member, where: Path) -> None:
     where.parent.mkdir(parents=True, exist_ok=True)
-    beside = where.with_name(f".{where.name}.{os.getpid()}.tmp")
-    try:
-        with member.open() as source, open(beside, "wb") as file:
-            shutil.copyfileobj(source, file)
-        os.replace(beside, where)
-    finally:
-        with suppress(OSError):
-            beside.unlink()
+    # Waiting for the disk would take longer than all else: archives have up to 10^6 small files.
+    with member.open() as source, replacing(where, sync=False) as file:
+        shutil.copyfileobj(source, file)
