@@ -52,7 +52,8 @@ def test(cfg: DictConfig) -> None:
         attack.check(f"attack.{name}")
     folders = find_runs("run", list(keys.run), everything=keys.all)
     trusted = trusted_targets(keys.trust)
-    from splitmix.federation.results import changed_config, read_results
+    from splitmix.federation.results import changed_config
+    from splitmix.federation.results_file import read_results
     from splitmix.federation.run_test import run_test
 
     command = shlex.join(["splitmix", "test", *sys.argv[1:]])

@@ -15,7 +15,8 @@ from splitmix.federation.build import build_federation, check_widths
 from splitmix.federation.checkpoint import load_checkpoint
 from splitmix.federation.engine_settings import EngineSettings
 from splitmix.federation.records import records_of
-from splitmix.federation.results import add_tests, read_results, update_results
+from splitmix.federation.results import add_tests, update_results
+from splitmix.federation.results_file import read_results
 from splitmix.locks import CLAIM, is_locked
 from splitmix.reporting.tables import TestRow, accuracy_table, fewest_images, print_table
 from splitmix.reporting.tradeoff import draw_tradeoffs
