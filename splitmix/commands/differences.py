@@ -36,12 +36,12 @@ def defaults() -> dict[str, Any]:
 
 @cache
 def _options(group: str) -> dict[str, dict[str, Any]]:
-    found = {}
+    options = {}
     for file in groups().get(group, []):
         node = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
         if isinstance(node, dict) and "_target_" in node:
-            found[file.stem] = {str(key): value for key, value in node.items()}
-    return found
+            options[file.stem] = {str(key): value for key, value in node.items()}
+    return options
 
 
 def differences(config: Mapping[str, Any]) -> list[str]:
@@ -101,8 +101,8 @@ def command_of(folder: Path, config: Mapping[str, Any]) -> str:
         kept = read_yaml(folder / ".hydra" / "overrides.yaml")
         words = [str(word) for word in kept] if isinstance(kept, list) else differences(config)
         sources = read_yaml(folder / ".hydra" / "hydra.yaml")["hydra"]["runtime"]["config_sources"]
-        own = [str(source["path"]) for source in sources if source["provider"] == "command-line"]
-        words = [word for path in own for word in ("--config-dir", path)] + words
+        config_dirs = [str(source["path"]) for source in sources if source["provider"] == "command-line"]
+        words = [word for path in config_dirs for word in ("--config-dir", path)] + words
     except (UserError, LookupError, TypeError):  # what Hydra keeps is a convenience: damage must not stop a report
         words = words or differences(config)
     return shlex.join(["splitmix", "train", *words])

@@ -10,8 +10,9 @@ from typing import Any
 from omegaconf import DictConfig
 
 from splitmix.binding import Component
-from splitmix.commands.application import log, run_application, settings_of
+from splitmix.commands.application import run_application, settings_of
 from splitmix.commands.folders import find_runs, read_config
+from splitmix.commands.messages import log
 from splitmix.commands.trust import trusted_targets
 from splitmix.config import load_run_config, resolve
 from splitmix.errors import UserError

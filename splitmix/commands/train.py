@@ -10,7 +10,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from splitmix.commands.application import overrides_of, run_application
+from splitmix.commands.application import run_application
+from splitmix.commands.command_line import overrides_of
 from splitmix.commands.folders import claimed, find_run, read_config, refuse_run_in, unfinished_run
 from splitmix.commands.help import composed, run_dir
 from splitmix.commands.messages import log, log_to_file

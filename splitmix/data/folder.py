@@ -123,10 +123,10 @@ def folders(place: Path) -> tuple[str, ...]:
 
 def image_files(place: Path) -> list[Path]:
     """The images in a folder, sorted; UserError if there is none."""
-    found = sorted(path for path in entries(place) if path.suffix.lower() in SUFFIXES)
-    if not found:
+    files = sorted(path for path in entries(place) if path.suffix.lower() in SUFFIXES)
+    if not files:
         raise UserError(f"{place} holds no image ({', '.join(SUFFIXES)})")
-    return found
+    return files
 
 
 def entries(place: Path) -> list[Path]:

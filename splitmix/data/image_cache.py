@@ -113,8 +113,8 @@ def build(path: Path, files: Sequence[Path], size: int, say: Callable[[str], Non
     damaged: list[str] = []
 
     def images() -> Iterator[Pixels]:
-        found = pool.map(lambda file: attempt(file, size), files)
-        for image in shown(found, len(files), say):
+        attempts = pool.map(lambda file: attempt(file, size), files)
+        for image in shown(attempts, len(files), say):
             if isinstance(image, UserError):
                 damaged.append(str(image))
             elif not damaged:

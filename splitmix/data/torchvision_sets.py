@@ -121,9 +121,9 @@ class TorchvisionSet:
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # of numbers that are none; what comes out is checked
-                    found = self.open(split)
-                labels = np.asarray(found.labels if self.source == "SVHN" else found.targets)
-                images = np.asarray(found.data)
+                    opened = self.open(split)
+                labels = np.asarray(opened.labels if self.source == "SVHN" else opened.targets)
+                images = np.asarray(opened.data)
             except UserError:
                 raise
             except Exception as error:  # torchvision raises nearly anything on damaged files

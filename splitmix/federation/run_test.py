@@ -63,12 +63,14 @@ def run_test(
     for name, attack in attacks.items():
         used = None if isinstance(attack, NoAttack) else attack
         for level in levels:
-            found = records_of(federation, state, test, widths, level, checkpoint, command, name, used)
+            new_records = records_of(federation, state, test, widths, level, checkpoint, command, name, used)
             if len(levels) * len(attacks) > 2:
-                told = "  ".join(f"×{record['width']:g} {100 * record['accuracy']:.1f} %" for record in found)
-                log.info(f"attack {name}, λ {level:g}:  {told}")
-            update_results(folder / "results.json", partial(add_tests, records=found))
-            records += found
+                accuracies = "  ".join(
+                    f"×{record['width']:g} {100 * record['accuracy']:.1f} %" for record in new_records
+                )
+                log.info(f"attack {name}, λ {level:g}:  {accuracies}")
+            update_results(folder / "results.json", partial(add_tests, records=new_records))
+            records += new_records
     price = {width: cost(state, width) for width in widths}
     rows = [
         TestRow(

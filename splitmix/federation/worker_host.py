@@ -123,7 +123,7 @@ def start_early(engine: Any) -> None:
     """Start the host if these settings of `engine` may want workers, so that both processes import at once."""
     if not isinstance(engine, Mapping):
         return  # a mistake, found later
-    wanted = engine.get("workers") if engine.get("workers") != "auto" else engine.get("threads") or usable_cores()
+    workers = engine.get("workers") if engine.get("workers") != "auto" else engine.get("threads") or usable_cores()
     on_cpu = engine.get("accelerator") in ("auto", "cpu")
-    if on_cpu and isinstance(wanted, int) and wanted > 1 and can_have_workers():
+    if on_cpu and isinstance(workers, int) and workers > 1 and can_have_workers():
         worker_host()
