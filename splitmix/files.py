@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import os
 import re
+import secrets
 import stat
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -53,32 +54,50 @@ def refuse_links(folder: Path) -> None:
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    """Write a file beside `path`, then rename it: a reader, or a crash, sees the old file or the new one.
+    """Write a file of a run or a report through `replacing`.
 
     Raises:
         UserError: the disk is full or the folder cannot be written; the old file stays.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with replacing(path) as file:
+            write(file)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path}: {error.strerror or error}; make room or choose another folder"
+        ) from error
+
+
+@contextmanager
+def replacing(path: Path, sync: bool = True) -> Iterator[IO[bytes]]:
+    """A new file beside `path`, which takes its name at the end: a reader, or a crash, sees the old one or the new one.
+
+    Args:
+        sync: wait for the disk; without that a file can be empty after a power failure.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written; the old file stays, and no half of a new one does.
+    """
+    # No other process or thread takes this name, on no other machine that shares the folder either.
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.{os.getpid()}.tmp")
     raw: NotingFile | None = None
     try:
-        beside.unlink(missing_ok=True)
-        raw = NotingFile(beside, "xb", opener=without_links)
+        raw = NotingFile(beside, "x+b")
         with io.BufferedWriter(raw) as file:
-            write(file)
+            yield file
             file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
         os.replace(beside, path)
-    except BaseException as error:
+    except RuntimeError as error:
+        # torch.save reports a failing write as an internal error of its zip writer, without a reason.
+        if raw is not None and raw.error is not None:
+            raise raw.error from error
+        raise
+    finally:
         # Whatever stopped it, Ctrl-C too, leaves no half of a file.
         with suppress(OSError):
-            beside.unlink(missing_ok=True)
-        # torch.save reports a failing write as an internal error of its zip writer, without a reason.
-        reason = error if isinstance(error, OSError) else raw.error if raw and isinstance(error, RuntimeError) else None
-        if reason is None:
-            raise
-        raise UserError(
-            f"cannot write {path}: {reason.strerror or reason}; make room or choose another folder"
-        ) from error
+            beside.unlink()
 
 
 class NotingFile(io.FileIO):

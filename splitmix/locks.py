@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
+from typing import IO
 
 from splitmix.errors import UserError
 from splitmix.files import without_links
@@ -74,6 +75,20 @@ def taken(file: int, kind: int) -> bool:
         fcntl.lockf(file, kind | fcntl.LOCK_NB)
     except OSError as error:
         return error.errno not in BUSY
+    return True
+
+
+def locked_while_open(file: IO[bytes]) -> bool:
+    """Lock an open file until it is closed; false if another one holds it, in any process, or there are no locks.
+
+    For a file that is opened, written and closed: any of its other descriptors may be closed meanwhile.
+    """
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
     return True
 
 

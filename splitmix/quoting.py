@@ -1,13 +1,19 @@
-"""Words of a command line that hold a path: as Hydra's grammar and the shell read them back."""
+"""Words of a command line: as Hydra's grammar and the shell read them back."""
 
 from __future__ import annotations
 
+import json
+import re
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
+
+PLAIN = re.compile(r"[A-Za-z_./+-][A-Za-z0-9_./+-]*")
+WORDS_WITH_A_MEANING = ("null", "true", "false", "nan", "inf")
 
 
 def command(verb: str, *words: str, **values: object) -> str:
@@ -24,7 +30,25 @@ def hydra_word(key: str, value: object) -> str:
     """`key=value` with quotes of Hydra's where it would read the value as something else than this text."""
     text = str(value)
     plain = f"{key}={text}"
-    return plain if read(plain) == text else f"{key}={QuotedString(text, Quote.double).with_quotes()}"
+    return plain if read(plain) == text else f"{key}={in_quotes(text)}"
+
+
+def hydra_value(value: object) -> str:
+    """A value of a config in Hydra's grammar, also as a part of another; text is quoted wherever it could be more."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{hydra_value(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(hydra_value, value))}]"
+    if isinstance(value, str) and (not PLAIN.fullmatch(value) or value.lower() in WORDS_WITH_A_MEANING):
+        return in_quotes(value, Quote.single)
+    return str(value)
+
+
+def in_quotes(text: str, quote: Quote = Quote.double) -> str:
+    """Text with quotes of Hydra's, which read back as it is."""
+    return QuotedString(text, quote).with_quotes()
 
 
 def with_quoted_path(word: str) -> str:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import stat
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import yaml
 from omegaconf._utils import get_yaml_loader
 
 from splitmix.errors import UserError
+from splitmix.regular_files import open_regular
 
 MOST_YAML = 256 * 1024
 MOST_TEXT = 32 * 1024 * 1024
@@ -25,21 +24,6 @@ LARGEST = 2**63
 """Whole numbers are smaller than this in size."""
 
 
-def open_regular(path: Path) -> IO[bytes]:
-    """Open a file to read; a pipe, a device or a folder is refused without waiting for it.
-
-    Raises:
-        OSError: it cannot be opened, or is not a regular file.
-    """
-    # The name may stand for something else by the time it is opened, so that both are looked at.
-    if stat.S_ISREG(os.stat(path).st_mode):
-        number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        if stat.S_ISREG(os.fstat(number).st_mode):
-            return os.fdopen(number, "rb")
-        os.close(number)
-    raise OSError(0, "it is not a regular file", str(path))
-
-
 def read_text(path: Path, most: int = MOST_TEXT) -> str:
     """The UTF-8 text of a regular file.
 
@@ -47,7 +31,7 @@ def read_text(path: Path, most: int = MOST_TEXT) -> str:
         most: bytes of the largest file that is read.
 
     Raises:
-        UserError: it cannot be opened, is larger, or is no text.
+        UserError: it is no regular file, cannot be opened, is larger, or is no text.
     """
     try:
         with open_regular(path) as file:
@@ -55,6 +39,8 @@ def read_text(path: Path, most: int = MOST_TEXT) -> str:
         if len(content) > most:
             raise ValueError(f"it is larger than {most} bytes")
         return content.decode("utf-8")
+    except UserError as error:
+        raise UserError(f"{path} cannot be read (it is not a regular file)") from error
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror or error})") from error
     except ValueError as error:

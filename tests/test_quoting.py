@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from splitmix.quoting import command, hydra_word, read, unquoted, with_quoted_path
+from splitmix.quoting import command, hydra_value, hydra_word, read, unquoted, with_quoted_path
 
 
 def test_a_command_says_plain_paths_plainly():
@@ -32,3 +32,14 @@ def test_a_path_that_is_there_may_be_typed_as_it_is(name, tmp_path, monkeypatch)
 def test_other_words_stay():
     for word in ("-m", "seed=1,2", "run=.", "--config-dir=/tmp", "=x", "attack=[none,fgsm]"):
         assert with_quoted_path(word) == word
+
+
+def test_words_of_hydras_grammar():
+    assert [hydra_value(value) for value in (None, True, 0.5, [1, "a b"], "it's", {"a": 1})] == [
+        "null", "true", "0.5", "[1,'a b']", r"'it\'s'", "{a:1}",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["a\\b", "a\\", "a\\'b", "it's", "x,y", "[1]", "1e3", "", " a", "a:b"])
+def test_text_of_a_config_is_read_back_alone_and_within_lists(text):
+    assert read(f"x={hydra_value(text)}") == text and read(f"x=[{hydra_value(text)},1]") == [text, 1]

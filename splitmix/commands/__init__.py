@@ -10,6 +10,7 @@ import splitmix
 from splitmix.binding import nearest
 from splitmix.commands.interrupts import one_interrupt
 from splitmix.commands.layout import entry
+from splitmix.printing import excerpt
 
 VERBS = {
     "train": "train a federation, then test it at every width",
@@ -56,8 +57,9 @@ def run(arguments: list[str]) -> int:
         return 0
     verb, *rest = arguments
     if verb not in VERBS:
-        word = ascii(verb)[1:-1] if not verb.isprintable() else verb
-        print(f"splitmix: unknown verb {word}{nearest(verb, VERBS)}; verbs: {', '.join(VERBS)}", file=sys.stderr)
+        print(
+            f"splitmix: unknown verb {excerpt(verb)}{nearest(verb, VERBS)}; verbs: {', '.join(VERBS)}", file=sys.stderr
+        )
         return 2
     module = MODULES.get(verb, verb.replace("-", "_"))
     code: int = import_module(f"splitmix.commands.{module}").main(rest)

@@ -18,10 +18,8 @@ from omegaconf import DictConfig
 
 from splitmix.binding import Settings, bind_settings
 from splitmix.commands.command_line import add_own_code, in_order, parsed
-from splitmix.commands.command_line import overrides_of as overrides_of
 from splitmix.commands.composing import MISTAKES, check_words, raised_by_hydra
 from splitmix.commands.help import print_help
-from splitmix.commands.messages import log as log
 from splitmix.commands.messages import log_to_console, one_line
 from splitmix.commands.sweep import Plan, is_sweep, run_sweep
 from splitmix.config import conf_dir, resolve
@@ -86,14 +84,14 @@ def run_application(
         print(f"splitmix {verb}: {one_line(error)}", file=sys.stderr)
         return 2
     except OSError as error:
-        told = told_in_one_line(error, argv)
+        message = file_system_mistake(error, argv)
         if error not in of_task and raised_by_hydra(error):
             # Hydra makes the run folder itself.
             key = "hydra.sweep.dir" if sweep else "hydra.run.dir"
-            told = f"cannot write {error.filename or 'the run folder'} ({error.strerror}); choose another {key}"
-        if told is None:
+            message = f"cannot write {error.filename or 'the run folder'} ({error.strerror}); choose another {key}"
+        if message is None:
             raise
-        print(f"splitmix {verb}: {printable(told)}", file=sys.stderr)
+        print(f"splitmix {verb}: {printable(message)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -133,7 +131,7 @@ def settings_of(cfg: DictConfig, schema: type[Settings]) -> Settings:
     return bind_settings(schema, values)
 
 
-def told_in_one_line(error: OSError, words: Sequence[str]) -> str | None:
+def file_system_mistake(error: OSError, words: Sequence[str]) -> str | None:
     """A name, a right or a disk that the user must see to, in words; None for any other failure to read or write."""
     if error.errno not in BEYOND_US:
         return None

@@ -9,7 +9,8 @@ from typing import Any
 from omegaconf import DictConfig
 
 from splitmix.binding import Component, nearest
-from splitmix.commands.application import log, run_application, settings_of
+from splitmix.commands.application import run_application, settings_of
+from splitmix.commands.messages import log
 from splitmix.config import check_ranges
 from splitmix.errors import UserError
 from splitmix.files import output_file, write_atomically

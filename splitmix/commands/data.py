@@ -7,7 +7,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from splitmix.commands.application import log, run_application, settings_of
+from splitmix.commands.application import run_application, settings_of
+from splitmix.commands.messages import log
 
 
 def run_data_verb(verb: str, argv: list[str], schema: type, task: Callable[[Any, Any], None]) -> int:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from splitmix.binding import Component
-from splitmix.commands.application import log
 from splitmix.commands.data import counts_table, run_data_verb
+from splitmix.commands.messages import log
 
 
 @dataclass(frozen=True)

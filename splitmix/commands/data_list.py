@@ -5,8 +5,9 @@ from __future__ import annotations
 from omegaconf import DictConfig, OmegaConf
 
 from splitmix.binding import bind
-from splitmix.commands.application import log, run_application
-from splitmix.commands.help import groups, header, own_folders
+from splitmix.commands.application import run_application
+from splitmix.commands.help import groups, header, option_folders
+from splitmix.commands.messages import log
 from splitmix.errors import UserError
 
 
@@ -17,7 +18,7 @@ def main(argv: list[str]) -> int:
 
 def show(cfg: DictConfig) -> None:
     """Print every option of the group `dataset` with its state under the default settings."""
-    for file in groups(own_folders())["dataset"]:
+    for file in groups(option_folders())["dataset"]:
         try:
             bind(OmegaConf.to_container(OmegaConf.load(file)), "dataset").check()
             state = "ready"

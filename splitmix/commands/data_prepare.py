@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from splitmix.binding import Component
-from splitmix.commands.application import log
 from splitmix.commands.data import run_data_verb
+from splitmix.commands.messages import log
 
 
 @dataclass(frozen=True)

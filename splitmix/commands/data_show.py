@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from splitmix.binding import Component
-from splitmix.commands.application import log
 from splitmix.commands.data import federation_of, run_data_verb
+from splitmix.commands.messages import log
 from splitmix.config import check_ranges
 from splitmix.errors import UserError
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 import shlex
 from collections.abc import Mapping
 from functools import cache
@@ -16,10 +14,8 @@ from omegaconf import OmegaConf
 from splitmix.commands.help import composed, groups
 from splitmix.config import resolve
 from splitmix.errors import UserError
+from splitmix.quoting import hydra_value
 from splitmix.reading import read_yaml
-
-PLAIN = re.compile(r"[A-Za-z_./+-][A-Za-z0-9_./+-]*")
-WORDS_WITH_A_MEANING = ("null", "true", "false", "nan", "inf")
 
 
 @cache
@@ -40,12 +36,12 @@ def defaults() -> dict[str, Any]:
 
 @cache
 def _options(group: str) -> dict[str, dict[str, Any]]:
-    found = {}
+    options = {}
     for file in groups().get(group, []):
         node = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
         if isinstance(node, dict) and "_target_" in node:
-            found[file.stem] = {str(key): value for key, value in node.items()}
-    return found
+            options[file.stem] = {str(key): value for key, value in node.items()}
+    return options
 
 
 def differences(config: Mapping[str, Any]) -> list[str]:
@@ -72,7 +68,7 @@ def _of_group(group: str, node: Mapping[str, Any], standard: Any) -> list[str]:
         name = min(options, key=lambda name: _distance(options[name], node), default=None)
         if name is None:
             base = {}
-            words.append(f"{group}._target_={hydra_word(node['_target_'])}")
+            words.append(f"{group}._target_={hydra_value(node['_target_'])}")
         else:
             base = options[name]
             words.append(f"{group}={name}")
@@ -95,20 +91,7 @@ def _of_value(key: str, value: Any, standard: Any, known: bool) -> list[str]:
             for name, item in value.items()
             for word in _of_value(f"{key}.{name}", item, standard.get(name), name in standard)
         ]
-    return [f"{'' if known else '+'}{key}={hydra_word(value)}"]
-
-
-def hydra_word(value: Any) -> str:
-    """A value in the grammar of Hydra's overrides."""
-    if value is None or isinstance(value, bool):
-        return json.dumps(value)
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{hydra_word(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return f"[{','.join(map(hydra_word, value))}]"
-    if isinstance(value, str) and (not PLAIN.fullmatch(value) or value.lower() in WORDS_WITH_A_MEANING):
-        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
-    return str(value)
+    return [f"{'' if known else '+'}{key}={hydra_value(value)}"]
 
 
 def command_of(folder: Path, config: Mapping[str, Any]) -> str:
@@ -118,8 +101,8 @@ def command_of(folder: Path, config: Mapping[str, Any]) -> str:
         kept = read_yaml(folder / ".hydra" / "overrides.yaml")
         words = [str(word) for word in kept] if isinstance(kept, list) else differences(config)
         sources = read_yaml(folder / ".hydra" / "hydra.yaml")["hydra"]["runtime"]["config_sources"]
-        own = [str(source["path"]) for source in sources if source["provider"] == "command-line"]
-        words = [word for path in own for word in ("--config-dir", path)] + words
+        config_dirs = [str(source["path"]) for source in sources if source["provider"] == "command-line"]
+        words = [word for path in config_dirs for word in ("--config-dir", path)] + words
     except (UserError, LookupError, TypeError):  # what Hydra keeps is a convenience: damage must not stop a report
         words = words or differences(config)
     return shlex.join(["splitmix", "train", *words])

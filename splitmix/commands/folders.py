@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from splitmix.commands.search import find_files, is_pattern
+from splitmix.config import config_hash, former_hash
 from splitmix.errors import UserError
 from splitmix.federation.results_file import read_results
 from splitmix.files import refuse_links, remove_temporary
@@ -130,14 +131,20 @@ def runs_by_age() -> list[Path]:
     return sorted(ages, key=lambda folder: ages[folder])
 
 
-def unfinished_run(config_hash: str) -> Path | None:
-    """The newest unfinished run of this config, if any."""
+def unfinished_run(resolved: Mapping[str, Any]) -> Path | None:
+    """The newest unfinished run of this config, if any; an earlier version may have made it."""
+    digest, former = config_hash(resolved), former_hash(resolved)
     for folder in reversed(runs_by_age()):
         try:
             results = read_results(folder / "results.json")
+            stored = results.get("config_hash")
+            if results["status"] == "finished" or stored not in (digest, former):
+                continue
+            config = read_config(folder)
         except UserError:
             continue
-        if results.get("config_hash") == config_hash and results["status"] != "finished":
+        # The hash of earlier versions is that of several configs. A config that was changed is refused on resuming.
+        if config_hash(config) == digest or former_hash(config) != stored:
             return folder
     return None
 

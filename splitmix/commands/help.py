@@ -71,29 +71,29 @@ def header(path: Path) -> str:
     return next(lines, "#").removeprefix("# ")
 
 
-def groups(own: Sequence[Path] = ()) -> dict[str, list[Path]]:
+def groups(config_dirs: Sequence[Path] = ()) -> dict[str, list[Path]]:
     """Option files by group, those in a user's own folders of options too."""
-    found: dict[str, dict[str, Path]] = {}
-    for root in (conf_dir(), *own):
+    files_by_group: dict[str, dict[str, Path]] = {}
+    for root in (conf_dir(), *config_dirs):
         for folder in sorted(folder for folder in root.iterdir() if folder.is_dir() and folder.name != "hydra"):
             files = {file.stem: file for file in sorted(folder.glob("*.yaml"))}
             if files or root == conf_dir():
-                found.setdefault(folder.name, {}).update(files)
-    return {group: list(files.values()) for group, files in sorted(found.items())}
+                files_by_group.setdefault(folder.name, {}).update(files)
+    return {group: list(files.values()) for group, files in sorted(files_by_group.items())}
 
 
-def own_folders() -> list[Path]:
-    """The user's folders of options (--config-dir, hydra.searchpath) of the verb that is running."""
-    sources = HydraConfig.get().runtime.config_sources
+def option_folders() -> list[Path]:
+    """The user's folders of options (--config-dir, hydra.searchpath) of the verb that is running; none if none is."""
+    sources = HydraConfig.get().runtime.config_sources if HydraConfig.initialized() else []
     folders = [Path(source.path) for source in sources if source.schema == "file"]
-    return [folder for folder in folders if folder != conf_dir() and folder.is_dir()]
+    return [folder for folder in folders if folder.resolve() != conf_dir().resolve() and folder.is_dir()]
 
 
 def documented(path: Path) -> Iterator[tuple[str, str]]:
     """Keys of a file with their comments."""
     for line in path.read_text().splitlines():
-        if found := KEY.match(line):
-            yield found["key"], found["what"]
+        if match := KEY.match(line):
+            yield match["key"], match["what"]
 
 
 def explained(file: Path, others: Sequence[Path]) -> Iterator[tuple[str, str]]:
@@ -126,7 +126,7 @@ def print_help(verb: str, overrides: list[str], config_dir: str | None = None) -
     words = [str(one.input_line) for one in read_words(overrides) if not one.is_sweep_override()]
     config = composed(verb, words, config_dir, hydra=True)
     chosen, standard = config.hydra.runtime.choices, defaults_of(verb)
-    own = [] if config_dir is None else [Path(config_dir)]
+    config_dirs = [] if config_dir is None else [Path(config_dir)]
     print(wrapped(header(conf_dir() / f"{verb}.yaml")))
     print(f"\nusage: splitmix {verb} [flag …] [group=option …] [key=value …]\n")
     for flag, what in FLAGS.items():
@@ -135,7 +135,7 @@ def print_help(verb: str, overrides: list[str], config_dir: str | None = None) -
         print("\nkeys:")
         for key, what in keys:
             _print_key(key, config, what, indent=2)
-    used = {group: files for group, files in groups(own).items() if group in standard or group in chosen}
+    used = {group: files for group, files in groups(config_dirs).items() if group in standard or group in chosen}
     for group, files in used.items():
         if group == "experiment":
             continue

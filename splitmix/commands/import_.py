@@ -7,7 +7,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from splitmix.binding import convert
-from splitmix.commands.application import log, run_application
+from splitmix.commands.application import run_application
+from splitmix.commands.messages import log
 from splitmix.config import load_run_config, resolve
 from splitmix.quoting import command
 

@@ -11,7 +11,7 @@ from splitmix.binding import nearest
 from splitmix.commands.application import run_application, settings_of
 from splitmix.commands.composing import defaults_of
 from splitmix.commands.experiments import jobs
-from splitmix.commands.help import MARK, groups, header, own_folders
+from splitmix.commands.help import MARK, groups, header, option_folders
 from splitmix.commands.layout import entry
 from splitmix.errors import UserError
 
@@ -30,12 +30,13 @@ def main(argv: list[str]) -> int:
 
 def show(cfg: DictConfig) -> None:
     """Print groups and options, defaults marked; of an experiment how many runs its grid has."""
-    what, found = settings_of(cfg, Keys).what, groups(own_folders())
-    if what != "all" and what not in found:
-        raise UserError(f"what={what}: no such group{nearest(what, found)}; choose all, {', '.join(found)}")
+    what, files_by_group = settings_of(cfg, Keys).what, groups(option_folders())
+    names = list(files_by_group)
+    if what not in ("all", *names):
+        raise UserError(f"what={what}: no such group{nearest(what, names)}; choose all, {', '.join(names)}")
     standard = {**defaults_of("test"), **defaults_of("train")}
     # The experiments are many: alone only, else they would bury the other groups.
-    for group, files in found.items():
+    for group, files in files_by_group.items():
         if what == "all" and group != "experiment":
             print(group)
             print_options(files, standard.get(group))
@@ -44,7 +45,7 @@ def show(cfg: DictConfig) -> None:
             print_options(files, standard.get(group), count=group == "experiment")
     if what == "all":
         print("experiment")
-        print(f"  {len(found['experiment'])} ready-made grids: splitmix list what=experiment")
+        print(f"  {len(files_by_group['experiment'])} ready-made grids: splitmix list what=experiment")
         print(f"\n{MARK} is the default.")
 
 

@@ -70,18 +70,18 @@ def one_line(error: Exception) -> str:
     if isinstance(error, UserError):
         return text
     keys: list[str] = option_names()
-    if found := re.search(r"Could not override '([^']+)'", text):
-        return f"unknown key {found[1]}{nearest(found[1], keys)}; splitmix <verb> --help lists the keys"
-    if found := re.search(r"[Cc]ould not find '([^']+)/([^'/]+)'", text):
-        group, option = found[1], found[2]
+    if match := re.search(r"Could not override '([^']+)'", text):
+        return f"unknown key {match[1]}{nearest(match[1], keys)}; splitmix <verb> --help lists the keys"
+    if match := re.search(r"[Cc]ould not find '([^']+)/([^'/]+)'", text):
+        group, option = match[1], match[2]
         # Hydra's own list, which knows a user's options too.
         options = sorted(getattr(error, "options", None) or [])
         if group == "hydra/launcher" and option in LAUNCHERS:
             return f"hydra/launcher={option}: not installed; pip install 'splitmix[{LAUNCHERS[option]}]'"
         return f"{group}={option}: no such option{nearest(option, options)}; choose among {', '.join(options)}"
-    if found := re.search(r"Could not override '?([\w/.]+)'?\.? ?No match", text):
-        return f"unknown key {found[1]}{nearest(found[1], keys)}; splitmix <verb> --help lists the keys"
-    if found := re.search(r"Ambiguous value for argument '(.*?)' 1\.", text):
-        key, _, values = found[1].partition("=")
-        return f"{found[1]}: several values are a sweep; give -m, or {key}=[{values}] for a list"
+    if match := re.search(r"Could not override '?([\w/.]+)'?\.? ?No match", text):
+        return f"unknown key {match[1]}{nearest(match[1], keys)}; splitmix <verb> --help lists the keys"
+    if match := re.search(r"Ambiguous value for argument '(.*?)' 1\.", text):
+        key, _, values = match[1].partition("=")
+        return f"{match[1]}: several values are a sweep; give -m, or {key}=[{values}] for a list"
     return text

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from omegaconf import DictConfig
 
 from splitmix.binding import Component, shown
-from splitmix.commands.application import log, run_application, settings_of
+from splitmix.commands.application import run_application, settings_of
+from splitmix.commands.messages import log
 from splitmix.config import TestSettings, check_ranges
 from splitmix.errors import UserError
 from splitmix.files import output_file, write_atomically

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from splitmix.binding import Trusted, nearest, shown
-from splitmix.commands.application import log, run_application, settings_of
+from splitmix.commands.application import run_application, settings_of
+from splitmix.commands.messages import log
 from splitmix.commands.trust import trusted_targets
 from splitmix.errors import UserError
 

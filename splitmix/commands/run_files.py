@@ -24,24 +24,24 @@ def find_runs(patterns: Sequence[str]) -> list[tuple[Path, dict[str, Any]]]:
     Raises:
         UserError: a pattern that matches no run, a results file of another schema or damaged.
     """
-    found: dict[Path, tuple[Path, dict[str, Any]]] = {}
+    runs: dict[Path, tuple[Path, dict[str, Any]]] = {}
     for pattern in patterns:
         files = find_files("runs", pattern, Path(pattern).expanduser(), "results.json")
         if not files:
             raise UserError(f"runs={pattern}: matches no run; give run folders, folders of runs, or patterns")
         for file in files:
-            if file.parent.resolve() in found:
+            if file.parent.resolve() in runs:
                 continue
-            found[file.parent.resolve()] = (file.parent, read_whole(file))
-    return list(found.values())
+            runs[file.parent.resolve()] = (file.parent, current_results(file.parent))
+    return list(runs.values())
 
 
-def read_whole(file: Path) -> dict[str, Any]:
-    """A results file, its status as it is now; UserError if it cannot be read."""
+def current_results(folder: Path) -> dict[str, Any]:
+    """The results of a run, its status as it is now; UserError if they cannot be read."""
     from splitmix.federation.results import status_now
 
-    results = read_results(file)
-    return {**results, "status": status_now(file.parent, results)}
+    results = read_results(folder / "results.json")
+    return {**results, "status": status_now(folder, results)}
 
 
 def load_run(folder: Path, results: dict[str, Any], trusted: Trusted | None = None) -> Run:

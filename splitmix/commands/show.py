@@ -33,11 +33,11 @@ def show(cfg: DictConfig) -> None:
     folder = find_run("run", keys.run)
     config = read_config(folder)
     from splitmix.commands.differences import differences
-    from splitmix.commands.run_files import load_run, read_whole
+    from splitmix.commands.run_files import current_results, load_run
     from splitmix.reporting.summary import client_rows, facts, test_rows, width_rows
     from splitmix.reporting.tables import FIXED, print_table, text_table
 
-    run = load_run(folder, read_whole(folder / "results.json"), trusted_targets(keys.trust))
+    run = load_run(folder, current_results(folder), trusted_targets(keys.trust))
     say(f"{folder}\n")
     for name, fact in facts(run).items():
         say(f"  {name:<14} {fact}")

@@ -50,9 +50,6 @@ def plan_runs(points: list[tuple[list[str], Callable[[], DictConfig]]]) -> list[
         except MISTAKES as error:
             jobs.append(Job(tuple(overrides), slug(overrides), mistake=one_line(error)))
             continue
-        digest = config_hash(resolved)
-        name = slug(overrides, resolved["seed"])
-        folder = former_folder(sweep_dir, name, resolved) or folder_of(sweep_dir, f"{name}_{digest[:8]}")
         skip = None
         if digest in seen:
             skip = "twice in this sweep"

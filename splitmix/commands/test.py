@@ -10,8 +10,9 @@ from typing import Any
 from omegaconf import DictConfig
 
 from splitmix.binding import Component
-from splitmix.commands.application import log, run_application, settings_of
+from splitmix.commands.application import run_application, settings_of
 from splitmix.commands.folders import find_runs, read_config
+from splitmix.commands.messages import log
 from splitmix.commands.trust import trusted_targets
 from splitmix.config import load_run_config, resolve
 from splitmix.errors import UserError
@@ -52,7 +53,8 @@ def test(cfg: DictConfig) -> None:
         attack.check(f"attack.{name}")
     folders = find_runs("run", list(keys.run), everything=keys.all)
     trusted = trusted_targets(keys.trust)
-    from splitmix.federation.results import changed_config, read_results
+    from splitmix.federation.results import changed_config
+    from splitmix.federation.results_file import read_results
     from splitmix.federation.run_test import run_test
 
     command = shlex.join(["splitmix", "test", *sys.argv[1:]])

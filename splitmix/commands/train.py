@@ -10,13 +10,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from splitmix.commands.application import overrides_of, run_application
+from splitmix.commands.application import run_application
+from splitmix.commands.command_line import overrides_of
 from splitmix.commands.folders import claimed, find_run, read_config, refuse_run_in, unfinished_run
 from splitmix.commands.help import composed, run_dir
 from splitmix.commands.messages import log, log_to_file
 from splitmix.commands.sweep_runs import can_go_on, check, plan_runs
 from splitmix.commands.trust import trusted_targets
-from splitmix.config import config_hash, load_run_config, resolve
+from splitmix.config import load_run_config, resolve
 from splitmix.errors import UserError
 from splitmix.federation.before_torch import prepare
 from splitmix.quoting import unquoted
@@ -79,7 +80,7 @@ def resume(arguments: Namespace, sweep: bool) -> bool:
     free = [f"{key}={value}" for key, value in overrides.items() if key.split(".")[0] in FREE]
     if asked == "auto":
         fresh = resolve(composed("train", words, config_dir))
-        folder = unfinished_run(config_hash(fresh))
+        folder = unfinished_run(fresh)
         if folder is None:
             refuse_run_in(run_dir("train", arguments))
             return False

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra.core.hydra_config import HydraConfig
 
 from splitmix.binding import Trusted, convert
-from splitmix.commands.help import groups
+from splitmix.commands.help import groups, option_folders
 from splitmix.config import COMPONENTS, conf_dir
 
 
@@ -31,7 +30,7 @@ def trusted_targets(
     """
     everywhere = convert(named, tuple[str, ...], "trust")
     trusted = {group: {*_own_targets().get(group, ()), *everywhere} for group in COMPONENTS}
-    folders = _config_dirs_at_work() if config_dirs is None else config_dirs
+    folders = option_folders() if config_dirs is None else config_dirs
     for group, target in [*_targets_in(folders), *_targets_of(composed or {})]:
         trusted.setdefault(group, set()).add(target)
     return trusted
@@ -43,13 +42,6 @@ def _own_targets() -> Trusted:
     for group, target in _targets_in([conf_dir()]):
         trusted.setdefault(group, set()).add(target)
     return trusted
-
-
-def _config_dirs_at_work() -> list[Path]:
-    """Folders that the command at work composes from besides our own."""
-    sources = HydraConfig.get().runtime.config_sources if HydraConfig.initialized() else []
-    folders = [Path(source.path) for source in sources if source.schema == "file"]
-    return [folder for folder in folders if folder.resolve() != conf_dir().resolve()]
 
 
 def _targets_in(folders: Iterable[Path]) -> Iterator[tuple[str, str]]:

@@ -13,10 +13,10 @@ from splitmix.data.archives import below, unpack
 from splitmix.data.augmentation import FlipRotate
 from splitmix.data.dataset import Dataset
 from splitmix.data.image_cache import decoded
-from splitmix.data.regular_files import printable
 from splitmix.data.safe_pickle import read_pickle
 from splitmix.data.sources import expanded, mapped_sets, require_folder, rotated
 from splitmix.errors import UserError
+from splitmix.printing import excerpt
 
 SIDE = 256
 SITES = ("real", "clipart", "infograph", "painting", "quickdraw", "sketch")
@@ -106,13 +106,13 @@ def read_list(file: Path, root: Path, classes: tuple[str, ...]) -> tuple[list[Pa
         raise UserError(f"{file}: lists no image")
     if unknown := sorted(set(names) - set(classes)):
         more = f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else ""
-        shown = ", ".join(printable(name, 40) for name in unknown[:NAMED])
+        shown = ", ".join(excerpt(name, 40) for name in unknown[:NAMED])
         raise UserError(f"{file}: unknown classes {shown}{more}; known are {', '.join(classes)}")
     # The last three parts of a path: domain, class, file; the rest is of somebody else's disk.
     parts = [Path(path).parts[-3:] for path in paths]
     for path, part in zip(paths, parts, strict=True):
         if len(part) != 3 or ".." in part or Path(*part).is_absolute():
-            raise UserError(f"{file}: the path {printable(path)} leaves the folder of images")
+            raise UserError(f"{file}: the path {excerpt(path)} leaves the folder of images")
     return [root.joinpath(*part) for part in parts], [classes.index(name) for name in names]
 
 

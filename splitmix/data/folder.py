@@ -13,9 +13,9 @@ import numpy as np
 from splitmix.data.augmentation import CropFlip
 from splitmix.data.dataset import Dataset
 from splitmix.data.image_cache import decoded
-from splitmix.data.regular_files import printable
 from splitmix.data.sources import is_folder, mapped_sets, no_archives, require_folder, rotated
 from splitmix.errors import UserError
+from splitmix.printing import excerpt
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 SPLITS = ("train", "test")
@@ -53,7 +53,7 @@ class ImageFolder:
         mend = "set dataset.root to a folder <root>/<domain>/{train,test}/<class>/*.png"
         root = require_folder(self.root, [], mend)
         if not is_folder(root):
-            raise UserError(f"dataset.root={printable(root)}: no such folder; {mend}")
+            raise UserError(f"dataset.root={excerpt(root)}: no such folder; {mend}")
         return root
 
     @cached_property
@@ -117,16 +117,16 @@ def folders(place: Path) -> tuple[str, ...]:
     for name in names:
         # Domains and classes stand in tables, messages and files.
         if not name.isprintable():
-            raise UserError(f"{printable(place / name)}: the name of a domain or class must be printable; rename it")
+            raise UserError(f"{excerpt(place / name)}: the name of a domain or class must be printable; rename it")
     return tuple(names)
 
 
 def image_files(place: Path) -> list[Path]:
     """The images in a folder, sorted; UserError if there is none."""
-    found = sorted(path for path in entries(place) if path.suffix.lower() in SUFFIXES)
-    if not found:
+    files = sorted(path for path in entries(place) if path.suffix.lower() in SUFFIXES)
+    if not files:
         raise UserError(f"{place} holds no image ({', '.join(SUFFIXES)})")
-    return found
+    return files
 
 
 def entries(place: Path) -> list[Path]:
@@ -134,4 +134,4 @@ def entries(place: Path) -> list[Path]:
     try:
         return list(place.iterdir()) if is_folder(place) else []
     except OSError as error:
-        raise UserError(f"{printable(place)}: cannot be read ({error.strerror})") from None
+        raise UserError(f"{excerpt(place)}: cannot be read ({error.strerror})") from None

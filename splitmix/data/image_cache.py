@@ -18,10 +18,11 @@ from rich.progress import track
 
 from splitmix.data.limits import PIXELS
 from splitmix.data.pixel_file import read_pixels, write_pixels
-from splitmix.data.regular_files import open_regular, printable
 from splitmix.data.sources import Pixels
 from splitmix.errors import UserError
 from splitmix.files import cache_folder
+from splitmix.printing import excerpt
+from splitmix.regular_files import open_regular
 
 T = TypeVar("T")
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP")
@@ -42,7 +43,7 @@ def decode(file: Path, size: int) -> Pixels:
     try:
         with open_regular(file) as opened, Image.open(opened, formats=FORMATS) as image:
             if image.width * image.height > PIXELS.value:
-                raise PIXELS.refusal(f"{printable(file)}: has {image.width} x {image.height} pixels")
+                raise PIXELS.refusal(f"{excerpt(file)}: has {image.width} x {image.height} pixels")
             image.load()
             rgb = image if len(image.getbands()) == 3 else image.convert("L")
             rgb = rgb if rgb.mode in ("RGB", "L") else rgb.convert("RGB")
@@ -53,15 +54,15 @@ def decode(file: Path, size: int) -> Pixels:
         raise missing(file) from None
     except Image.UnidentifiedImageError:
         raise UserError(
-            f"{printable(file)} is truncated or no image of a known format ({', '.join(FORMATS)}): fetch it again"
+            f"{excerpt(file)} is truncated or no image of a known format ({', '.join(FORMATS)}): fetch it again"
         ) from None
     except Exception as error:  # Pillow raises nearly anything on damaged files
-        raise UserError(f"{printable(file)} is truncated or no image ({printable(error)}): fetch it again") from None
+        raise UserError(f"{excerpt(file)} is truncated or no image ({excerpt(error)}): fetch it again") from None
     return np.broadcast_to(small, (3, size, size)) if small.ndim == 2 else small.transpose(2, 0, 1)
 
 
 def missing(file: Path) -> UserError:
-    return UserError(f"{printable(file)} is missing: it stands in the list of images")
+    return UserError(f"{excerpt(file)} is missing: it stands in the list of images")
 
 
 def attempt(file: Path, size: int) -> Pixels | UserError:
@@ -112,8 +113,8 @@ def build(path: Path, files: Sequence[Path], size: int, say: Callable[[str], Non
     damaged: list[str] = []
 
     def images() -> Iterator[Pixels]:
-        found = pool.map(lambda file: attempt(file, size), files)
-        for image in shown(found, len(files), say):
+        attempts = pool.map(lambda file: attempt(file, size), files)
+        for image in shown(attempts, len(files), say):
             if isinstance(image, UserError):
                 damaged.append(str(image))
             elif not damaged:
@@ -167,7 +168,7 @@ def signature(files: Sequence[Path], size: int) -> str:
         try:
             status = file.stat()
         except ValueError:  # a NUL, or text that no file system encodes
-            raise UserError(f"{printable(file)}: no file can have this name, which stands in the list") from None
+            raise UserError(f"{excerpt(file)}: no file can have this name, which stands in the list") from None
         except OSError:
             raise missing(file) from None
         text.update(os.fsencode(f"{file} {status.st_size} {status.st_mtime_ns}\n"))

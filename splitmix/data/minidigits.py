@@ -11,7 +11,6 @@ import hashlib
 import io
 import math
 import os
-import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -25,10 +24,10 @@ from numpy.typing import NDArray
 from splitmix.data.dataset import Dataset, ImageSet
 from splitmix.data.minidigits_handwritten import SIDE
 from splitmix.data.minidigits_recipe import CLASSES, DOMAINS, array_shapes, make_minidigits
-from splitmix.data.regular_files import open_regular
 from splitmix.data.sources import expanded, no_archives
 from splitmix.errors import UserError
-from splitmix.files import cache_folder
+from splitmix.files import cache_folder, replacing
+from splitmix.regular_files import open_regular
 
 RECIPE_FILES = ("minidigits_recipe.py", "minidigits_handwritten.py", "minidigits_rendered.py")
 HEADERS = 2**16  # bytes of a cache file beside its arrays, at most
@@ -105,7 +104,8 @@ class MiniDigits:
                 # Before the drawing, so that a folder that cannot be made costs no wait.
                 folder.mkdir(parents=True, exist_ok=True)
                 arrays = make_minidigits(progress=progress)
-                _write(path, arrays)
+                with replacing(path) as file:
+                    np.savez(file, allow_pickle=False, **arrays)
         except OSError as error:
             raise UserError(
                 f"cannot use the cache folder {folder} ({error.strerror or error}): "
@@ -170,16 +170,3 @@ def _good(arrays: Arrays) -> bool:
         return False
     labels = [row for split in ("train", "test") for row in arrays[f"{split}_labels"]]
     return all((np.sort(row) == np.repeat(np.arange(CLASSES), len(row) // CLASSES)).all() for row in labels)
-
-
-def _write(path: Path, arrays: Arrays) -> None:
-    """Write atomically, so that a reader, or a second process that writes, never meets half a file."""
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import io
 import math
 import os
@@ -13,13 +12,15 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 
-from splitmix.data.regular_files import open_regular
 from splitmix.data.sources import Pixels
 from splitmix.errors import UserError
+from splitmix.files import replacing
+from splitmix.locks import locked_while_open
+from splitmix.regular_files import open_regular
 
 CHUNK = 2**24
 """Bytes of one checksum; several threads work on several of them."""
@@ -37,33 +38,25 @@ def write_pixels(path: Path, shape: tuple[int, ...], images: Iterable[Pixels]) -
         OSError: a full disk, a folder that cannot be written; no file stays.
         Exception: what `images` raises; no file stays.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     head, size = header(shape), math.prod(shape)
     layout = checksums_format(size)
     remove_abandoned(path)
-    try:
-        with open(beside, "w+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            reserve(file, len(head) + size + struct.calcsize(layout))
-            file.write(head)
-            for image in images:
-                file.write(np.ascontiguousarray(image).data)
-            file.flush()
-            file.write(struct.pack(layout, *checksums(file, len(head), size)))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    finally:
-        with suppress(OSError):
-            beside.unlink()
+    with replacing(path) as file:
+        locked_while_open(file)
+        reserve(file, len(head) + size + struct.calcsize(layout))
+        file.write(head)
+        for image in images:
+            file.write(np.ascontiguousarray(image).data)
+        file.flush()
+        file.write(struct.pack(layout, *checksums(file, len(head), size)))
 
 
 def remove_abandoned(path: Path) -> None:
-    """Remove what killed processes left of `path`; a process that still writes holds a lock."""
+    """Remove what killed processes left of `path`; one that still writes, on another machine too, holds a lock."""
     for old in path.parent.glob(f".{path.name}.*.tmp"):
         with suppress(OSError, UserError), open_regular(old) as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            old.unlink()
+            if locked_while_open(file):
+                old.unlink()
 
 
 def read_pixels(path: Path, shape: tuple[int, ...]) -> Pixels | None:
@@ -85,7 +78,7 @@ def read_pixels(path: Path, shape: tuple[int, ...]) -> Pixels | None:
         return None
 
 
-def checksums(file: BinaryIO, start: int, size: int) -> list[int]:
+def checksums(file: IO[bytes], start: int, size: int) -> list[int]:
     """A CRC-32 of every chunk of `size` bytes from `start` on."""
 
     def checksum(offset: int) -> int:
@@ -107,7 +100,7 @@ def checksums_format(size: int) -> str:
     return f"<{-(-size // CHUNK)}I"
 
 
-def reserve(file: BinaryIO, size: int) -> None:
+def reserve(file: IO[bytes], size: int) -> None:
     """Take the room on the disk, where the file system can (OSError: there is not enough)."""
     if hasattr(os, "posix_fallocate"):
         try:

@@ -15,8 +15,9 @@ from typing import IO, Any
 import numpy as np
 
 from splitmix.data.limits import PICKLE
-from splitmix.data.regular_files import open_regular, printable
 from splitmix.errors import UserError
+from splitmix.printing import excerpt
+from splitmix.regular_files import open_regular
 
 PLAIN = (str, bytes, int, float, bool, type(None))
 TYPE = re.compile(r"[<>|=]?([biufSU][1-9][0-9]*)")
@@ -53,12 +54,12 @@ def read_pickle(path: Path) -> Any:
         raise UserError(f"{path} is missing") from None
     except _Refused as error:
         raise UserError(
-            f"{path} holds {printable(error)}, not just arrays, lists and numbers: it may be hostile and was not read"
+            f"{path} holds {excerpt(error)}, not just arrays, lists and numbers: it may be hostile and was not read"
         ) from None
     except MemoryError:
         raise UserError(f"{path} asks for more memory than there is: it is damaged or hostile") from None
     except Exception as error:  # a broken pickle can raise nearly anything
-        raise UserError(f"{path} is truncated or no pickle file ({type(error).__name__}: {printable(error)})") from None
+        raise UserError(f"{path} is truncated or no pickle file ({type(error).__name__}: {excerpt(error)})") from None
 
 
 class _Budget:

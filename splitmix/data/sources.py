@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from splitmix.data.dataset import ImageSet
-from splitmix.data.regular_files import printable
 from splitmix.errors import UserError
+from splitmix.printing import excerpt
 
 Pixels = NDArray[np.uint8]
 
@@ -28,7 +28,7 @@ def rotated(names: Sequence[str], domain_order: int) -> tuple[str, ...]:
 def expanded(path: str) -> Path:
     """A path whose `~` is the home folder, an unknown user's `~` staying (UserError: no folder can have the name)."""
     if "\0" in path:
-        raise UserError(f"dataset.root={printable(path)}: no folder can have this name; give another")
+        raise UserError(f"dataset.root={excerpt(path)}: no folder can have this name; give another")
     return Path(os.path.expanduser(path))
 
 
@@ -44,7 +44,7 @@ def require_folder(root: str | None, needed: Sequence[str], mend: str) -> Path:
     folder = expanded(root)
     for name in needed:
         if not os.path.exists(folder / name):
-            raise UserError(f"dataset.root={printable(root)}: {printable(folder / name)} is missing; {mend}")
+            raise UserError(f"dataset.root={excerpt(root)}: {excerpt(folder / name)} is missing; {mend}")
     return folder
 
 

@@ -17,9 +17,10 @@ from torch import Tensor
 from splitmix.data.augmentation import CropFlip
 from splitmix.data.dataset import Dataset, ImageSet
 from splitmix.data.limits import PICKLE
-from splitmix.data.regular_files import open_regular, printable
 from splitmix.data.sources import check_arrays, expanded, is_folder, no_archives
 from splitmix.errors import UserError
+from splitmix.printing import excerpt
+from splitmix.regular_files import open_regular
 
 SOURCES = {
     "MNIST": ((28, 28), 10, "MNIST/*/*"),
@@ -81,7 +82,7 @@ class TorchvisionSet:
         if not self.root:
             raise UserError("dataset.root is not set: name the folder of torchvision's files")
         if not is_folder(expanded(self.root)):
-            raise UserError(f"dataset.root={printable(self.root)}: no such folder; {self.mend}")
+            raise UserError(f"dataset.root={excerpt(self.root)}: no such folder; {self.mend}")
 
     @property
     def mend(self) -> str:
@@ -120,9 +121,9 @@ class TorchvisionSet:
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # of numbers that are none; what comes out is checked
-                    found = self.open(split)
-                labels = np.asarray(found.labels if self.source == "SVHN" else found.targets)
-                images = np.asarray(found.data)
+                    opened = self.open(split)
+                labels = np.asarray(opened.labels if self.source == "SVHN" else opened.targets)
+                images = np.asarray(opened.data)
             except UserError:
                 raise
             except Exception as error:  # torchvision raises nearly anything on damaged files

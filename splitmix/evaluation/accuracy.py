@@ -96,14 +96,14 @@ def evaluate(
         network = group_network(group, adv_lambda, tracked=estimated).to(device, dtype)
         if statistics is not None:
             network.load_entries(statistics[number])
-        own = local_entries(group, local, adv_lambda, tracked=estimated)
+        client_entries = local_entries(group, local, adv_lambda, tracked=estimated)
         sizes = list(group.sizes.values())
         right = torch.zeros(len(batches), len(sizes), device=device)
         alone = torch.zeros(len(batches), network.lanes, device=device)
         everyone = range(len(batches))
         for passed in [[client] for client in everyone] if local or calibration else [everyone]:
-            if own:
-                network.load_entries({name: value[passed[0]] for name, value in own.items()})
+            if client_entries:
+                network.load_entries({name: value[passed[0]] for name, value in client_entries.items()})
             if calibration is not None:
                 source, rows_of = calibration
                 estimate_statistics(network, (to_float(source[rows], dtype) for rows in rows_of[passed[0]]))
@@ -144,13 +144,13 @@ def shared_statistics(
     Returns:
         Entries of the network of each of the method's mix groups, in their order.
     """
-    found = []
+    entries = []
     for group in method.mix_groups(tensors, widths):
         network = group_network(group, adv_lambda, tracked=True).to(images.device, dtype)
         batches = calibration_batches(rows.to(images.device))
         estimate_statistics(network, (to_float(images.index_select(0, batch), dtype) for batch in batches))
-        found.append({name: value.cpu() for name, value in network.named_buffers()})
-    return found
+        entries.append({name: value.cpu() for name, value in network.named_buffers()})
+    return entries
 
 
 def keeps_statistics(method: Method) -> bool:

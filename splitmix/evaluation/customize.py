@@ -83,8 +83,8 @@ def customize(
     [group] = state.method.mix_groups(state.tensors, [width])
     network = group_network(group, adv_lambda, tracked=calibration is not None)
     if client is not None:
-        own = local_entries(group, state.local, adv_lambda, tracked=calibration is not None)
-        network.load_entries({name: value[client] for name, value in own.items()})
+        client_entries = local_entries(group, state.local, adv_lambda, tracked=calibration is not None)
+        network.load_entries({name: value[client] for name, value in client_entries.items()})
     if calibration is not None:
         if calibration.dim() != 4 or tuple(calibration.shape[1:]) != group.spec.input_shape or len(calibration) < 2:
             raise UserError(

@@ -95,7 +95,7 @@ def evaluate_attacked(
     per_client = torch.zeros(len(batches), len(widths), dtype=torch.float64)
     for group in method.mix_groups(tensors, widths):
         network = group_network(group, adv_lambda, tracked=calibration is not None).to(device, dtype)
-        own = local_entries(group, local, adv_lambda, tracked=calibration is not None)
+        client_entries = local_entries(group, local, adv_lambda, tracked=calibration is not None)
         if not network.spec.tracked and attack.fixed_statistics:
             raise UserError(
                 f"attack={attack.name}: picks images out of a batch, and this run's predictions depend on the batch;"
@@ -116,8 +116,8 @@ def evaluate_attacked(
             client = chunk.clients[0]
             if client != ready:
                 ready = client
-                if own:
-                    network.load_entries({name: value[client] for name, value in own.items()})
+                if client_entries:
+                    network.load_entries({name: value[client] for name, value in client_entries.items()})
                 if calibration is not None:
                     source, rows_of = calibration
                     estimate_statistics(network, (to_float(source[rows], dtype) for rows in rows_of[client]))

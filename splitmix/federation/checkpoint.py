@@ -20,7 +20,7 @@ from splitmix.errors import UserError
 from splitmix.federation.finite import not_finite
 from splitmix.files import write_atomically
 from splitmix.models.network import Tensors
-from splitmix.reading import open_regular
+from splitmix.regular_files import open_regular
 
 log = logging.getLogger("splitmix")
 
@@ -131,6 +131,8 @@ def read_content(path: Path) -> dict[str, Any]:
             with warnings.catch_warnings():  # torch's, of kinds of tensors that are refused below
                 warnings.simplefilter("ignore")
                 content = torch.load(file, map_location="cpu", weights_only=True)
+    except UserError as error:
+        raise UserError(f"{error}, so it is not a checkpoint: use another") from error
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: this run has no such checkpoint") from None
     except Exception as error:  # whatever torch meets in a damaged file

@@ -18,13 +18,14 @@ from torch import Tensor
 from splitmix.algorithms.base import Method, ServerState
 from splitmix.config import RunConfig, config_hash
 from splitmix.data.limits import GIB, PICKLE
-from splitmix.data.regular_files import open_regular, printable
 from splitmix.errors import UserError
 from splitmix.federation.build import build_federation
 from splitmix.federation.checkpoint import Checkpoint, save_checkpoint
 from splitmix.federation.reference_names import reference_name
 from splitmix.federation.results import describe_run, write_results
 from splitmix.models.network import NetworkSpec, Tensors
+from splitmix.printing import excerpt
+from splitmix.regular_files import open_regular
 
 NAMED = 20  # entries that do not fit that a message names
 
@@ -109,7 +110,7 @@ def read_reference(file: Path) -> dict[str, Any]:
     ):
         if not fits:
             raise UserError(
-                f"file={file}: not a checkpoint of the authors' code: its {key} is {printable(value, 60)}; save it"
+                f"file={file}: not a checkpoint of the authors' code: its {key} is {excerpt(value, 60)}; save it"
                 " with their code"
             )
     return content
@@ -192,5 +193,5 @@ def converted_rows(
                 rows.append(entry.to(value.dtype))
         if len(rows) == len(value):
             found[name] = torch.stack(rows)
-    problems += [f"{where}{printable(key)} is unknown" for key in unused]
+    problems += [f"{where}{excerpt(key)} is unknown" for key in unused]
     return found

@@ -15,8 +15,7 @@ import splitmix
 from splitmix.config import config_hash, former_hash
 from splitmix.errors import UserError
 from splitmix.federation.federation import FLOAT32_BYTES, Federation
-from splitmix.federation.results_file import SCHEMA
-from splitmix.federation.results_file import read_results as read_results
+from splitmix.federation.results_file import SCHEMA, read_results
 from splitmix.files import write_atomically
 from splitmix.locks import CLAIM, Busy, is_locked, locked
 
@@ -61,7 +60,7 @@ def describe_run(federation: Federation, identity: dict[str, Any]) -> dict[str, 
 
 def write_results(path: Path, results: dict[str, Any]) -> None:
     """Write results.json atomically, whatever it held before; see `update_results`."""
-    write_atomically(path, lambda file: file.write((json.dumps(results, indent=1) + "\n").encode()))
+    write_atomically(path, lambda file: file.write((json.dumps(results, indent=1, allow_nan=False) + "\n").encode()))
 
 
 def update_results(path: Path, change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from splitmix.federation.build import build_federation, check_widths
 from splitmix.federation.checkpoint import load_checkpoint
 from splitmix.federation.engine_settings import EngineSettings
 from splitmix.federation.records import records_of
-from splitmix.federation.results import add_tests, read_results, update_results
+from splitmix.federation.results import add_tests, update_results
+from splitmix.federation.results_file import read_results
 from splitmix.locks import CLAIM, is_locked
 from splitmix.reporting.tables import TestRow, accuracy_table, fewest_images, print_table
 from splitmix.reporting.tradeoff import draw_tradeoffs
@@ -62,12 +63,14 @@ def run_test(
     for name, attack in attacks.items():
         used = None if isinstance(attack, NoAttack) else attack
         for level in levels:
-            found = records_of(federation, state, test, widths, level, checkpoint, command, name, used)
+            new_records = records_of(federation, state, test, widths, level, checkpoint, command, name, used)
             if len(levels) * len(attacks) > 2:
-                told = "  ".join(f"×{record['width']:g} {100 * record['accuracy']:.1f} %" for record in found)
-                log.info(f"attack {name}, λ {level:g}:  {told}")
-            update_results(folder / "results.json", partial(add_tests, records=found))
-            records += found
+                accuracies = "  ".join(
+                    f"×{record['width']:g} {100 * record['accuracy']:.1f} %" for record in new_records
+                )
+                log.info(f"attack {name}, λ {level:g}:  {accuracies}")
+            update_results(folder / "results.json", partial(add_tests, records=new_records))
+            records += new_records
     price = {width: cost(state, width) for width in widths}
     rows = [
         TestRow(

@@ -120,17 +120,17 @@ def known_regions() -> Iterator[list[Region]]:
 def _mapped_files() -> list[Region]:
     """`.npy` files mapped into this process's memory that it has not written to (Linux; elsewhere none is known)."""
     regions: list[Region] = []
-    found: re.Match[str] | None = None
+    header: re.Match[str] | None = None
     with suppress(OSError):
         for line in Path("/proc/self/smaps").read_text().splitlines():
             if match := re.match(MAPPING, line):
-                found = match if match[5].endswith(".npy") else None
-            elif found and line.startswith("Anonymous:"):
+                header = match if match[5].endswith(".npy") else None
+            elif header and line.startswith("Anonymous:"):
                 # Pages written to are copies of this process alone: then the file is not what the memory holds.
-                if line.split()[1] == "0" and (descriptor := _opened(found[5], int(found[4]))) is not None:
-                    start, end, offset = (int(found[number], 16) for number in (1, 2, 3))
+                if line.split()[1] == "0" and (descriptor := _opened(header[5], int(header[4]))) is not None:
+                    start, end, offset = (int(header[number], 16) for number in (1, 2, 3))
                     regions.append(Region(next(_numbers), descriptor, start, end, offset, private=True))
-                found = None
+                header = None
     return regions
 
 

@@ -15,6 +15,7 @@ from splitmix.federation.shared_memory import bytes_needed
 from splitmix.files import cache_folder, write_atomically
 from splitmix.models.network import NetworkSpec, lane_template
 from splitmix.randomness import rng, torch_rng
+from splitmix.reading import read_json
 
 CANDIDATES = (1, 2, 4, 8)
 STEPS = 6
@@ -31,8 +32,8 @@ def measured_lanes(trainer: LaneTrainer, spec: NetworkSpec, batch_size: int) -> 
     key = f"{machine} {trainer.place.dtype}: {trainer.method.name} {spec} batch {batch_size}"
     path = cache_folder() / "lanes.json"
     known: dict[str, int] = {}
-    with suppress(OSError, ValueError):
-        loaded = json.loads(path.read_text())
+    with suppress(UserError):
+        loaded = read_json(path)
         known = loaded if isinstance(loaded, dict) else {}
     if known.get(key) not in CANDIDATES:
         known[key] = fastest_lanes(trainer, spec, batch_size)

@@ -46,7 +46,7 @@ class Cell:
         return {"mean": self.mean, "std": self.std, "seeds": " ".join(map(str, sorted(self.by_seed)))}
 
 
-def told(cell: Cell | None) -> str:
+def cell_text(cell: Cell | None) -> str:
     """A cell in words, nothing where there is none."""
     return "" if cell is None else str(cell)
 

@@ -51,34 +51,34 @@ def sentences(groups: Sequence[Group], cells: BySetting, columns: Sequence[float
     Args:
         columns: the widths of the table.
     """
-    won = [found for width in columns if (found := winner(groups, cells, width)) is not None]
-    if not won:
+    winners = [best for width in columns if (best := winner(groups, cells, width)) is not None]
+    if not winners:
         return [*_alone(groups, cells, dataset)]
     by_methods: dict[tuple[str, ...], list[Winner]] = {}
-    for found in won:
-        by_methods.setdefault(found.methods, []).append(found)
+    for best in winners:
+        by_methods.setdefault(best.methods, []).append(best)
     clauses = []
     for methods, places in by_methods.items():
         verb = "has" if len(methods) == 1 else "have"
-        clauses.append(f"{join(methods)} {verb} the highest at {join([_place(found) for found in places])}")
-    compared = [cell for found in won for cell in (found.cell, found.second_cell) if cell is not None]
-    told = [f"Test SA on {dataset}: {'; '.join(clauses)}; {_seeds(compared)}."]
-    return [" ".join([*told, *_over(groups, cells, columns)])]
+        clauses.append(f"{join(methods)} {verb} the highest at {join([_place(best) for best in places])}")
+    compared = [cell for best in winners for cell in (best.cell, best.second_cell) if cell is not None]
+    result = [f"Test SA on {dataset}: {'; '.join(clauses)}; {_seeds(compared)}."]
+    return [" ".join([*result, *_over(groups, cells, columns)])]
 
 
-def _place(found: Winner) -> str:
+def _place(best: Winner) -> str:
     """A width with the accuracy there and the distance to the next method."""
-    told = f"×{found.width:g} ({found.cell.percent} %"
-    if found.second_cell is None:
-        return f"{told})"
-    gap = 100 * (found.cell.mean - found.second_cell.mean)
-    within = " within one standard deviation," if gap <= max(found.cell.bar, found.second_cell.bar) else ""
-    return f"{told},{within} {gap:.1f} points above {found.second})"
+    text = f"×{best.width:g} ({best.cell.percent} %"
+    if best.second_cell is None:
+        return f"{text})"
+    gap = 100 * (best.cell.mean - best.second_cell.mean)
+    within = " within one standard deviation," if gap <= max(best.cell.bar, best.second_cell.bar) else ""
+    return f"{text},{within} {gap:.1f} points above {best.second})"
 
 
 def _alone(groups: Sequence[Group], cells: BySetting, dataset: str) -> list[str]:
     """Where nothing can be compared: what each method reaches at its ends."""
-    told = []
+    clauses = []
     for group in groups[:3]:
         by_width = cells[group.label]
         if by_width:
@@ -86,19 +86,19 @@ def _alone(groups: Sequence[Group], cells: BySetting, dataset: str) -> list[str]
             numbers = join([f"{by_width[width].percent} % at ×{width:g}" for width in ends])
             share = group.runs[0].over_budget(max(by_width))
             over = f" (over the budget of {100 * share:.0f} % of the clients)" if share else ""
-            told.append(f"{group.label} reaches {numbers}{over}, {_seeds([by_width[width] for width in ends])}")
-    return [f"Test SA on {dataset}: {'; '.join(told)}."] if told else []
+            clauses.append(f"{group.label} reaches {numbers}{over}, {_seeds([by_width[width] for width in ends])}")
+    return [f"Test SA on {dataset}: {'; '.join(clauses)}."] if clauses else []
 
 
 def _over(groups: Sequence[Group], cells: BySetting, columns: Sequence[float]) -> list[str]:
     """The numbers out of competition."""
-    told = [
+    numbers = [
         f"{group.label} {cells[group.label][width].percent} % at ×{width:g}"
         for group in groups
         for width in columns
         if width in cells[group.label] and group.runs[0].over_budget(width)
     ]
-    return [f"Out of competition, over the budget of some clients: {join(told)}."] if told else []
+    return [f"Out of competition, over the budget of some clients: {join(numbers)}."] if numbers else []
 
 
 def _seeds(cells: Sequence[Cell]) -> str:

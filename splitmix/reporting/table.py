@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.markup import escape as plain
 from rich.table import Table as TextTable
 
 from splitmix.reporting.escape import html, latex, markdown, one_line
@@ -55,8 +54,7 @@ class Table:
     def text(self) -> TextTable:
         """For the terminal."""
         rows = [self.header, *([entry.text for entry in row] for row in self.entries())]
-        words = [[plain(one_line(word)) for word in row] for row in rows]
-        return text_table(words, plain(one_line(self.caption)), self.words)
+        return text_table([list(map(one_line, row)) for row in rows], one_line(self.caption), self.words)
 
     def letters(self) -> list[int]:
         """The most letters of each column."""

@@ -52,8 +52,8 @@ class AutoAttack(Attack):
         ensemble.fab.n_target_classes = ensemble.apgd_targeted.n_target_classes = min(9, classes - 1)
         ensemble.square.n_queries = self.queries()
         with torch.random.fork_rng(devices=[images.device] if images.is_cuda else []):
-            found, _ = ensemble.run_standard_evaluation(images, labels, batch_size=len(images))
-        return found
+            attacked, _ = ensemble.run_standard_evaluation(images, labels, batch_size=len(images))
+        return attacked
 
 
 @dataclass(frozen=True)

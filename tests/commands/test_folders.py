@@ -8,11 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from run_folders import write_run
+from run_folders import config_of, write_run
 
 from splitmix.commands import main
-from splitmix.commands.folders import claimed, find_run, find_runs
+from splitmix.commands.folders import claimed, find_run, find_runs, unfinished_run
 from splitmix.commands.train import newly_said
+from splitmix.config import config_hash, former_hash
 from splitmix.errors import UserError
 
 
@@ -139,3 +140,17 @@ def test_a_number_of_lanes_counts_as_said_only_where_it_is_another_one():
     assert newly_said(stored, {"engine": {"lanes": 4, "workers": 2}}) == {"workers"}
     assert newly_said(stored, {"engine": {"lanes": 1, "workers": "auto"}}) == {"lanes"}
     assert newly_said(stored, {"engine": {"lanes": "auto", "workers": "auto"}}) == frozenset()
+
+
+def test_an_unfinished_run_of_an_earlier_version_goes_on_only_with_its_own_config(tmp_path, monkeypatch):
+    """That version left test.max_images out of the hash."""
+    monkeypatch.chdir(tmp_path)
+    words = ("algorithm.adv_lambda=0.5", "test.max_images=100")
+    folder = Path("outputs/x/former")
+    write_run(folder, words, {1.0: 0.5}, status="interrupted", config_hash=former_hash(config_of(words)))
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints" / "last.ckpt").touch()
+    assert former_hash(config_of(words)) != config_hash(config_of(words))
+    assert unfinished_run(config_of(words)) == folder
+    assert unfinished_run(config_of((words[0], "test.max_images=200"))) is None
+    assert unfinished_run(config_of(words[:1])) is None

@@ -7,9 +7,9 @@ from omegaconf import OmegaConf
 from run_folders import config_of, record, write_run
 
 from splitmix.commands import main
-from splitmix.commands.differences import command_of, differences, hydra_word
+from splitmix.commands.differences import command_of, differences
 from splitmix.commands.help import composed
-from splitmix.commands.run_files import load_run, read_whole
+from splitmix.commands.run_files import current_results, load_run
 from splitmix.config import resolve
 from splitmix.reporting.summary import width_rows
 
@@ -42,7 +42,7 @@ def test_a_run_is_shown(tmp_path, monkeypatch, capfd):
 def test_validated_robust_accuracy_is_shown_where_it_was_measured(tmp_path):
     folder = write_run(tmp_path / "run", ["algorithm.adv_lambda=0.5"], {1.0: 0.9})
     (folder / "metrics.csv").write_text("round,val_sa/1.0,val_ra/1.0\n0,0.5,0.1\n1,0.6,0.2\n")
-    rows = width_rows(load_run(folder, read_whole(folder / "results.json")))
+    rows = width_rows(load_run(folder, current_results(folder)))
     assert rows[0][1:4] == ["validation SA", "validation RA", "test SA"] and rows[1][1:4] == [
         "60.0 %",
         "20.0 %",
@@ -53,7 +53,7 @@ def test_validated_robust_accuracy_is_shown_where_it_was_measured(tmp_path):
 def test_accuracy_with_fixed_statistics_is_shown_where_it_was_measured(tmp_path):
     widths = {"1.0": {"sa": 0.9, "sa_fixed": 0.8, "macs": 1e6, "params": 1000}}
     folder = write_run(tmp_path / "run", [], {1.0: 0.9}, widths=widths)
-    rows = width_rows(load_run(folder, read_whole(folder / "results.json")))
+    rows = width_rows(load_run(folder, current_results(folder)))
     assert [row[2:4] for row in rows] == [["test SA", "fixed"], ["90.0 %", "80.0 %"]]
 
 
@@ -96,12 +96,6 @@ def test_differences_typed_again_make_the_same_config(overrides):
     words = differences(config)
     assert resolve(composed("train", words)) == config
     assert len(words) <= len(overrides) + 2 and (words == []) == (overrides == [])
-
-
-def test_words_of_hydras_grammar():
-    assert [hydra_word(value) for value in (None, True, 0.5, [1, "a b"], "it's", {"a": 1})] == [
-        "null", "true", "0.5", "[1,'a b']", r"'it\'s'", "{a:1}",
-    ]  # fmt: skip
 
 
 def test_the_command_is_what_hydra_kept_else_made_of_the_config(tmp_path):

@@ -3,7 +3,7 @@
 import pytest
 from run_folders import write_run
 
-from splitmix.commands.run_files import load_run, read_whole
+from splitmix.commands.run_files import current_results, load_run
 from splitmix.errors import UserError
 from splitmix.reporting.groups import grouped, references, shown, unequal_settings
 from splitmix.reporting.runs import check_same_data, latest_of_equal
@@ -18,7 +18,7 @@ def runs(tmp_path):
         for number, overrides in enumerate(several):
             folder = tmp_path / str(len(list(tmp_path.iterdir())))
             write_run(folder, overrides, {1.0: 0.5}, started=f"2026-01-{day:02}T00:{number:02}", **changes)
-            made.append(load_run(folder, read_whole(folder / "results.json")))
+            made.append(load_run(folder, current_results(folder)))
         return made
 
     return make
@@ -93,7 +93,7 @@ def test_a_config_older_than_a_key_takes_its_default(runs, tmp_path):
     [run] = runs([])
     path = run.folder / "config.yaml"
     path.write_text(path.read_text().replace("validate_every: 1\n", "").replace("  rescale_init: true\n", ""))
-    old = load_run(run.folder, read_whole(run.folder / "results.json"))
+    old = load_run(run.folder, current_results(run.folder))
     assert old.identity == run.identity
     path.write_text(path.read_text() + "mystery: 1\n")
     with pytest.raises(UserError, match=r"config.yaml: unknown key mystery.* leave this run out"):

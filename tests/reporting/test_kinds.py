@@ -6,7 +6,7 @@ import pytest
 from run_folders import attacked, record, write_run
 
 from splitmix.commands.report import comparison_of
-from splitmix.commands.run_files import load_run, read_whole
+from splitmix.commands.run_files import current_results, load_run
 from splitmix.reporting.comparison import CannotShow
 from splitmix.reporting.kinds import KINDS, make, make_all
 from splitmix.reporting.paper import numbers
@@ -21,7 +21,7 @@ def compare(tmp_path):
         for number, (overrides, sa, *rest) in enumerate(runs):
             keywords = {"started": f"2026-01-01T00:{number:02}", **(rest[0] if rest else {})}
             folder = write_run(root / str(number), overrides, sa, **keywords)
-            made.append(load_run(folder, read_whole(folder / "results.json")))
+            made.append(load_run(folder, current_results(folder)))
         return comparison_of(made, width)
 
     return build

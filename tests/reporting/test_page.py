@@ -5,7 +5,7 @@ import re
 from run_folders import write_run
 
 from splitmix.commands.report import comparison_of
-from splitmix.commands.run_files import load_run, read_whole
+from splitmix.commands.run_files import current_results, load_run
 from splitmix.reporting.comparison import Drawing, Part
 from splitmix.reporting.kinds import make_all
 from splitmix.reporting.page import page, part_html
@@ -15,7 +15,7 @@ from splitmix.reporting.table import Table
 
 def test_the_page_is_self_contained_and_tells_what_made_each_run(tmp_path):
     folder = write_run(tmp_path / "a<b>", ["seed=3", "optimizer.lr=0.05", "name='x<y'"], {0.5: 0.8, 1.0: 0.9})
-    run = load_run(folder, read_whole(folder / "results.json"))
+    run = load_run(folder, current_results(folder))
     parts, skipped = make_all(comparison_of([run], None))
     text = page("All", parts, [run], ["left out: <i>"], skipped)
     sources = re.findall(r'(?:src|href)="([^"]*)"', text)

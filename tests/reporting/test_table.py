@@ -49,6 +49,13 @@ def test_an_empty_entry_has_no_marks():
     assert "| x |  |" in table.markdown() and "emph" not in table.latex()
 
 
+def test_markup_in_a_name_is_printed_as_it_is():
+    file = io.StringIO()
+    print_table(Table("t", "[b]c[/b]", ["[i]h", "×1"], [["[red]x[/red]", "1"]], []).text(), file)
+    assert "[red]x[/red]" in file.getvalue() and "\\" not in file.getvalue()
+    assert "[b]c[/b]" in file.getvalue() and "[i]h" in file.getvalue()
+
+
 HOSTILE = [
     "<script>alert(1)</script>", "[/red]", "[red]a", "*a*", "$x^{2}$ & \\input{/etc/passwd} %", "a|b\nc",
     "\x1b[31m\x00\ud800",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from splitmix.reporting.cells import Cell, collected, missing_seeds, told
+from splitmix.reporting.cells import Cell, cell_text, collected, missing_seeds
 from splitmix.reporting.comparison import CannotShow, Comparison, Part
 from splitmix.reporting.groups import Group, grouped
 from splitmix.reporting.kinds.table1 import shown_widths
@@ -81,7 +81,7 @@ def ablation_table(comparison: Comparison, group: Group, cells: dict[Place, Cell
         words: list[Entry | str] = [bn, "yes" if init else "no", "yes" if layer else "no"]
         for width in columns:
             shown = found.get(width)
-            words.append(Entry(told(shown), best=shown is not None and shown.mean == best[width]))
+            words.append(Entry(cell_text(shown), best=shown is not None and shown.mean == best[width]))
         rows.append(words)
         for width, cell in sorted(found.items()):
             record = {"bn": bn, "rescale_init": init, "rescale_layer": layer, "width": width, **cell.record()}

@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from splitmix.reporting.cells import Cell, missing_seeds, told
+from splitmix.reporting.cells import Cell, cell_text, missing_seeds
 from splitmix.reporting.comparison import CannotShow, Comparison, Drawing, Part
 from splitmix.reporting.groups import WIDTH_KEY, grouped
 from splitmix.reporting.kinds.table1 import shown_widths
@@ -38,7 +38,7 @@ def make(comparison: Comparison) -> Part:
     records: list[dict[str, Any]] = []
     for name, methods in found.items():
         for label, cells in methods.items():
-            rows.append([name, label, *(told(cells.get(width)) for width in columns)])
+            rows.append([name, label, *(cell_text(cells.get(width)) for width in columns)])
             records += [
                 {"budgets": name, "method": label, "width": width, **cell.record()}
                 for width, cell in sorted(cells.items())

@@ -65,13 +65,13 @@ def make(comparison: Comparison) -> Part:
         " (3 x batch x forward MACs of what the client trains) and of the parameters it sends per round."
     )
     header = ["method", "worst SA", "median SA", "best SA", "MACs/batch", "parameters/round"]
-    drawn, told = shown([group for group in groups if group.label in values])
+    drawn, note = shown([group for group in groups if group.label in values])
     chosen = {group.label: values[group.label] for group in drawn}
     drawings = [
         Drawing(
             f"clients_{key}",
             f"{text[0].upper()}{text[1:]}: boxes over all clients and seeds by method (line: median, diamond: mean,"
-            f" whiskers: 5th to 95th percentile).{told}",
+            f" whiskers: 5th to 95th percentile).{note}",
             boxes(chosen, key),
         )
         for key, (text, _) in AXES.items()

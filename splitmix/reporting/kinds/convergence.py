@@ -24,14 +24,14 @@ def make(comparison: Comparison) -> Part:
     groups = [group for group in grouped(comparison.runs, apart=()) if widths_of(group)]
     if not groups:
         raise CannotShow("no run has validation accuracies in its metrics.csv")
-    drawn, told = shown(groups)
+    drawn, note = shown(groups)
     widths = {group.label: width_of(comparison, group) for group in groups}
     names = {group.label: curve_name(group, widths[group.label], max(widths.values())) for group in groups}
     curves = {names[group.label]: curve_of(group, widths[group.label]) for group in groups}
     caption = (
         f"Validation SA on {comparison.dataset} against rounds, each method at its largest validated width"
         f"{'' if comparison.width is None else f' (×{comparison.width:g} where it was validated)'}; line and band: mean"
-        f" and standard deviation over seeds.{told}"
+        f" and standard deviation over seeds.{note}"
     )
     # The first curve of an algorithm looks as the algorithm does in the other figures.
     first = {group.algorithm: group for group in drawn[::-1]}
@@ -42,10 +42,10 @@ def make(comparison: Comparison) -> Part:
     if len(groups) == 1 and len(widths_of(groups[0])) > 1:
         by_width = {f"×{width:g}": curve_of(groups[0], width) for width in widths_of(groups[0])}
         few = [f"×{width:g}" for width in spaced(widths_of(groups[0]))]
-        told = f"Validation SA of {groups[0].label} on {comparison.dataset} against rounds by width, as above."
-        told += " Four of its widths; the table has them all." if len(few) < len(by_width) else ""
+        caption = f"Validation SA of {groups[0].label} on {comparison.dataset} against rounds by width, as above."
+        caption += " Four of its widths; the table has them all." if len(few) < len(by_width) else ""
         figure = curves_figure({name: by_width[name] for name in few}, ordered(len(few)), at_ends=True)
-        drawings.append(Drawing("convergence_widths", told, figure))
+        drawings.append(Drawing("convergence_widths", caption, figure))
     return Part("convergence", "Convergence", [ends({**curves, **by_width})], drawings)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from splitmix.reporting.cells import Cell, collected, told
+from splitmix.reporting.cells import Cell, cell_text, collected
 from splitmix.reporting.comparison import CannotShow, Comparison, Drawing, Part
 from splitmix.reporting.groups import Group, grouped, shown
 from splitmix.reporting.kinds.table1 import shown_widths
@@ -32,7 +32,7 @@ def make(comparison: Comparison) -> Part:
     for label, by_width in found.items():
         for width in shown_widths(comparison, found):
             if width in by_width:
-                rows.append([label, f"×{width:g}", *(told(by_width[width].get(name)) for name in names)])
+                rows.append([label, f"×{width:g}", *(cell_text(by_width[width].get(name)) for name in names)])
         for width, cells in by_width.items():
             records += [
                 {"method": label, "width": width, "domain": name, **cell.record()} for name, cell in cells.items()

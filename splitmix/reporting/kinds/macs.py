@@ -22,10 +22,10 @@ def make(comparison: Comparison) -> Part:
     """Two tables and a figure."""
     groups = grouped(comparison.runs)
     tables = [quantity_table(comparison, groups, key) for key in QUANTITIES]
-    drawn, told = shown(groups)
+    drawn, note = shown(groups)
     caption = (
         f"Test SA on {comparison.dataset} against MACs per image of the customised model, one point per width; bars:"
-        f" standard deviation over seeds.{told}"
+        f" standard deviation over seeds.{note}"
     )
     return Part(
         "macs", "MACs and parameters", tables, [Drawing("macs", caption, accuracy_against_macs(comparison, drawn))]

@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from splitmix.reporting.cells import Cell, collected, missing_seeds, told
+from splitmix.reporting.cells import Cell, cell_text, collected, missing_seeds
 from splitmix.reporting.comparison import CannotShow, Comparison, Drawing, Part
 from splitmix.reporting.groups import WIDTH_KEY, Group, grouped
 from splitmix.reporting.runs import Run
@@ -28,7 +28,7 @@ def make(comparison: Comparison) -> Part:
         raise CannotShow(f"needs runs with at least two values of {AXIS}")
     width = comparison.one_width(tested.values())
     found = {group.label: by_participants(group, width) for group in groups if width in tested[group.label]}
-    rows = [[label, *(told(cells.get(count)) for count in counts)] for label, cells in found.items()]
+    rows = [[label, *(cell_text(cells.get(count)) for count in counts)] for label, cells in found.items()]
     records: list[dict[str, Any]] = [
         {"method": label, "width": width, AXIS: count, **cell.record()}
         for label, cells in found.items()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from splitmix.reporting.cells import Cell, missing_seeds, signed, told
+from splitmix.reporting.cells import Cell, cell_text, missing_seeds, signed
 from splitmix.reporting.comparison import CannotShow, Comparison, Part
 from splitmix.reporting.groups import Group, grouped
 from splitmix.reporting.lead import sentences, winner
@@ -34,7 +34,7 @@ def make(comparison: Comparison) -> Part:
         for width in columns:
             cell = by_width.get(width)
             over = cell is not None and bool(group.runs[0].over_budget(width))
-            line.append(Entry(told(cell) + "†" * over, best=group.label in best[width], aside=over))
+            line.append(Entry(cell_text(cell) + "†" * over, best=group.label in best[width], aside=over))
         printed, departs = paper_accuracy(group)
         rows.append(line)
         if any(width in printed for width in columns):
@@ -86,9 +86,9 @@ def shown_widths(comparison: Comparison, cells: Mapping[str, Mapping[float, Any]
 
 def best_methods(groups: Sequence[Group], cells: Mapping[str, Mapping[float, Cell]], width: float) -> tuple[str, ...]:
     """The methods whose number is bold at a width: none beside a higher one that is out of competition."""
-    found = winner(groups, cells, width)
+    highest_method = winner(groups, cells, width)
     highest = max(by_width[width].mean for by_width in cells.values() if width in by_width)
-    return () if found is None or highest > found.cell.mean else found.methods
+    return () if highest_method is None or highest > highest_method.cell.mean else highest_method.methods
 
 
 def paper_rows(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from splitmix.errors import UserError
+from splitmix.printing import excerpt
 
 KINDS = {
     stat.S_IFIFO: "a named pipe",
@@ -32,7 +33,7 @@ def open_regular(path: Path) -> BinaryIO:
     except UserError:
         raise
     except ValueError:  # a NUL, or text that no file system encodes
-        raise UserError(f"{printable(path)}: no file can have this name") from None
+        raise UserError(f"{excerpt(path)}: no file can have this name") from None
     try:
         check_regular(path, os.fstat(descriptor).st_mode)
     except UserError:
@@ -44,10 +45,4 @@ def open_regular(path: Path) -> BinaryIO:
 def check_regular(path: Path, mode: int) -> None:
     """Refuse what is no regular file (UserError says what it is)."""
     if not stat.S_ISREG(mode):
-        raise UserError(f"{printable(path)} is {KINDS.get(stat.S_IFMT(mode), 'something else')}, not a file")
-
-
-def printable(text: object, longest: int = 200) -> str:
-    """Text of others for a message: control characters escaped, the middle of what is long left out."""
-    safe = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in str(text))
-    return safe if len(safe) <= longest else f"{safe[: longest // 2]}…{safe[-longest // 2 :]}"
+        raise UserError(f"{excerpt(path)} is {KINDS.get(stat.S_IFMT(mode), 'something else')}, not a file")
