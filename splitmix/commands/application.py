@@ -23,6 +23,7 @@ from splitmix.commands.composing import MISTAKES, check_words, raised_by_hydra
 from splitmix.commands.help import print_help
 from splitmix.commands.messages import log as log
 from splitmix.commands.messages import log_to_console, one_line
+from splitmix.commands.streams import complain, failure_of_output
 from splitmix.commands.sweep import Plan, is_sweep, run_sweep
 from splitmix.config import conf_dir, resolve
 from splitmix.printing import printable
@@ -82,9 +83,11 @@ def run_application(
         with redirect_stderr(WithoutErrorLine(sys.stderr)):
             main()
     except MISTAKES as error:
-        print(f"splitmix {verb}: {one_line(error)}", file=sys.stderr)
+        complain(f"splitmix {verb}: {one_line(error)}")
         return 2
     except OSError as error:
+        if failure := failure_of_output(error):
+            raise failure from error
         told = told_in_one_line(error, argv)
         if error not in of_task and raised_by_hydra(error):
             # Hydra makes the run folder itself.
@@ -92,7 +95,7 @@ def run_application(
             told = f"cannot write {error.filename or 'the run folder'} ({error.strerror}); choose another {key}"
         if told is None:
             raise
-        print(f"splitmix {verb}: {printable(told)}", file=sys.stderr)
+        complain(f"splitmix {verb}: {printable(told)}")
         return 2
     except KeyboardInterrupt:
         return 130
