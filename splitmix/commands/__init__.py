@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from importlib import import_module
 
@@ -46,10 +47,10 @@ def main(argv: list[str] | None = None) -> int:
         return 130
     except OSError as error:
         failure = failure_of_output(error)
-        if isinstance(failure or error, BrokenPipeError):
-            return 141
         if failure is None:
             raise
+        if failure.errno == errno.EPIPE:
+            return 141
         complain(f"splitmix: standard output cannot be written ({failure.strerror}); lead it elsewhere")
         return 2
 

@@ -62,6 +62,7 @@ def run_application(
     def run(cfg: DictConfig) -> None:
         try:
             task(cfg)
+            sys.stdout.flush()  # Hydra would flush it next, and hide a failure
         except OSError as error:
             of_task.append(error)
             raise
@@ -86,10 +87,11 @@ def run_application(
         complain(f"splitmix {verb}: {one_line(error)}")
         return 2
     except OSError as error:
-        if failure := failure_of_output(error):
+        by_hydra = error not in of_task and raised_by_hydra(error)
+        if not by_hydra and (failure := failure_of_output(error)):
             raise failure from error
         told = told_in_one_line(error, argv)
-        if error not in of_task and raised_by_hydra(error):
+        if by_hydra:
             # Hydra makes the run folder itself.
             key = "hydra.sweep.dir" if sweep else "hydra.run.dir"
             told = f"cannot write {error.filename or 'the run folder'} ({error.strerror}); choose another {key}"

@@ -64,6 +64,11 @@ class LogFile(logging.FileHandler):
     def _open(self) -> Any:
         return open(self.baseFilename, self.mode, encoding=self.encoding, opener=without_links)
 
+    def handleError(self, record: logging.LogRecord) -> None:
+        # A full disk: the next checkpoint says so in one line, and saves what it can.
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
 
 def mistake_of(compose: Callable[[], object]) -> str | None:
     """The mistake that composing a config meets, in one line; None if there is none."""

@@ -6,6 +6,7 @@ import errno
 import os
 import sys
 from contextlib import suppress
+from io import TextIOWrapper, UnsupportedOperation
 
 STREAMS = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
 """Python's names of the descriptors 0, 1 and 2."""
@@ -14,7 +15,7 @@ OF_A_STREAM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE)
 
 
 def open_streams() -> None:
-    """Lead closed standard streams to the null device.
+    """Lead closed standard streams to the null device; none fails for its encoding.
 
     Otherwise the next file that is opened, such as a checkpoint, would take the number of a closed one, and what
     libraries and worker processes say would be written into it.
@@ -27,6 +28,10 @@ def open_streams() -> None:
         if getattr(sys, name) is None:
             # Not closed with the object: the number must stay taken.
             setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115
+        stream = getattr(sys, name)
+        if mode == "w" and isinstance(stream, TextIOWrapper):
+            # A character that the terminal's encoding lacks, such as those of our own texts, is written out.
+            stream.reconfigure(errors="backslashreplace")
 
 
 def lead_nowhere(number: int) -> None:
@@ -38,21 +43,27 @@ def lead_nowhere(number: int) -> None:
     os.set_inheritable(number, True)
 
 
-def failure_of_output(error: OSError) -> OSError | None:
-    """Why standard output cannot be written, if this error says so; what it still held is then given up."""
-    failure = None
+class OutputError(OSError):
+    """Standard output cannot be written."""
+
+
+def failure_of_output(error: OSError) -> OutputError | None:
+    """Why standard output cannot be written, if it was this error that said so; from then on it leads nowhere."""
+    if isinstance(error, OutputError):
+        return error
+    if error.filename is not None or error.errno not in OF_A_STREAM:
+        return None
     try:
         sys.stdout.flush()
-        # Python's -u holds nothing back, so that nothing is left to fail; an error of a file mostly names it.
-        if getattr(sys.stdout, "write_through", False) and error.filename is None and error.errno in OF_A_STREAM:
-            failure = error
-    except OSError as again:
-        failure = again
-    if failure is not None:
+        # What could not be written may be given up already; another file's failure leaves an empty line here.
+        os.write(sys.stdout.fileno(), b"\n")
+    except UnsupportedOperation:  # it is no file
+        return None
+    except OSError as failure:
         # At exit Python would try once more, and fail with a message of its own.
-        with suppress(OSError, ValueError):
-            lead_nowhere(sys.stdout.fileno())
-    return failure
+        lead_nowhere(sys.stdout.fileno())
+        return OutputError(failure.errno, failure.strerror)
+    return None
 
 
 def complain(text: str) -> None:

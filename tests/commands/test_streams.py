@@ -17,7 +17,7 @@ def run(tmp_path, words, redirection):
 
 
 @FULL
-@pytest.mark.parametrize(("words", "unbuffered"), [("--help", ""), ("list", "1"), ("data-list", "1")])
+@pytest.mark.parametrize(("words", "unbuffered"), [("--help", ""), ("list", ""), ("data-list", "1")])
 def test_output_that_cannot_be_written_is_one_line(tmp_path, monkeypatch, words, unbuffered):
     monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     code, errors = run(tmp_path, words, ">/dev/full")
@@ -41,3 +41,9 @@ def test_no_file_takes_the_number_of_a_closed_stream(tmp_path):
     code += "print('x'); print('y', file=sys.stderr); open('file', 'w').write(str(os.open('other', 65)))"
     subprocess.run(["bash", "-c", f'"{sys.executable}" -c "{code}" <&- >&- 2>&-'], cwd=tmp_path, check=True)
     assert int((tmp_path / "file").read_text()) > 2
+
+
+def test_an_encoding_that_lacks_a_character_costs_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    assert run(tmp_path, "--help", ">help.txt") == (0, "")
+    assert "key=value \\u2026" in (tmp_path / "help.txt").read_text()
