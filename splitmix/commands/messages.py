@@ -35,7 +35,7 @@ def log_to_console() -> None:
         logging.getLogger(noisy).setLevel(logging.ERROR)
 
 
-class Console(logging.StreamHandler):  # type: ignore[type-arg]
+class Console(logging.StreamHandler):
     """Messages to standard output; failing to write one is raised, as `print` does."""
 
     def handleError(self, record: logging.LogRecord) -> None:
