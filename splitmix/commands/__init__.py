@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import errno
 import sys
 from importlib import import_module
 
@@ -10,6 +10,7 @@ import splitmix
 from splitmix.binding import nearest
 from splitmix.commands.interrupts import one_interrupt
 from splitmix.commands.layout import entry
+from splitmix.commands.streams import complain, failure_of_output, open_streams
 from splitmix.printing import excerpt
 
 VERBS = {
@@ -31,18 +32,34 @@ MODULES = {"import": "import_"}  # where a verb is a word of Python's
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a verb; returns the exit code (2 for a mistake of the user's, 130 after Ctrl-C)."""
+    """Run a verb.
+
+    Returns:
+        The exit code: 2 for a mistake of the user's, 130 after Ctrl-C, 141 where the reader of our output, such as
+        `head`, has had enough.
+    """
+    open_streams()
     try:
         if argv is not None:
-            return run(argv)
+            return ended(run(argv))
         with one_interrupt():
-            return run(sys.argv[1:])
+            return ended(run(sys.argv[1:]))
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        # The reader of our output, such as `head`, has had enough; nothing may be written to it at exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+    except OSError as error:
+        failure = failure_of_output(error)
+        if failure is None:
+            raise
+        if failure.errno == errno.EPIPE:
+            return 141
+        complain(f"splitmix: standard output cannot be written ({failure.strerror}); lead it elsewhere")
+        return 2
+
+
+def ended(code: int) -> int:
+    """The exit code, after all output is written (OSError: it cannot be)."""
+    sys.stdout.flush()
+    return code
 
 
 def run(arguments: list[str]) -> int:
@@ -57,9 +74,7 @@ def run(arguments: list[str]) -> int:
         return 0
     verb, *rest = arguments
     if verb not in VERBS:
-        print(
-            f"splitmix: unknown verb {excerpt(verb)}{nearest(verb, VERBS)}; verbs: {', '.join(VERBS)}", file=sys.stderr
-        )
+        complain(f"splitmix: unknown verb {excerpt(verb)}{nearest(verb, VERBS)}; verbs: {', '.join(VERBS)}")
         return 2
     module = MODULES.get(verb, verb.replace("-", "_"))
     code: int = import_module(f"splitmix.commands.{module}").main(rest)

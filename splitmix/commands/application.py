@@ -21,6 +21,7 @@ from splitmix.commands.command_line import add_own_code, in_order, parsed
 from splitmix.commands.composing import MISTAKES, check_words, raised_by_hydra
 from splitmix.commands.help import print_help
 from splitmix.commands.messages import log_to_console, one_line
+from splitmix.commands.streams import complain, failure_of_output
 from splitmix.commands.sweep import Plan, is_sweep, run_sweep
 from splitmix.config import conf_dir, resolve
 from splitmix.federation.before_torch import choose_instructions
@@ -60,6 +61,7 @@ def run_application(
     def run(cfg: DictConfig) -> None:
         try:
             task(cfg)
+            sys.stdout.flush()  # Hydra would flush it next, and hide a failure
         except OSError as error:
             of_task.append(error)
             raise
@@ -81,17 +83,20 @@ def run_application(
         with redirect_stderr(WithoutErrorLine(sys.stderr)):
             main()
     except MISTAKES as error:
-        print(f"splitmix {verb}: {one_line(error)}", file=sys.stderr)
+        complain(f"splitmix {verb}: {one_line(error)}")
         return 2
     except OSError as error:
+        by_hydra = error not in of_task and raised_by_hydra(error)
+        if not by_hydra and (failure := failure_of_output(error)):
+            raise failure from error
         message = file_system_mistake(error, argv)
-        if error not in of_task and raised_by_hydra(error):
+        if by_hydra:
             # Hydra makes the run folder itself.
             key = "hydra.sweep.dir" if sweep else "hydra.run.dir"
             message = f"cannot write {error.filename or 'the run folder'} ({error.strerror}); choose another {key}"
         if message is None:
             raise
-        print(f"splitmix {verb}: {printable(message)}", file=sys.stderr)
+        complain(f"splitmix {verb}: {printable(message)}")
         return 2
     except KeyboardInterrupt:
         return 130

@@ -25,7 +25,7 @@ LAUNCHERS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "s
 def log_to_console() -> None:
     """Messages to standard output, anew (a stream may have been replaced since)."""
     log.handlers.clear()
-    console = logging.StreamHandler(sys.stdout)
+    console = Console(sys.stdout)
     console.setLevel(logging.INFO)
     console.setFormatter(PrintableFormatter())
     log.addHandler(console)
@@ -33,6 +33,16 @@ def log_to_console() -> None:
     log.propagate = False
     for noisy in ("lightning_fabric", "lightning.fabric", "pytorch_lightning"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
+
+
+class Console(logging.StreamHandler):
+    """Messages to standard output; failing to write one is raised, as `print` does."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if isinstance(error, OSError):
+            raise error
+        super().handleError(record)
 
 
 def log_to_file(path: Path) -> None:
@@ -53,6 +63,11 @@ class LogFile(logging.FileHandler):
 
     def _open(self) -> Any:
         return open(self.baseFilename, self.mode, encoding=self.encoding, opener=without_links)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        # A full disk: the next checkpoint says so in one line, and saves what it can.
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
 
 
 def mistake_of(compose: Callable[[], object]) -> str | None:

@@ -8,7 +8,6 @@ are. Other sweepers are refused: they choose a job by the result of an earlier o
 from __future__ import annotations
 
 import shlex
-import sys
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from omegaconf import DictConfig, OmegaConf
 from splitmix.commands.composing import composing, read_words
 from splitmix.commands.help import with_config_dir
 from splitmix.commands.messages import log, mistake_of
+from splitmix.commands.streams import complain
 from splitmix.commands.sweep_task import Failure, SweepTask, failure_of
 from splitmix.config import conf_dir
 from splitmix.errors import UserError
@@ -201,6 +201,6 @@ def summary(jobs: list[Job], todo: list[Job], returns: Any) -> int:
         log.info(f"all {count(len(jobs))} of the sweep are finished" if len(jobs) > 1 else "the sweep is finished")
         return 0
     for label, failure in failures:
-        print(f"failed: {label}: {failure.reason}", file=sys.stderr)
-    print(f"{len(failures)} of {count(len(jobs))} failed; the same command tries them again", file=sys.stderr)
+        complain(f"failed: {label}: {failure.reason}")
+    complain(f"{len(failures)} of {count(len(jobs))} failed; the same command tries them again")
     return 1 if any(failure.bug for _, failure in failures) else 2

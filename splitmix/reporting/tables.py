@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
@@ -175,10 +176,18 @@ def benchmark_table(workloads: Mapping[str, Mapping[str, Any]]) -> Table:
     return table
 
 
+class TableConsole(Console):
+    """A console whose reader may have had enough: that is raised, as `print` does, where rich would exit with 1."""
+
+    def on_broken_pipe(self) -> None:
+        error = sys.exc_info()[1]
+        raise error if isinstance(error, BrokenPipeError) else BrokenPipeError
+
+
 def print_table(table: Table, stream: TextIO | None = None) -> None:
     """Print to standard output, or `stream`, at most 100 columns wide (on a terminal: at most its width)."""
     # Brackets and colons are text: names may come from files.
-    console = Console(file=stream, markup=False, emoji=False)
+    console = TableConsole(file=stream, markup=False, emoji=False)
     if console.is_terminal:
         console.width = min(100, console.width)
     else:

@@ -21,6 +21,15 @@ def printed(table):
     return stream.getvalue()
 
 
+def test_a_reader_that_has_had_enough_is_told_as_print_tells_it():
+    class Gone(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        print_table(width_table([WidthRow(1, 1, None, 1, 9, 9, 9)]), Gone())
+
+
 def test_one_plain_line_per_width_with_units():
     text = printed(
         width_table(
