@@ -75,6 +75,7 @@ def test_limit_cases(federation, name):
 
 
 @pytest.mark.parametrize("algorithm", [HeteroFL(), SHeteroFL(), FedRolex(), FjORD(), FjORD(self_distillation=True)])
+@pytest.mark.slow
 def test_packed_and_shared_out_lanes_equal_one_at_a_time(federation, algorithm):
     states = []
     for lanes, workers in ((1, 1), (4, 1), (2, 2)):
@@ -260,6 +261,7 @@ def test_local_batch_norm_stays_with_its_client(federation):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.slow
 def test_local_batch_norm_by_workers_and_resumed(federation, tmp_path, workers):
     engine = EngineSettings(lanes=2, workers=workers, threads=1, precision="64-true")
     straight, _ = after(federation(SplitMix(), DigitCNN(bn="local"), engine=EXACT), 2)

@@ -75,6 +75,7 @@ def test_testing_adds_records_and_replaces_its_own(inside, capsys):
     assert sorted(inside.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_attacks_are_recorded_beside_the_clean_test(inside, capsys):
     run = the_run(inside)
     words = ["test.widths=[0.125,0.25]", "test.max_images=40", "attack=[none,linf_pgd,fgsm]", "attack.linf_pgd.eps=2"]
@@ -88,6 +89,7 @@ def test_attacks_are_recorded_beside_the_clean_test(inside, capsys):
     assert found == [(width, attack) for attack in attacks for width in (0.125, 0.25)]
 
 
+@pytest.mark.slow
 def test_a_grid_of_levels_fills_the_records_and_draws(tmp_path, monkeypatch, capsys):
     """DAT in one command, the grid in another: records of every width, level and attack, and RA against SA."""
     monkeypatch.chdir(tmp_path)

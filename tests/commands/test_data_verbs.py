@@ -37,6 +37,7 @@ def test_list_tells_what_is_there(place, capsys):
     assert state["digits"].strip() == "ready" and "splitmix data-prepare dataset=cifar10" in state["cifar10"]
 
 
+@pytest.mark.slow
 def test_prepare_unpacks_the_archive_and_training_then_runs(place, capfd):
     zipped(digits(place / "made", n=40, n_test=20), place / "digit_dataset.zip", "digit_dataset/")
     assert main(["data-prepare", "dataset=digits"]) == 2
@@ -50,6 +51,7 @@ def test_prepare_unpacks_the_archive_and_training_then_runs(place, capfd):
     assert main(["test", "test.widths=0.125"]) == 0
 
 
+@pytest.mark.slow
 def test_prepare_domainnet_from_several_archives(place, capfd):
     made = domainnet(place / "made", per_class=1)
     archives = [zipped(made / site, place / f"{site}.zip", f"{site}/") for site in ("real", "clipart", "infograph")]
@@ -66,6 +68,7 @@ def test_prepare_domainnet_from_several_archives(place, capfd):
         assert min(Image.open(place / "pictures" / f"{name}.png").size) > 200
 
 
+@pytest.mark.slow
 def test_archives_of_strangers_stay_in_the_folder(place, capfd):
     link = zipfile.ZipInfo("MNIST/link")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
@@ -130,6 +133,7 @@ def test_check_names_every_damaged_image(place, capfd):
     assert not list((place / "cache").glob("*.npy"))
 
 
+@pytest.mark.slow
 def test_a_skewed_federation_trains_and_tests_on_cifar10(place):
     cifar10(place / "data" / "cifar10", n=120)
     skewed = ["dataset=cifar10", "partition=classes", "clients_per_domain=4", "model=preresnet18", "val_fraction=0.2"]
@@ -139,11 +143,13 @@ def test_a_skewed_federation_trains_and_tests_on_cifar10(place):
 
 
 @pytest.mark.parametrize("partition", ["dirichlet", "label_dirichlet"])
+@pytest.mark.slow
 def test_ragged_federations_train(place, partition):
     small = ["clients_per_domain=4", "train_fraction=0.4", "rounds=1", "batch_size=8", "engine.workers=1"]
     assert main(["train", f"partition={partition}", "budget.widths=8", *small, "partition.min_samples=32"]) == 0
 
 
+@pytest.mark.slow
 def test_small_clients_are_refused_where_everyone_does_equally_many_steps(place, capfd):
     small = ["partition=dirichlet", "partition.min_samples=16", "batch_size=64", "train_fraction=0.1"]
     assert main(["train", *small, "clients_per_domain=5"]) == 2

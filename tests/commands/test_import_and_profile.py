@@ -51,6 +51,7 @@ def saved(path, method, **changes):
         ("algorithm=fedavg algorithm.width=0.125", FedAvg(width=0.125), "local"),
     ],
 )
+@pytest.mark.slow
 def test_an_imported_checkpoint_is_a_run_that_can_be_tested(tmp_path, monkeypatch, capfd, words, algorithm, bn):
     monkeypatch.chdir(tmp_path)
     problem = Problem((3, 28, 28), 10, (0.125,) * 2 + (1.0,) * 8)
@@ -77,6 +78,7 @@ class Hostile:
         return os.system, ("touch hacked",)
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_named_and_nothing_is_made(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     method = SplitMix().bind(DigitCNN(), Problem((3, 28, 28), 10, BUDGETS))
@@ -151,6 +153,7 @@ def test_names_of_the_reference():
     assert reference_name(method, method.spec, 0, "n4.bias") == "n4.bias"
 
 
+@pytest.mark.slow
 def test_profile_prints_and_writes_costs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["profile", "algorithm=sheterofl", "widths=[0.125,0.25]", "repeats=1", "out=p.json"]) == 0

@@ -1,11 +1,14 @@
 """splitmix list: every option with a line, experiments with the number of their runs."""
 
+import pytest
+
 from splitmix.commands import main
 from splitmix.commands.experiments import grid, jobs
 from splitmix.commands.help import groups
 from splitmix.config import conf_dir
 
 
+@pytest.mark.slow
 def test_a_group_alone_and_all_groups(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     assert main(["list", "what=experiment"]) == 0
@@ -21,6 +24,7 @@ def test_a_group_alone_and_all_groups(capsys, monkeypatch):
     assert "* minidigits " in text and "* none " in text and "  digits " in text
 
 
+@pytest.mark.slow
 def test_ones_own_options_are_listed_and_explained(tmp_path, monkeypatch, capsys):
     (tmp_path / "my conf" / "budget").mkdir(parents=True)
     (tmp_path / "my conf" / "budget" / "tiny.yaml").write_text(

@@ -35,6 +35,7 @@ def inside(outputs, monkeypatch):
     return outputs
 
 
+@pytest.mark.slow
 def test_all_is_printed_and_written(inside, tmp_path, capfd):
     assert main(["report", f"out={tmp_path / 'out'}"]) == 0
     said = capfd.readouterr().out
@@ -62,6 +63,7 @@ def test_one_kind_of_some_runs_is_printed_only(inside, capfd):
     assert "(3 runs)" in said and "budgets=8-4-2" in said and sorted(inside.parent.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_the_same_report_twice_is_the_same_files(inside, tmp_path, capfd):
     for name in ("a", "b"):
         assert main(["report", "report=macs", f"out={tmp_path / name}"]) == 0
@@ -135,6 +137,7 @@ def test_results_that_lack_something_are_named(tmp_path, capfd, told, lose):
     assert told in error and str(folder / "results.json") in error and len(error.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_names_in_a_run_are_no_mathematics(tmp_path, capfd):
     tests = attacked(ROBUST, name="$^$")
     write_run(tmp_path / "run", [], {0.5: 0.8, 1.0: 0.9}, tests=tests, domains=("$\\frac$", "[/b]"))

@@ -18,6 +18,7 @@ def run(tmp_path, words, redirection):
 
 @FULL
 @pytest.mark.parametrize(("words", "unbuffered"), [("--help", ""), ("list", ""), ("data-list", "1")])
+@pytest.mark.slow
 def test_output_that_cannot_be_written_is_one_line(tmp_path, monkeypatch, words, unbuffered):
     monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     code, errors = run(tmp_path, words, ">/dev/full")
@@ -32,6 +33,7 @@ def test_a_mistake_that_cannot_be_told_keeps_its_exit_code(tmp_path, words):
 
 
 @pytest.mark.parametrize("words", ["--help", "data-list"])
+@pytest.mark.slow
 def test_a_reader_that_has_had_enough_ends_the_command_quietly(tmp_path, words):
     assert run(tmp_path, words, "| true; exit ${PIPESTATUS[0]}") in [(141, ""), (0, "")]
 

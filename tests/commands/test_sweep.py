@@ -81,6 +81,7 @@ def test_failed_jobs_stop_no_other_and_the_same_command_tries_only_them_again(he
     assert (finished / "results.json").stat().st_mtime_ns == before and len(statuses(here)) == 2
 
 
+@pytest.mark.slow
 def test_a_bug_in_one_job_keeps_its_traceback_and_stops_no_other(here, capfd, monkeypatch):
     train = federation_run.run_training
 
@@ -111,6 +112,7 @@ class Watching(Callback):
         self.said.append("end")
 
 
+@pytest.mark.slow
 def test_callbacks_hear_of_the_sweep_and_of_failed_jobs(here, monkeypatch, capfd):
     def trained(config, folder, resolved, resume=False, **more):
         if config.scalars.seed == 2:
@@ -124,6 +126,7 @@ def test_callbacks_hear_of_the_sweep_and_of_failed_jobs(here, monkeypatch, capfd
     assert "seed-2" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_batch_of_jobs_is_launched_at_once(here, monkeypatch, capfd):
     launched = []
     make = Plugins.instantiate_launcher
@@ -178,6 +181,7 @@ def test_a_mistake_leaves_no_folder(command, told, here, capfd):
     assert told in capfd.readouterr().err and list(here.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_an_experiment_is_a_sweep_and_the_command_line_replaces_its_axes(here, capfd):
     words = [word for word in TINY if not word.startswith("algorithm")]
     assert main(["train", "experiment=mini_widths_fedavg", "algorithm.width=0.125", "seed=1", *words]) == 0
@@ -200,6 +204,7 @@ def test_a_run_that_another_process_trains_is_left_alone(tmp_path):
         pass
 
 
+@pytest.mark.slow
 def test_testing_many_runs_goes_on_past_one_that_cannot_be_tested(here, capfd):
     assert main(["train", "-m", "seed=1,2", *TINY]) == 0
     good, bad = (here / "outputs" / "x" / name for name in statuses(here))

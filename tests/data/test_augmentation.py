@@ -67,6 +67,7 @@ def augmented(dataset):
     )
 
 
+@pytest.mark.slow
 def test_every_engine_path_sees_the_same_augmented_images(augmented, dataset):
     settings = {"clients_per_domain": 2, "batch_size": 8, "rounds": 3}
     states = []

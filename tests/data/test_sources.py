@@ -83,6 +83,7 @@ def test_cifar10_is_read_from_either_place(tmp_path):
     fed.test(fed.run_round(fed.initial_state())[0], [0.125])
 
 
+@pytest.mark.slow
 def test_domainnet_is_decoded_once(tmp_path, monkeypatch):
     settings = DomainNet(str(domainnet(tmp_path / "net", per_class=2)))
     told = []

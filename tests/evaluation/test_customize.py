@@ -31,6 +31,7 @@ def test_calibration_makes_a_prediction_independent_of_its_batch(federation):
     torch.testing.assert_close(model(x)[:1], model(x[:1]), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_calibrated_model_is_exported_for_any_number_of_images(federation):
     fed = federation()
     model = customize(fed.initial_state(), 0.25, calibration=fed.calibration_images(32))

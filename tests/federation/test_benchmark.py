@@ -13,6 +13,7 @@ SMALL = {"clients_per_domain": 2, "batch_size": 8}
 
 
 @pytest.mark.parametrize("widths", [(), (0.125, 1.0)])
+@pytest.mark.slow
 def test_a_workload_is_timed_packed_and_one_lane_at_a_time(dataset, monkeypatch, widths):
     monkeypatch.setattr(benchmarks, "WORKLOADS", {"tiny": benchmarks.Workload("tiny", SMALL, widths)})
     record = benchmarks.benchmark(["tiny"], dataset, EngineSettings(lanes=4, workers=1, threads=1), 2)
@@ -39,6 +40,7 @@ def test_operations_are_counted_by_lanes_and_images(dataset):
     assert timed.flops() == pytest.approx(2 * macs * (3 * trained + 8 * val))
 
 
+@pytest.mark.slow
 def test_the_verb_prints_a_table_and_writes_json(dataset, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(benchmarks, "WORKLOADS", {"tiny": benchmarks.Workload("a tiny one", SMALL)})

@@ -19,6 +19,7 @@ from splitmix.models.digit_cnn import DigitCNN
 @pytest.mark.parametrize(
     ("algorithm", "adv_lambda"), [(SplitMix(), 0), (SplitMix(adv_lambda=0.5), 0.3), (SHeteroFL(), 0)]
 )
+@pytest.mark.slow
 def test_it_is_the_accuracy_of_the_customised_model(federation, algorithm, adv_lambda, workers):
     fed = federation(algorithm, engine=EngineSettings(lanes=4, workers=workers, threads=1))
     state, _ = fed.run_round(fed.initial_state())

@@ -73,10 +73,15 @@ def trained(fed, lr=0.1):
     return lanes
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(
+    "path", [pytest.param(path, marks=pytest.mark.slow if "workers" in path else ()) for path in PATHS]
+)
 @pytest.mark.parametrize(
     "setting",
-    ["batch", "tracked", "masked", "temperature", "adam", "dat", "at", "oat"],
+    [
+        *("batch", "tracked", "dat"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("masked", "temperature", "adam", "at", "oat")),
+    ],
     ids=lambda setting: f"bn or loss {setting}",
 )
 def test_ragged_clients_equal_one_lane_at_a_time(federation, path, setting):
@@ -102,6 +107,7 @@ def test_ragged_clients_equal_one_lane_at_a_time(federation, path, setting):
 
 @pytest.mark.parametrize("bn", ["batch", "tracked"])
 @pytest.mark.parametrize("post", [False, True])
+@pytest.mark.slow
 def test_evaluation_is_the_same_on_every_path(federation, bn, post):
     one = federation(model=DigitCNN(bn=bn), engine=ORACLE)
     two = federation(model=DigitCNN(bn=bn), engine=PATHS["workers"])
@@ -118,6 +124,7 @@ def test_evaluation_is_the_same_on_every_path(federation, bn, post):
     two.engine.close()
 
 
+@pytest.mark.slow
 def test_the_number_of_workers_is_no_matter_of_luck(federation):
     """Answers come back in the order of the tasks: the same bits every time."""
     runs = []
@@ -181,6 +188,7 @@ def test_partial_participation_keeps_no_more_benches_than_a_round_needs(federati
     assert len(sizes) > len(benches), "the rounds must differ for this test to say anything"
 
 
+@pytest.mark.slow
 def test_a_round_that_fails_in_the_merge_leaves_nothing_to_the_next(federation, monkeypatch):
     fed = federation(engine=EngineSettings(lanes=2, workers=2))
     state = fed.initial_state()
@@ -204,6 +212,7 @@ def test_a_round_that_fails_in_the_merge_leaves_nothing_to_the_next(federation, 
 
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("idle", [(1,), (0, 1, 2, 3)])
+@pytest.mark.slow
 def test_participants_may_have_nothing_to_do(federation, monkeypatch, workers, idle):
     plan = SplitMixMethod.plan
 
@@ -223,6 +232,7 @@ def test_participants_may_have_nothing_to_do(federation, monkeypatch, workers, i
     fed.engine.close()
 
 
+@pytest.mark.slow
 def test_a_dead_worker_ends_the_round_in_one_line_and_the_next_round_has_new_ones(federation):
     fed = federation(engine=EngineSettings(lanes=2, workers=2))
     state, _ = fed.run_round(fed.initial_state())
@@ -237,6 +247,7 @@ def test_a_dead_worker_ends_the_round_in_one_line_and_the_next_round_has_new_one
     fed.engine.close()
 
 
+@pytest.mark.slow
 def test_a_mistake_and_a_bug_in_a_worker_arrive_as_what_they_are(federation):
     for error, kind, words in (
         (UserError("say so"), UserError, r"^say so$"),
@@ -257,6 +268,7 @@ def test_a_mistake_and_a_bug_in_a_worker_arrive_as_what_they_are(federation):
         fed.engine.close()
 
 
+@pytest.mark.slow
 def test_auto_measures_once_and_keeps_what_it_chose(federation, tmp_path, monkeypatch):
     monkeypatch.setenv("SPLITMIX_CACHE", str(tmp_path))
     fed = federation(engine=EngineSettings(threads=2))

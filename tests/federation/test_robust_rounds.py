@@ -42,6 +42,7 @@ def test_the_best_round_weighs_ra_only_after_dual_norms(federation, algorithm, w
     assert federation(algorithm, TRACKED, budget=Groups("2")).method.ra_weight == weight
 
 
+@pytest.mark.slow
 def test_full_width_dat_with_equal_branches_trains_like_fedavg_at(federation):
     """One full-width base model without dual norms is FedAvg + AT: lambda 1."""
     states = []
@@ -64,6 +65,7 @@ def test_local_norms_keep_both_branches_with_the_client(federation):
     assert metrics.bytes_up == 4 * sum(fed.method.upload_entries(budget) for budget in fed.budgets)
 
 
+@pytest.mark.slow
 def test_the_same_attacked_images_on_every_path(federation):
     """Random starts come from the client's and the base model's own stream."""
     states = []

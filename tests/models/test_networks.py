@@ -36,6 +36,7 @@ COSTS = {
 
 
 @pytest.mark.parametrize("model", MODELS)
+@pytest.mark.slow
 def test_costs_are_those_of_the_paper(model):
     problem = Problem(SHAPES[model.name], 10, WIDTHS)
     expected = COSTS[model.name]

@@ -72,6 +72,7 @@ def test_what_differs_between_methods_is_told(runs):
     assert unequal_settings(grouped(made)) == ["methods differ in optimizer.lr: 0.01 for Split-Mix; 0.1 for SHeteroFL"]
 
 
+@pytest.mark.slow
 def test_a_figure_shows_one_setting_of_each_of_too_many(runs):
     made = runs(*([f"optimizer.lr={lr}"] for lr in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)), ["algorithm=fjord"])
     groups = grouped(made)

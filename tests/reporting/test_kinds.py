@@ -253,6 +253,7 @@ def test_ablation(compare):
     )
 
 
+@pytest.mark.slow
 def test_budgets(compare):
     runs = [
         (["budget.widths=8-4-2-1"], {0.125: 0.7, 1.0: 0.8}),

@@ -42,6 +42,7 @@ def test_rows_are_domains_and_columns_are_classes_in_order(channels: int, tmp_pa
         assert runs_of_grey(line) == pytest.approx(expected, abs=1)
 
 
+@pytest.mark.slow
 def test_proportions_follow_rows_and_columns(tmp_path: Path) -> None:
     def size(domains: int, per_domain: int) -> tuple[int, int]:
         draw_samples(plain_dataset(3, domains=domains), tmp_path / "a.png", per_domain=per_domain)

@@ -60,6 +60,7 @@ def test_pgd_is_the_papers(model, batch, eps, steps):
     torch.testing.assert_close(LinfPGD(eps, steps, random_start=False).perturb(model, images, labels, NONE), attacked)
 
 
+@pytest.mark.slow
 def test_an_attack_runs_against_exactly_the_customised_model_under_test(federation):
     """Attacked by hand against `customize(state, width)`, client by client: the same accuracies, width by width."""
     attack = LinfPGD(64.0, random_start=False)
@@ -80,6 +81,7 @@ def test_an_attack_runs_against_exactly_the_customised_model_under_test(federati
 
 
 @pytest.mark.parametrize("bn", ["batch", "local"])
+@pytest.mark.slow
 def test_the_same_draws_on_every_path(federation, bn):
     accuracies = []
     for engine in (EngineSettings(lanes=4, workers=1, threads=1), EngineSettings(lanes=4, workers=2)):
@@ -138,6 +140,7 @@ def test_lanes_are_attacked_as_if_each_were_alone(attack, shared):
         torch.testing.assert_close(together[:, 3 * lane : 3 * lane + 3], alone)
 
 
+@pytest.mark.slow
 def test_an_attack_made_for_another_level_is_weaker(federation):
     """Images attacked against the model of one lambda raise its loss more than those made for another lambda do."""
     fed = federation(SplitMix(adv_lambda=0.5), DigitCNN(bn="tracked"), train_attack=LinfPGD(64.0))

@@ -22,6 +22,7 @@ def problem(request):
 
 
 @pytest.mark.parametrize("attack", [Square(eps=32.0, steps=300), AutoAttack(eps=4.0)])
+@pytest.mark.slow
 def test_stays_in_the_ball_is_seeded_and_fools_at_least_as_many_as_pgd(problem, attack):
     model, images, labels = problem
     before = torch.random.get_rng_state()
