@@ -9,8 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from splitmix.algorithms.base import ServerState
     from splitmix.algorithms.splitmix import SplitMix
+    from splitmix.algorithms.values import ServerState
     from splitmix.data.minidigits import MiniDigits
     from splitmix.data.partition import Uniform
     from splitmix.errors import UserError
@@ -35,7 +35,7 @@ _HOMES = {
     "Groups": "federation.budgets",
     "MiniDigits": "data.minidigits",
     "MultiStep": "federation.schedules",
-    "ServerState": "algorithms.base",
+    "ServerState": "algorithms.values",
     "SplitMix": "algorithms.splitmix",
     "Uniform": "data.partition",
     "UserError": "errors",

@@ -17,10 +17,16 @@ from splitmix.errors import UserError
 from splitmix.widths import distinct
 
 COMPONENTS = (
-    "dataset", "partition", "budget", "algorithm", "model", "optimizer", "schedule", "engine", "logger", "test",
-    "train_attack"
+    "dataset", "partition", "budget", "algorithm", "model", "optimizer", "server_optimizer", "schedule", "engine",
+    "logger", "test", "train_attack"
 )  # fmt: skip
-OPTIONAL = {"resume": None, "fit_data": False, "train_attack": {"_target_": "splitmix.robustness.attacks.LinfPGD"}}
+NO_SERVER_OPTIMIZER = {"_target_": "splitmix.algorithms.server_optimizers.NoServerOptimizer"}
+OPTIONAL = {
+    "resume": None,
+    "fit_data": False,
+    "train_attack": {"_target_": "splitmix.robustness.attacks.LinfPGD"},
+    "server_optimizer": NO_SERVER_OPTIMIZER,
+}
 """What runs of earlier versions lack, and what it was."""
 NOT_HASHED = ("name", "engine", "logger", "resume", "hydra", "test", "fit_data", "trust")
 
@@ -131,6 +137,7 @@ class RunConfig:
     algorithm: Any
     model: Any
     optimizer: Any
+    server_optimizer: Any
     schedule: Any
     engine: Any
     logger: Any
@@ -193,6 +200,12 @@ def former_hash(resolved: Mapping[str, Any]) -> str:
 
 def _hash(resolved: Mapping[str, Any], more: Mapping[str, Any]) -> str:
     kept = {key: value for key, value in resolved.items() if key not in NOT_HASHED}
+    # What earlier versions lacked counts only where it changes numbers, so that their runs are known again.
+    if kept.get("server_optimizer") == NO_SERVER_OPTIMIZER:
+        del kept["server_optimizer"]
+    optimizer = kept.get("optimizer")
+    if isinstance(optimizer, Mapping) and optimizer.get("clip_norm") is None:
+        kept["optimizer"] = {key: value for key, value in optimizer.items() if key != "clip_norm"}
     text = json.dumps({key: _canonical(value) for key, value in {**kept, **more}.items()}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -26,16 +26,18 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).parent))
 import fill
 
-from splitmix.algorithms.base import Method, Problem, ServerState
+from splitmix.algorithms.base import Problem
 from splitmix.algorithms.fedavg import FedAvg
 from splitmix.algorithms.heterofl import HeteroFL
+from splitmix.algorithms.method import Method
 from splitmix.algorithms.sheterofl import SHeteroFL
 from splitmix.algorithms.splitmix import SplitMix
+from splitmix.algorithms.values import ServerState
 from splitmix.data.dataset import Dataset, ImageSet
 from splitmix.evaluation.customize import customize
 from splitmix.federation.engine import Engine
 from splitmix.federation.engine_settings import EngineSettings
-from splitmix.federation.lane_trainer import Trained
+from splitmix.federation.finishing import Trained
 from splitmix.federation.optimizers import SGD
 from splitmix.federation.reference_names import reference_name
 from splitmix.models.alexnet import AlexNet
@@ -88,8 +90,7 @@ def method_of(spec: dict[str, Any]) -> Method:
 
 def server_spec(method: Method) -> NetworkSpec:
     """The architecture of one row of the server's tensors."""
-    [group] = method.mix_groups({}, [method.widths[-1]])
-    return group.spec
+    return method.server_network
 
 
 def initial_state(method: Method) -> ServerState:
@@ -104,8 +105,8 @@ def initial_state(method: Method) -> ServerState:
         )
         for name, value in fresh.tensors.items()
     }
-    local = {name: tensors[name].expand(value.shape).clone() for name, value in fresh.local.items()}
-    return ServerState(method, 0, tensors, local)
+    clients = {name: tensors[name].expand(value.shape).clone() for name, value in fresh.clients.items()}
+    return ServerState(0, tensors, clients=clients)
 
 
 def images(spec: dict[str, Any], clients: int) -> ImageSet:
@@ -117,14 +118,14 @@ def images(spec: dict[str, Any], clients: int) -> ImageSet:
     return ImageSet(torch.as_tensor(x), torch.as_tensor(y), (len(x),))
 
 
-def customised(state: ServerState, spec: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
+def customised(method: Method, state: ServerState, spec: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
     """Logits of the customised models at every width and level of robustness, on clean and on attacked images."""
     n = spec["batch_size"]
     x = torch.as_tensor(fill.images("x", n, tuple(spec["input_shape"])))
     y = torch.as_tensor(fill.labels("y", n, spec.get("classes", 10)))
     for level in LEVELS:
         for width in WIDTHS:
-            model = customize(state, width, level, client=0 if state.local else None)
+            model = customize(method, state, width, level, client=0 if state.local else None)
             attacked = ATTACK.perturb(model, x, y, Draws([], []))
             with torch.no_grad():
                 yield f"logits_mix/{width}/{level}", model(x)
@@ -132,13 +133,13 @@ def customised(state: ServerState, spec: dict[str, Any]) -> Iterator[tuple[str, 
                 yield f"pgd_logits/{width}/{level}", model(attacked)
 
 
-def evaluated(state: ServerState, spec: dict[str, Any], group: str) -> Iterator[tuple[str, Tensor]]:
+def evaluated(method: Method, state: ServerState, spec: dict[str, Any], group: str) -> Iterator[tuple[str, Tensor]]:
     """Logits in eval mode, as entries `<group>/<width>`, or `<group>` for a method of a single width."""
     x = torch.as_tensor(fill.images("x", spec["batch_size"], tuple(spec["input_shape"])))
-    single = len(state.method.widths) == 1
+    single = len(method.widths) == 1
     with torch.no_grad():
-        for width in state.method.widths if single else WIDTHS:
-            model = customize(state, width, client=0 if state.local else None)
+        for width in method.widths if single else WIDTHS:
+            model = customize(method, state, width, client=0 if state.local else None)
             yield group if single else f"{group}/{width}", model(x)
 
 
@@ -156,34 +157,39 @@ def entries(spec: dict[str, Any], settings: EngineSettings) -> Iterator[tuple[st
     """Everything that a vector file can hold, computed on this engine path."""
     method = method_of(spec)
     state = initial_state(method)
-    yield from evaluated(state, spec, "logits_eval")
+    yield from evaluated(method, state, spec, "logits_eval")
     if len(method.adv_lambdas) > 1:
-        yield from customised(state, spec)
+        yield from customised(method, state, spec)
     # The reference reports half of the loss of a network with two branches.
     reported = 0.5 if len(method.adv_lambdas) > 1 else 1.0
-    works = [
-        replace(work, rows=tuple(wanted.get("base_models", work.rows)))
-        for work, wanted in zip(method.plan(state, range(len(spec["clients"])), 0), spec["clients"], strict=True)
+    tasks = [
+        replace(task, base_models=tuple(client.get("base_models", task.base_models)))
+        for task, client in zip(method.plan(state, range(len(spec["clients"])), 0), spec["clients"], strict=True)
     ]
     size = spec["batch_size"]
-    batches = [list(torch.arange(c * BATCHES * size, (c + 1) * BATCHES * size).split(size)) for c in range(len(works))]
-    data = images(spec, len(works))
+    batches = [list(torch.arange(c * BATCHES * size, (c + 1) * BATCHES * size).split(size)) for c in range(len(tasks))]
+    data = images(spec, len(tasks))
     engine = Engine(settings, settings.fabric(), method, SGD(lr=spec["lr"]), Dataset("", (), (), data, data))
     trained: list[Trained] = []
-    for result in engine.train(state, works, batches, WEIGHTS[: len(works)], spec["lr"]):
-        tensors = {name: value.clone() for name, value in result.update.tensors.items()}
+    aggregate = method.no_updates(state)
+    for result in engine.train(state, tasks, batches, WEIGHTS[: len(tasks)], spec["lr"]):
+        tensors = {name: value.clone() for name, value in (result.update.tensors | result.memory).items()}
+        aggregate = method.accumulate(aggregate, result.update)
         trained.append(replace(result, update=replace(result.update, tensors=tensors)))
     engine.close()
-    for client in range(len(works)):
-        parts = [result for result in trained if result.update.work.client == client]
-        yield f"client{client}/loss", reported * float(torch.cat([part.losses for part in parts]).mean())
-        yield f"client{client}/acc", float(torch.cat([part.accuracy for part in parts]).mean())
+    for client in range(len(tasks)):
+        parts = [result for result in trained if result.update.task.client == client]
+        yield (
+            f"client{client}/loss",
+            reported * float(torch.cat([part.update.measurements["loss"] for part in parts]).mean()),
+        )
+        yield f"client{client}/acc", float(torch.cat([part.update.measurements["accuracy"] for part in parts]).mean())
         for part in parts:
-            work = part.update.work
-            yield from probed(f"client{client}/trained", method, work.spec, part.update.tensors, work.rows)
-    merged = method.merge(state, (result.update for result in trained))
+            task = part.update.task
+            yield from probed(f"client{client}/trained", method, task.spec, part.update.tensors, task.base_models)
+    merged = method.finalise(state, aggregate)
     yield from probed("server", method, server_spec(method), merged.tensors, range(method.base_models))
-    yield from evaluated(merged, spec, "logits_after")
+    yield from evaluated(method, merged, spec, "logits_after")
 
 
 def replay(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from splitmix.algorithms.base import Objective, Problem, Streams, accuracy
+from splitmix.algorithms.base import LaneBatch, Objective, Problem, accuracy
 from splitmix.algorithms.objectives import lane_cross_entropy
 from splitmix.binding import shown
 from splitmix.errors import UserError
@@ -20,13 +20,11 @@ IN_SITU = (0.0, 0.2, 0.5, 0.8, 1.0)
 
 def adversarial_objective(
     network: LaneNetwork,
-    images: Tensor,
-    labels: Tensor,
-    streams: Streams,
+    batch: LaneBatch,
     problem: Problem,
     weight: float | Tensor,
     levels: tuple[float | Tensor, float | Tensor] = (0.0, 1.0),
-    learning: Tensor | None = None,
+    attacked_statistics: Tensor | None = None,
 ) -> Objective:
     """(1 - weight) CE(clean images) + weight CE(attacked images), per lane.
 
@@ -35,30 +33,30 @@ def adversarial_objective(
     both passes update the same statistics. With weight 1 there is no clean pass.
 
     Args:
-        network, images, labels, streams: as for `Method.objective`.
+        network, batch: as for `Method.objective`.
         problem: the attack, and whether the losses are masked.
         weight: lambda of the loss, one for all lanes or `[lanes]`.
         levels: lambda of the network's batch normalisation.
-        learning: bool `[lanes]`, the lanes whose statistics the attacked pass updates; None are all.
+        attacked_statistics: bool `[lanes]`, the lanes whose statistics the attacked pass updates; None are all.
     """
-    parts: list[tuple[Tensor, float | Tensor]] = []
-    accuracies = []
+    losses: list[Tensor] = []
+    accuracies: list[Tensor] = []
 
-    def add(seen: Tensor, share: float | Tensor) -> None:
-        logits = network(seen)
-        parts.append((lane_cross_entropy(logits, labels, masked=problem.masked_loss), share))
-        accuracies.append(accuracy(logits, labels))
+    def add(images: Tensor, share: float | Tensor) -> None:
+        logits = network(images)
+        losses.append(lane_cross_entropy(logits, batch.labels, masked=problem.masked_loss) * share)
+        accuracies.append(accuracy(logits, batch.labels))
 
     if isinstance(weight, Tensor) or weight < 1:
         network.set_adv_lambda(levels[0])
-        add(images, 1 - weight)
-    network.set_adv_lambda(levels[1], learning)
-    add(attack_lanes(network, images, labels, problem.attack, streams), weight)
-    loss = torch.stack([part * share for part, share in parts]).sum(0)
+        add(batch.images, 1 - weight)
+    network.set_adv_lambda(levels[1], attacked_statistics)
+    add(attack_lanes(network, batch.images, batch.labels, problem.attack, batch.streams), weight)
+    loss = torch.stack(losses).sum(0)
     return Objective(loss, loss.detach(), torch.stack(accuracies).mean(0))
 
 
-def passes(problem: Problem, adv_lambda: float) -> float:
+def step_cost(problem: Problem, adv_lambda: float) -> float:
     """What a training step costs, a plain one being 1: attacks need no gradient of the weights, a third of the work."""
     return problem.attack.gradients * 2 / 3 + (2 if adv_lambda < 1 else 1) if adv_lambda else 1.0
 

@@ -2,64 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from splitmix.algorithms.base import ServerState, Update
+from splitmix.algorithms.values import Aggregate, ServerState, Update, leading
 from splitmix.models.network import Tensors
 
 COUNTER = "num_batches_tracked"
 TINY = torch.finfo(torch.float32).tiny
+WEIGHT = "weight"  # in the sums: the weights by base model, or with a name behind it by entry
+TENSOR = "tensor/"  # in the sums: weighted sum of the tensor of that name
 
 
-def average_rows(state: ServerState, updates: Iterable[Update]) -> ServerState:
+@dataclass(frozen=True)
+class Average:
+    """What the clients of a round trained, on average.
+
+    Attributes:
+        tensors: every entry of the server that the clients share; the server's value where no client trained it.
+        trained: bool, broadcastable to the tensor of that name: whether some client trained the entry.
+    """
+
+    tensors: Tensors
+    trained: Tensors
+
+
+def no_rows(state: ServerState) -> Aggregate:
+    """Nothing yet, for `add_rows`. Entries that stay with the clients have no place in it."""
+    shared = {name: value for name, value in state.tensors.items() if name not in state.clients}
+    base_models = len(next(iter(state.tensors.values())))
+    sums = {TENSOR + name: torch.zeros_like(value) for name, value in shared.items() if not name.endswith(COUNTER)}
+    latest = {name: torch.zeros_like(value) for name, value in shared.items() if name.endswith(COUNTER)}
+    sums[WEIGHT] = torch.zeros(base_models)
+    return Aggregate(sums, latest, torch.full((base_models,), -1))
+
+
+def add_rows(aggregate: Aggregate, update: Update) -> Aggregate:
+    """Add the lanes of an update to the sums of their base models, in place.
+
+    The order of the updates fixes the floating-point result.
+    """
+    index = torch.tensor(update.task.base_models)
+    aggregate.sums[WEIGHT][index] += update.weight
+    for name, value in update.tensors.items():
+        if not name.endswith(COUNTER):
+            aggregate.sums[TENSOR + name].index_add_(0, index, value, alpha=update.weight)
+    newer = aggregate.latest_client[index] <= update.task.client
+    aggregate.latest_client[index[newer]] = update.task.client
+    for name, counter in aggregate.latest.items():
+        counter[index[newer]] = update.tensors[name][newer]
+    return aggregate
+
+
+def average_rows(state: ServerState, aggregate: Aggregate) -> Average:
     """Average every row (base model) over the clients that trained it (McMahan et al., 2017, per row).
 
-    Weights are the updates' weights, renormalised over those clients. A row that no update touches keeps the
-    server's values. Batch counters are not averaged: they are copied from the last client, and are 0 where nobody
-    trained the row. Local entries stay with their client. The order of the updates fixes the floating-point result;
-    their number does not cost memory.
+    Weights are the updates' weights, renormalised over those clients. Batch counters are not averaged: they are copied
+    from the last client, and are 0 where nobody trained the row.
     """
-    server = state.tensors
-    shared = {name: value for name, value in server.items() if name not in state.local}
-    sums = {name: torch.zeros_like(value) for name, value in shared.items() if not name.endswith(COUNTER)}
-    counters = {name: torch.zeros_like(value) for name, value in shared.items() if name.endswith(COUNTER)}
-    local = {name: value.clone() for name, value in state.local.items()}
-    weights = torch.zeros(len(next(iter(server.values()))))
-    last: dict[int, int] = {}
-    for update in updates:
-        index = torch.tensor(update.work.rows)
-        weights[index] += update.weight
-        for name, total in sums.items():
-            total.index_add_(0, index, update.tensors[name], alpha=update.weight)
-        for lane, row in enumerate(update.work.rows):
-            if update.work.client >= last.get(row, -1):
-                last[row] = update.work.client
-                for name, counter in counters.items():
-                    counter[row] = update.tensors[name][lane]
-        for name, value in local.items():
-            value[update.work.client, index] = update.tensors[name]
-    merged = {name: _divided(total, _like(weights, total), server[name]) for name, total in sums.items()}
-    return state.after({name: {**server, **merged, **counters}[name] for name in server}, local)
+    weights = aggregate.sums[WEIGHT]
+    tensors = {
+        name: aggregate.latest[name]
+        if name in aggregate.latest
+        else _divided(aggregate.sums[TENSOR + name], leading(weights, value), value)
+        for name, value in state.tensors.items()
+        if name not in state.clients
+    }
+    return Average(tensors, {name: leading(weights > 0, value) for name, value in tensors.items()})
 
 
-def average_slices(server: Tensors, updates: Iterable[tuple[float, Tensors]]) -> Tensors:
-    """Average every entry over the updates that contain it; entries of no update keep the server's values.
+def no_slices(state: ServerState) -> Aggregate:
+    """Nothing yet, for `add_slices`."""
+    sums = {TENSOR + name: torch.zeros_like(value) for name, value in state.tensors.items()}
+    return Aggregate(sums | {f"{WEIGHT}/{name}": torch.zeros_like(value) for name, value in state.tensors.items()})
 
-    Args:
-        server: one network, leading dimension 1.
-        updates: weight and tensors; each tensor is a slice of the server's that begins at index 0 in every dimension.
-    """
-    sums = {name: torch.zeros_like(value) for name, value in server.items()}
-    weights = {name: torch.zeros_like(value) for name, value in server.items()}
-    for weight, tensors in updates:
-        for name, value in tensors.items():
-            region = corner(value)
-            sums[name][region].add_(value, alpha=weight)
-            weights[name][region] += weight
-    return {name: _divided(total, weights[name], server[name]) for name, total in sums.items()}
+
+def add_slices(aggregate: Aggregate, update: Update) -> Aggregate:
+    """Add an update of one lane in place, whose tensors are the first entries of the server's in every dimension."""
+    for name, value in update.tensors.items():
+        region = corner(value)
+        aggregate.sums[TENSOR + name][region].add_(value, alpha=update.weight)
+        aggregate.sums[f"{WEIGHT}/{name}"][region] += update.weight
+    return aggregate
+
+
+def average_slices(server: Tensors, aggregate: Aggregate) -> Average:
+    """Average every entry over the updates that contain it; entries of no update keep the server's values."""
+    weights = {name: aggregate.sums[f"{WEIGHT}/{name}"] for name in server}
+    tensors = {name: _divided(aggregate.sums[TENSOR + name], weights[name], value) for name, value in server.items()}
+    return Average(tensors, {name: weight > 0 for name, weight in weights.items()})
 
 
 def corner(like: Tensor) -> tuple[slice, ...]:
@@ -74,7 +108,3 @@ def corners(tensors: Tensors, template: Mapping[str, Tensor]) -> Tensors:
 
 def _divided(total: Tensor, weight: Tensor, otherwise: Tensor) -> Tensor:
     return torch.where(weight > 0, total / weight.clamp(min=TINY), otherwise)
-
-
-def _like(per_row: Tensor, value: Tensor) -> Tensor:
-    return per_row.view(-1, *[1] * (value.dim() - 1))

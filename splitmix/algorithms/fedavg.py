@@ -14,13 +14,13 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from splitmix.algorithms.adversarial import check_adversarial
-from splitmix.algorithms.base import MixGroup, Problem, ServerState, Work, initial_local
-from splitmix.algorithms.bound import BoundMethod
+from splitmix.algorithms.base import MixGroup, Problem
+from splitmix.algorithms.method import Method
 from splitmix.algorithms.objectives import check_temperature, temperature_of
+from splitmix.algorithms.values import ClientTask, ServerState
 from splitmix.binding import shown
 from splitmix.errors import UserError
 from splitmix.models.network import Model, NetworkSpec, Tensors, lane_entries
-from splitmix.randomness import torch_rng
 from splitmix.widths import TOLERANCE, normalized
 
 
@@ -46,16 +46,20 @@ class FedAvg:
 
     def bind(self, model: Model, problem: Problem) -> FedAvgMethod:
         """Check the settings against the model and the problem (UserError)."""
+        self.check(model, problem)
+        return FedAvgMethod(self, model, problem)
+
+    def check(self, model: Model, problem: Problem) -> None:
+        """Raise UserError for settings out of range, or that do not fit the model or the problem."""
         check_width(self.width)
         check_temperature(self.loss_temperature)
         check_adversarial(self.adv_lambda, self.loss_temperature, problem)
         model.check(problem.input_shape, self.width)
-        return FedAvgMethod(self, model, problem)
 
 
 @dataclass(frozen=True)
-class FedAvgMethod(BoundMethod):
-    """FedAvg bound to a model and a problem (see `splitmix.algorithms.base.Method`)."""
+class FedAvgMethod(Method):
+    """FedAvg bound to a model and a problem (see `splitmix.algorithms.method.Method`)."""
 
     settings: Any  # FedAvg's, or another method's of a single network
 
@@ -78,27 +82,27 @@ class FedAvgMethod(BoundMethod):
     def widths(self) -> tuple[float, ...]:
         return (normalized(self.settings.width, self.problem.budget_widths),)
 
-    def initial_state(self, seed: int) -> ServerState:
-        tensors = self.spec.initial_tensors(1, torch_rng(seed, "init"))
-        return ServerState(self, 0, tensors, initial_local(self.spec, tensors, len(self.problem.budgets)))
+    def plan(self, state: ServerState, participants: Sequence[int], seed: int) -> list[ClientTask]:
+        return [ClientTask(state.round, client, self.spec, (0,)) for client in participants]
 
-    def plan(self, state: ServerState, participants: Sequence[int], seed: int) -> list[Work]:
-        return [Work(client, self.spec, (0,)) for client in participants]
+    def network(self, width: float) -> NetworkSpec:
+        if abs(width - self.settings.width) > TOLERANCE:
+            raise UserError(
+                f"width {width:g}: algorithm={self.name} trained a single network of width {self.settings.width:g}"
+                f" and gives no other; ask for {self.settings.width:g}, or train with algorithm.width={width:g}"
+            )
+        return self.spec
 
     def mix_groups(self, tensors: Tensors, widths: Sequence[float]) -> list[MixGroup]:
         for width in widths:
-            if abs(width - self.settings.width) > TOLERANCE:
-                raise UserError(
-                    f"width {width:g}: algorithm={self.name} trained a single network of width {self.settings.width:g}"
-                    f" and gives no other; ask for {self.settings.width:g}, or train with algorithm.width={width:g}"
-                )
+            self.network(width)
         return [MixGroup(self.spec, tensors, dict.fromkeys(widths, 1))]
 
     def upload_entries(self, budget: float) -> int:
         return lane_entries(self.spec)
 
     def training_load(self, budget: float) -> list[tuple[NetworkSpec, float]]:
-        return [(self.spec, self.passes)]
+        return [(self.spec, self.step_cost)]
 
 
 def check_width(width: float) -> None:

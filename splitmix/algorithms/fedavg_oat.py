@@ -13,10 +13,9 @@ from functools import cached_property
 from typing import ClassVar
 
 import torch
-from torch import Tensor
 
-from splitmix.algorithms.adversarial import IN_SITU, adversarial_objective, check_train_attack, dual_notes, passes
-from splitmix.algorithms.base import Objective, Problem, Streams
+from splitmix.algorithms.adversarial import IN_SITU, adversarial_objective, check_train_attack, dual_notes, step_cost
+from splitmix.algorithms.base import LaneBatch, Objective, Problem
 from splitmix.algorithms.fedavg import FedAvgMethod, check_width
 from splitmix.errors import UserError
 from splitmix.models.network import LaneNetwork, Model, NetworkSpec
@@ -52,7 +51,7 @@ class FedAvgOAT:
 
 @dataclass(frozen=True)
 class FedAvgOATMethod(FedAvgMethod):
-    """FedAvg + OAT bound to a model and a problem (see `splitmix.algorithms.base.Method`)."""
+    """FedAvg + OAT bound to a model and a problem (see `splitmix.algorithms.method.Method`)."""
 
     @cached_property
     def spec(self) -> NetworkSpec:
@@ -83,12 +82,12 @@ class FedAvgOATMethod(FedAvgMethod):
         return dual_notes(self.model.bn, ())
 
     @property
-    def passes(self) -> float:
-        return passes(self.problem, 0.5)
+    def step_cost(self) -> float:
+        return step_cost(self.problem, 0.5)
 
-    def objective(self, network: LaneNetwork, images: Tensor, labels: Tensor, streams: Streams) -> Objective:
-        drawn = [stream.choice(self.settings.lambdas) for stream in streams]
-        level = torch.tensor(drawn, dtype=images.dtype, device=images.device)
+    def objective(self, network: LaneNetwork, batch: LaneBatch) -> Objective:
+        drawn = [stream.choice(self.settings.lambdas) for stream in batch.streams]
+        level = torch.tensor(drawn, dtype=batch.images.dtype, device=batch.images.device)
         return adversarial_objective(
-            network, images, labels, streams, self.problem, level, levels=(level, level), learning=level > 0
+            network, batch, self.problem, level, levels=(level, level), attacked_statistics=level > 0
         )

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from splitmix.algorithms.base import Objective, Problem, Streams, accuracy
+from splitmix.algorithms.base import LaneBatch, Objective, Problem, accuracy
 from splitmix.algorithms.objectives import lane_cross_entropy
 from splitmix.algorithms.slices import SliceMethod, bound, forward_slices
 from splitmix.models.network import LaneNetwork, Model, NetworkSpec, Tensors
@@ -52,14 +52,14 @@ class FjORDMethod(SliceMethod):
         """Widths that a client of this budget draws from, all equally likely."""
         return [width for width in self.candidates if width <= budget] or [budget]
 
-    def objective(self, network: LaneNetwork, images: Tensor, labels: Tensor, streams: Streams) -> Objective:
+    def objective(self, network: LaneNetwork, batch: LaneBatch) -> Objective:
         choices = self.choices(network.spec.width)
-        drawn = [choices[int(stream.integers(len(choices)))] for stream in streams]
+        drawn = [choices[int(stream.integers(len(choices)))] for stream in batch.streams]
         parts = {name: value.split(1) for name, value in network.named_parameters()}
         lanes = [
-            self.lane_objective({name: part[lane] for name, part in parts.items()}, network.spec, width, own, wanted)
-            for lane, (width, own, wanted) in enumerate(
-                zip(drawn, lane_images(images, network), labels.split(1), strict=True)
+            self.lane_objective({name: part[lane] for name, part in parts.items()}, network.spec, width, images, labels)
+            for lane, (width, images, labels) in enumerate(
+                zip(drawn, lane_images(batch.images, network), batch.labels.split(1), strict=True)
             )
         ]
         return Objective(*(torch.cat(values) for values in zip(*lanes, strict=True)))

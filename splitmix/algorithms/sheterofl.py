@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
 
-from splitmix.algorithms.base import Objective, Problem, Streams, accuracy
+from splitmix.algorithms.base import LaneBatch, Objective, Problem, accuracy
 from splitmix.algorithms.objectives import lane_cross_entropy
 from splitmix.algorithms.slices import SliceMethod, bound, forward_slices
 from splitmix.binding import shown
@@ -78,14 +77,14 @@ class SHeteroFLMethod(SliceMethod):
     def candidates(self) -> tuple[float, ...]:
         return tuple(sorted(self.counted))
 
-    def objective(self, network: LaneNetwork, images: Tensor, labels: Tensor, streams: Streams) -> Objective:
+    def objective(self, network: LaneNetwork, batch: LaneBatch) -> Objective:
         widths = [width for width in self.candidates if width <= network.spec.width]
         counts = torch.tensor([self.counted[width] for width in sorted(widths, reverse=True)])
         losses, accuracies = [], []
-        for _, logits in forward_slices(dict(network.named_parameters()), network.spec, widths, images):
-            losses.append(lane_cross_entropy(logits, labels, masked=self.problem.masked_loss))
-            accuracies.append(accuracy(logits, labels))
-        weights = counts.to(images.device).unsqueeze(1)
+        for _, logits in forward_slices(dict(network.named_parameters()), network.spec, widths, batch.images):
+            losses.append(lane_cross_entropy(logits, batch.labels, masked=self.problem.masked_loss))
+            accuracies.append(accuracy(logits, batch.labels))
+        weights = counts.to(batch.images.device).unsqueeze(1)
         loss = (torch.stack(losses) * weights).sum(0)
         share = weights / counts.sum()
         return Objective(loss, loss.detach() / counts.sum(), (torch.stack(accuracies) * share).sum(0))

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from splitmix.algorithms.averaging import average_slices, corners
-from splitmix.algorithms.base import MixGroup, Problem, ServerState, Update, Work
-from splitmix.algorithms.bound import BoundMethod
+from splitmix.algorithms.averaging import Average, add_slices, average_slices, corners, no_slices
+from splitmix.algorithms.base import MixGroup, Problem
+from splitmix.algorithms.method import Method
+from splitmix.algorithms.values import Aggregate, ClientTask, ServerState, Update
 from splitmix.errors import UserError
 from splitmix.models.network import LaneNetwork, Model, NetworkSpec, Tensors, hidden_dims, lane_entries, lane_template
-from splitmix.randomness import torch_rng
 from splitmix.widths import TOLERANCE
 
 
@@ -30,8 +30,8 @@ class SliceSettings(Protocol):
 
 
 @dataclass(frozen=True)
-class SliceMethod(BoundMethod):
-    """HeteroFL's server and clients (see `splitmix.algorithms.base.Method`); the others change a function or two.
+class SliceMethod(Method):
+    """HeteroFL's server and clients (see `splitmix.algorithms.method.Method`); the others change a function or two.
 
     The server holds one network of the largest budget's width. A client of budget b trains the first ceil(b * C)
     channels of every hidden layer; input channels and classes are whole.
@@ -68,33 +68,41 @@ class SliceMethod(BoundMethod):
         """The first channel of every client's slice in a round."""
         return 0
 
-    def initial_state(self, seed: int) -> ServerState:
-        return ServerState(self, 0, self.full.initial_tensors(1, torch_rng(seed, "init")))
+    @property
+    def server_network(self) -> NetworkSpec:
+        return self.full
 
-    def plan(self, state: ServerState, participants: Sequence[int], seed: int) -> list[Work]:
-        return [Work(client, self.spec(self.problem.budgets[client]), (0,)) for client in participants]
+    def network(self, width: float) -> NetworkSpec:
+        if not 0 < width <= self.problem.full_width + TOLERANCE:
+            raise UserError(
+                f"width {width:g}: algorithm={self.name} gives widths above 0 and up to the largest budget,"
+                f" {self.problem.full_width:g}"
+            )
+        return self.spec(width)
 
-    def extract(self, state: ServerState, work: Work) -> Tensors:
-        return window(state.tensors, self.full, work.spec, self.offset(state.round))
+    def plan(self, state: ServerState, participants: Sequence[int], seed: int) -> list[ClientTask]:
+        specs = {budget: self.spec(budget) for budget in set(self.problem.budgets)}
+        return [ClientTask(state.round, client, specs[self.problem.budgets[client]], (0,)) for client in participants]
 
-    def merge(self, state: ServerState, updates: Iterable[Update]) -> ServerState:
-        """Average every entry over the clients whose slice holds it."""
+    def download(self, state: ServerState, task: ClientTask) -> ClientTask:
+        return replace(task, tensors=window(state.tensors, self.full, task.spec, self.offset(state.round)))
+
+    def no_updates(self, state: ServerState) -> Aggregate:
+        return no_slices(state)
+
+    def accumulate(self, aggregate: Aggregate, update: Update) -> Aggregate:
+        return add_slices(aggregate, update)
+
+    def average(self, state: ServerState, aggregate: Aggregate) -> Average:
+        """Every entry on average over the clients whose slice holds it."""
         offset = self.offset(state.round)
-        server = rolled(state.tensors, self.full, -offset)
-        merged = average_slices(server, ((update.weight, update.tensors) for update in updates))
-        return state.after(rolled(merged, self.full, offset))
+        # The clients' slices begin at channel `offset`, which the sums have first.
+        moved = average_slices(rolled(state.tensors, self.full, -offset), aggregate)
+        return Average(rolled(moved.tensors, self.full, offset), rolled(moved.trained, self.full, offset))
 
     def mix_groups(self, tensors: Tensors, widths: Sequence[float]) -> list[MixGroup]:
-        groups = []
-        for width in widths:
-            if not 0 < width <= self.problem.full_width + TOLERANCE:
-                raise UserError(
-                    f"width {width:g}: algorithm={self.name} gives widths above 0 and up to the largest budget,"
-                    f" {self.problem.full_width:g}"
-                )
-            spec = self.spec(width)
-            groups.append(MixGroup(spec, corners(tensors, lane_template(spec, 1)), {width: 1}))
-        return groups
+        specs = {width: self.network(width) for width in widths}
+        return [MixGroup(spec, corners(tensors, lane_template(spec, 1)), {width: 1}) for width, spec in specs.items()]
 
     def upload_entries(self, budget: float) -> int:
         return lane_entries(self.spec(budget))

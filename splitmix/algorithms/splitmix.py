@@ -17,13 +17,14 @@ from functools import cached_property
 from typing import ClassVar
 
 from splitmix.algorithms.adversarial import IN_SITU, check_adversarial, dual_notes
-from splitmix.algorithms.base import MixGroup, Problem, ServerState, Work, initial_local
-from splitmix.algorithms.bound import BoundMethod
+from splitmix.algorithms.base import MixGroup, Problem
+from splitmix.algorithms.method import Method
 from splitmix.algorithms.objectives import check_temperature, temperature_of
+from splitmix.algorithms.values import ClientTask, ServerState
 from splitmix.binding import shown
 from splitmix.errors import UserError
 from splitmix.models.network import Model, NetworkSpec, Tensors, lane_entries
-from splitmix.randomness import rng, torch_rng
+from splitmix.randomness import rng
 from splitmix.widths import TOLERANCE, normalized, whole_parts
 
 
@@ -78,8 +79,8 @@ class SplitMix:
 
 
 @dataclass(frozen=True)
-class SplitMixMethod(BoundMethod):
-    """Split-Mix bound to a model and a problem (see `splitmix.algorithms.base.Method`)."""
+class SplitMixMethod(Method):
+    """Split-Mix bound to a model and a problem (see `splitmix.algorithms.method.Method`)."""
 
     settings: SplitMix
     mixes: ClassVar[bool] = True
@@ -134,18 +135,15 @@ class SplitMixMethod(BoundMethod):
             normalized(atom * count, (atom, *self.problem.budget_widths)) for count in range(1, self.base_models + 1)
         )
 
-    def initial_state(self, seed: int) -> ServerState:
-        tensors = self.spec.initial_tensors(self.base_models, torch_rng(seed, "init"))
-        return ServerState(self, 0, tensors, initial_local(self.spec, tensors, len(self.problem.budgets)))
-
-    def plan(self, state: ServerState, participants: Sequence[int], seed: int) -> list[Work]:
+    def plan(self, state: ServerState, participants: Sequence[int], seed: int) -> list[ClientTask]:
         """Every client gets the next base model of a server-wide shuffled round-robin, the rest by lot.
 
         The round-robin is the permutation number `slot // base_models` of the seed, where `slot` counts the clients
         served before: no hidden state, so a resumed run deals the same. (All rounds have equally many participants.)
         """
+        served = state.round * len(participants)
         return [
-            Work(client, self.spec, self.draw(state.round, state.round * len(participants) + position, client, seed))
+            ClientTask(state.round, client, self.spec, self.draw(state.round, served + position, client, seed))
             for position, client in enumerate(participants)
         ]
 
@@ -173,6 +171,10 @@ class SplitMixMethod(BoundMethod):
             )
         return count
 
+    def network(self, width: float) -> NetworkSpec:
+        self.mix_size(width)
+        return self.spec
+
     def mix_groups(self, tensors: Tensors, widths: Sequence[float]) -> list[MixGroup]:
         sizes = {width: self.mix_size(width) for width in widths}
         most = max(sizes.values())
@@ -182,4 +184,4 @@ class SplitMixMethod(BoundMethod):
         return self.count(budget) * lane_entries(self.spec)
 
     def training_load(self, budget: float) -> list[tuple[NetworkSpec, float]]:
-        return [(self.spec, self.count(budget) * self.passes)]
+        return [(self.spec, self.count(budget) * self.step_cost)]

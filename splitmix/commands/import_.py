@@ -26,5 +26,5 @@ def import_(cfg: DictConfig) -> None:
     from splitmix.federation.import_reference import import_reference
 
     state = import_reference(config, {**resolved, "resume": None}, file, out)
-    log.info(f"{out}: {state.method.name} after {state.round} rounds, from {file}")
+    log.info(f"{out}: {config.algorithm.name} after {state.round} rounds, from {file}")
     log.info(f"next: {command('test', run=out)}")

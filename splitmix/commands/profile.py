@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from omegaconf import DictConfig
 
@@ -51,6 +51,7 @@ def profile(cfg: DictConfig) -> None:
     import torch
 
     from splitmix.algorithms.base import Problem
+    from splitmix.algorithms.server_optimizers import NoServerOptimizer
     from splitmix.evaluation.profile import profile, too_busy
     from splitmix.federation.build import check_widths
     from splitmix.reporting.tables import print_table, profile_table
@@ -59,8 +60,8 @@ def profile(cfg: DictConfig) -> None:
     budgets = budget.assign(keys.clients_per_domain, len(dataset.domains), 0)
     channels, height, breadth = dataset.input_shape
     shape = (channels, keys.image_size or height, keys.image_size or breadth)
-    problem = Problem(shape, len(dataset.classes), budgets, listed=budget.listed(), attack=keys.train_attack)
-    method = keys.algorithm.bind(keys.model, problem)
+    problem = Problem.of(dataset, budget, budgets, False, keys.train_attack, NoServerOptimizer())
+    method = keys.algorithm.bind(keys.model, replace(problem, input_shape=shape))
     widths = asked.widths_or(method.widths)
     check_widths(method, widths, "widths")
     torch.set_num_threads(keys.engine.cpu_threads)

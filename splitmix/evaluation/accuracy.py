@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from splitmix.algorithms.base import Method, MixGroup
+from splitmix.algorithms.base import MixGroup
+from splitmix.algorithms.method import Method
 from splitmix.data.dataset import ImageSet, to_float
-from splitmix.evaluation.statistics import calibration_batches, estimate_statistics, with_statistics
-from splitmix.models.folding import folded, folded_norms
-from splitmix.models.network import LaneNetwork, Tensors
+from splitmix.evaluation.customized import CustomizedLanes
+from splitmix.evaluation.statistics import calibration_batches
+from splitmix.models.network import Tensors
 
 Calibration = tuple[Tensor, Sequence[Sequence[Tensor]]]
 """Images, and per client the batches of rows from which to estimate statistics before it is evaluated."""
@@ -59,23 +60,21 @@ def mixes(logits: Tensor, sizes: Sequence[int]) -> Tensor:
 
 @torch.no_grad()
 def evaluate(
-    method: Method,
-    tensors: Tensors,
-    widths: Sequence[float],
+    groups: Sequence[MixGroup],
     images: ImageSet,
     batches: Sequence[Sequence[Tensor]],
     *,
     adv_lambda: float = 0.0,
     calibration: Calibration | None = None,
     statistics: Sequence[Tensors] | None = None,
-    local: Tensors | None = None,
+    clients: Tensors | None = None,
     together: int = 1,
     dtype: torch.dtype = torch.float32,
 ) -> Accuracy:
-    """Evaluate the customised models of all `widths` on every client.
+    """Evaluate the customised models of all widths on every client.
 
     Args:
-        method, tensors: the server's model.
+        groups: what the widths mix.
         images: uint8, on the device to evaluate on.
         batches: rows of `images`, per client, batch by batch. With batch normalisation in mode `batch` the result
             depends on this cut.
@@ -83,41 +82,42 @@ def evaluate(
         calibration: images, and per client the batches of them from which statistics are estimated before that
             client is evaluated (BN mode `post`).
         statistics: running statistics that all clients share, from `shared_statistics`.
-        local: every client's own batch normalisation, `[clients, base models, ...]` (BN mode `local`).
+        clients: every client's own batch normalisation, `[clients, base models, ...]` (BN mode `local`).
         together: batches of equal size, of any clients, that go through the network in one pass.
         dtype: of parameters and images.
     """
     device = images.images.device
     samples = torch.tensor([sum(len(rows) for rows in client) for client in batches])
+    widths = [width for group in groups for width in group.sizes]
     per_client = torch.zeros(len(batches), len(widths), dtype=torch.float64)
     per_base = torch.zeros(len(batches), 0, dtype=torch.float64)
     estimated = calibration is not None or statistics is not None
-    for number, group in enumerate(method.mix_groups(tensors, widths)):
-        network = group_network(group, adv_lambda, tracked=estimated).to(device, dtype)
+    for number, group in enumerate(groups):
+        lanes = CustomizedLanes(group, adv_lambda, clients=clients, estimated=estimated, device=device, dtype=dtype)
+        network = lanes.network
         if statistics is not None:
             network.load_entries(statistics[number])
-        client_entries = local_entries(group, local, adv_lambda, tracked=estimated)
         sizes = list(group.sizes.values())
         right = torch.zeros(len(batches), len(sizes), device=device)
         alone = torch.zeros(len(batches), network.lanes, device=device)
         everyone = range(len(batches))
-        for passed in [[client] for client in everyone] if local or calibration else [everyone]:
-            if client_entries:
-                network.load_entries({name: value[passed[0]] for name, value in client_entries.items()})
+        for turn in [[client] for client in everyone] if clients or calibration else [everyone]:
+            lanes.load_client(turn[0])
             if calibration is not None:
                 source, rows_of = calibration
-                estimate_statistics(network, (to_float(source[rows], dtype) for rows in rows_of[passed[0]]))
-            for clients, rows in passes([(client, rows) for client in passed for rows in batches[client]], together):
+                lanes.estimate(source[rows] for rows in rows_of[turn[0]])
+            of_turn = [(client, rows) for client in turn for rows in batches[client]]
+            for numbers, rows in equal_batches(of_turn, together):
                 for norm in network.batch_norms():
-                    norm.segments = len(clients)
+                    norm.segments = len(numbers)
                 labels = images.labels[rows].flatten()
                 logits = network(to_float(images.images.index_select(0, rows.flatten().to(device)), dtype))
                 for count, hits in (
                     (right, mixes(logits, sizes).argmax(-1) == labels),
                     (alone, logits.argmax(-1) == labels),
                 ):
-                    count.index_add_(0, clients.to(device), hits.unflatten(1, rows.shape).sum(-1).T.float())
-        columns = [list(widths).index(width) for width in group.sizes]
+                    count.index_add_(0, numbers.to(device), hits.unflatten(1, rows.shape).sum(-1).T.float())
+        columns = [widths.index(width) for width in group.sizes]
         per_client[:, columns] = right.cpu().double() / samples.unsqueeze(1)
         per_base = torch.cat([per_base, alone.cpu().double() / samples.unsqueeze(1)], 1)
     return Accuracy(tuple(widths), per_client, per_base, int(samples.sum()))
@@ -125,9 +125,7 @@ def evaluate(
 
 @torch.no_grad()
 def shared_statistics(
-    method: Method,
-    tensors: Tensors,
-    widths: Sequence[float],
+    groups: Sequence[MixGroup],
     images: Tensor,
     rows: Tensor,
     *,
@@ -137,28 +135,27 @@ def shared_statistics(
     """The running statistics, on the CPU, that `customize` estimates for these widths, one set for all clients.
 
     Args:
-        method, tensors, widths, adv_lambda, dtype: as for `evaluate`.
+        groups, adv_lambda, dtype: as for `evaluate`.
         images: uint8, on the device to compute on.
         rows: the calibration images among them.
 
     Returns:
-        Entries of the network of each of the method's mix groups, in their order.
+        Entries of the network of each group, in their order.
     """
     entries = []
-    for group in method.mix_groups(tensors, widths):
-        network = group_network(group, adv_lambda, tracked=True).to(images.device, dtype)
-        batches = calibration_batches(rows.to(images.device))
-        estimate_statistics(network, (to_float(images.index_select(0, batch), dtype) for batch in batches))
-        entries.append({name: value.cpu() for name, value in network.named_buffers()})
+    for group in groups:
+        lanes = CustomizedLanes(group, adv_lambda, estimated=True, device=images.device, dtype=dtype)
+        lanes.estimate(images.index_select(0, batch) for batch in calibration_batches(rows.to(images.device)))
+        entries.append({name: value.cpu() for name, value in lanes.network.named_buffers()})
     return entries
 
 
 def keeps_statistics(method: Method) -> bool:
     """Whether the method's networks keep running statistics: then no prediction depends on its batch."""
-    return method.mix_groups({}, method.widths[-1:])[0].spec.tracked
+    return method.server_network.tracked
 
 
-def passes(batches: Sequence[tuple[int, Tensor]], together: int) -> Iterator[tuple[Tensor, Tensor]]:
+def equal_batches(batches: Sequence[tuple[int, Tensor]], together: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Client numbers `[k]` and rows `[k, n]` of up to `together` batches of equal size `n` at a time."""
     by_size: dict[int, list[tuple[int, Tensor]]] = defaultdict(list)
     for client, rows in batches:
@@ -167,29 +164,3 @@ def passes(batches: Sequence[tuple[int, Tensor]], together: int) -> Iterator[tup
         for low in range(0, len(equal), together):
             chunk = equal[low : low + together]
             yield torch.tensor([client for client, _ in chunk]), torch.stack([rows for _, rows in chunk])
-
-
-def group_network(group: MixGroup, adv_lambda: float = 0.0, tracked: bool = False) -> LaneNetwork:
-    """The lanes of a group, customised to a level of robustness, as a network in eval mode.
-
-    Args:
-        tracked: make room for running statistics, to be estimated.
-    """
-    spec, tensors = folded(group.spec, group.tensors, adv_lambda, statistics=not tracked)
-    if tracked:
-        spec, tensors = with_statistics(spec, tensors)
-    lanes = len(next(iter(tensors.values())))
-    network = spec.build(lanes)
-    network.load_lanes(tensors)
-    return network.eval()
-
-
-def local_entries(group: MixGroup, local: Tensors | None, adv_lambda: float, tracked: bool = False) -> Tensors:
-    """Every client's own entries of `group_network`, `[clients, lanes, ...]` (none unless the BN mode is `local`)."""
-    if not local:
-        return {}
-    lanes = len(next(iter(group.tensors.values())))
-    own = {name: value[:, :lanes] for name, value in local.items()}
-    if group.spec.norm == "plain":
-        return own
-    return folded_norms(group.spec, {**group.tensors, **own}, adv_lambda, statistics=not tracked)

@@ -9,7 +9,8 @@ import thop
 import torch
 from torch import Tensor, nn
 
-from splitmix.algorithms.base import Method, ServerState
+from splitmix.algorithms.method import Method
+from splitmix.algorithms.values import ServerState
 from splitmix.evaluation.customize import customize
 from splitmix.models.layers import LaneConv2d, LaneLinear
 from splitmix.models.network import NetworkSpec
@@ -48,21 +49,21 @@ COUNTERS: dict[type[nn.Module], Any] = {
 }
 
 
-def cost(state: ServerState, width: float) -> tuple[float, int]:
+def cost(method: Method, state: ServerState, width: float) -> tuple[float, int]:
     """MACs per image and number of parameters of the customised model of a width.
 
     Counted as in the paper's Table 1: convolutions and linear layers without biases, 4 operations per element of
     batch normalisation, adaptive average pooling counted, activations and max-pooling free. (The paper prints the
     MACs ten times too small.)
     """
-    shape = state.method.mix_groups(state.tensors, [width])[0].spec.input_shape
-    return count(customize(state, width, client=0 if state.local else None), shape)
+    model = customize(method, state, width, client=0 if state.local else None)
+    return count(model, method.problem.input_shape)
 
 
 def costs(method: Method, widths: Sequence[float]) -> dict[float, tuple[float, int]]:
     """`cost` by width; needs no trained weights."""
     state = method.initial_state(0)
-    return {width: cost(state, width) for width in widths}
+    return {width: cost(method, state, width) for width in widths}
 
 
 def lane_cost(spec: NetworkSpec) -> tuple[float, int]:

@@ -9,7 +9,8 @@ from time import perf_counter
 
 import torch
 
-from splitmix.algorithms.base import Method, ServerState
+from splitmix.algorithms.method import Method
+from splitmix.algorithms.values import ServerState
 from splitmix.evaluation.cost import cost, lane_cost
 from splitmix.evaluation.customize import customize
 
@@ -47,10 +48,10 @@ class WidthCost:
 def profile(method: Method, widths: Sequence[float], batch_size: int, repeats: int) -> list[WidthCost]:
     """Costs by width; needs no trained weights."""
     state = method.initial_state(0)
-    times = latencies(state, widths, batch_size, repeats)
+    times = latencies(method, state, widths, batch_size, repeats)
     rows = []
     for width in widths:
-        macs, params = cost(state, width)
+        macs, params = cost(method, state, width)
         load = sum(lane_cost(spec)[0] * often for spec, often in method.training_load(width))
         low, middle, high = quartiles(times[width])
         rows.append(
@@ -69,14 +70,15 @@ def profile(method: Method, widths: Sequence[float], batch_size: int, repeats: i
 
 
 @torch.no_grad()
-def latencies(state: ServerState, widths: Sequence[float], batch_size: int, repeats: int) -> dict[float, list[float]]:
+def latencies(
+    method: Method, state: ServerState, widths: Sequence[float], batch_size: int, repeats: int
+) -> dict[float, list[float]]:
     """Seconds of every forward pass of the customised models on random images, by width.
 
     The widths take turns, so that whatever else runs on the machine slows all of them alike.
     """
-    models = {width: customize(state, width, client=0 if state.local else None) for width in widths}
-    shape = state.method.mix_groups({}, widths)[0].spec.input_shape
-    images = torch.rand(batch_size, *shape).contiguous(memory_format=torch.channels_last)
+    models = {width: customize(method, state, width, client=0 if state.local else None) for width in widths}
+    images = torch.rand(batch_size, *method.problem.input_shape).contiguous(memory_format=torch.channels_last)
     times: dict[float, list[float]] = {width: [] for width in widths}
     for turn in range(WARM_UP + repeats):
         for width, model in models.items():

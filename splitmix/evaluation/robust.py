@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from splitmix.algorithms.base import Method
+from splitmix.algorithms.base import MixGroup
+from splitmix.algorithms.method import Method
 from splitmix.data.dataset import ImageSet, to_float
 from splitmix.errors import UserError
-from splitmix.evaluation.accuracy import Accuracy, Calibration, group_network, keeps_statistics, local_entries
-from splitmix.evaluation.customize import CustomizedModel
-from splitmix.evaluation.statistics import estimate_statistics
+from splitmix.evaluation.accuracy import Accuracy, Calibration, keeps_statistics
+from splitmix.evaluation.customized import CustomizedLanes, CustomizedModel
 from splitmix.models.network import Tensors
 from splitmix.randomness import rng
 from splitmix.robustness.attacks import Attack
@@ -59,28 +59,26 @@ class Chunk:
 
 
 def evaluate_attacked(
-    method: Method,
-    tensors: Tensors,
-    widths: Sequence[float],
+    groups: Sequence[MixGroup],
     images: ImageSet,
     batches: Sequence[Sequence[Tensor]],
     attack: Attack,
     *,
     adv_lambda: float = 0.0,
     calibration: Calibration | None = None,
-    local: Tensors | None = None,
+    clients: Tensors | None = None,
     dtype: torch.dtype = torch.float32,
     seed: int = 0,
     first: int = 0,
     free_memory: Callable[[], None] = lambda: None,
 ) -> Accuracy:
-    """Evaluate the customised models of all `widths` on every client's images, attacked.
+    """Evaluate the customised models of all widths on every client's images, attacked.
 
     Every width is attacked on its own. With batch normalisation in mode `batch` a batch is attacked by itself, and the
     attack sees the statistics of the batch too; otherwise neighbouring clients' batches are attacked in one call.
 
     Args:
-        method, tensors, widths, images, batches, adv_lambda, calibration, local, dtype: as for `evaluate`.
+        groups, images, batches, adv_lambda, calibration, clients, dtype: as for `evaluate`.
         seed: of the attack's draws: equal ones for every width, others for every client and batch.
         first: number of the first of these clients, for the draws.
         free_memory: called where the device's memory ran out. From there on fewer images are attacked in one call.
@@ -92,35 +90,29 @@ def evaluate_attacked(
     device = images.images.device
     most = sum(len(rows) for client in batches for rows in client)  # images attacked in one call
     samples = torch.tensor([sum(len(rows) for rows in client) for client in batches])
+    widths = [width for group in groups for width in group.sizes]
     per_client = torch.zeros(len(batches), len(widths), dtype=torch.float64)
-    for group in method.mix_groups(tensors, widths):
-        network = group_network(group, adv_lambda, tracked=calibration is not None).to(device, dtype)
-        client_entries = local_entries(group, local, adv_lambda, tracked=calibration is not None)
-        if not network.spec.tracked and attack.fixed_statistics:
+    estimated = calibration is not None
+    for group in groups:
+        lanes = CustomizedLanes(group, adv_lambda, clients=clients, estimated=estimated, device=device, dtype=dtype)
+        if not lanes.keeps_statistics and attack.fixed_statistics:
             raise UserError(
                 f"attack={attack.name}: picks images out of a batch, and this run's predictions depend on the batch;"
                 " fix the statistics with test.bn=post, or train with model.bn=tracked"
             )
-        models = {
-            list(widths).index(width): CustomizedModel(network.lane_view(0, size)).eval().requires_grad_(False)
-            for width, size in group.sizes.items()
-        }
-        ready = -1
-        left = deque(
-            (chunk, column)
-            for chunk in chunks(batches, TOGETHER if attackable_together(method, local, calibration) else 1)
-            for column in models
-        )
+        models = {widths.index(width): lanes.model(width) for width in group.sizes}
+        loaded = -1
+        together = TOGETHER if not clients and not estimated and lanes.keeps_statistics else 1
+        left = deque((chunk, column) for chunk in chunks(batches, together) for column in models)
         while left:
             chunk, column = left.popleft()
             client = chunk.clients[0]
-            if client != ready:
-                ready = client
-                if client_entries:
-                    network.load_entries({name: value[client] for name, value in client_entries.items()})
+            if client != loaded:
+                loaded = client
+                lanes.load_client(client)
                 if calibration is not None:
                     source, rows_of = calibration
-                    estimate_statistics(network, (to_float(source[rows], dtype) for rows in rows_of[client]))
+                    lanes.estimate(source[rows] for rows in rows_of[client])
             right = None
             if chunk.images <= most:
                 # Outside the handler, whose exception keeps the failed call's memory.
@@ -128,7 +120,7 @@ def evaluate_attacked(
                     right = survived(models[column], images, chunk, attack, dtype, seed, first)
             if right is None:
                 # A prediction that depends on its batch needs all of it.
-                if chunk.images == 1 or (len(chunk.rows) == 1 and not network.spec.tracked):
+                if chunk.images == 1 or (len(chunk.rows) == 1 and not lanes.keeps_statistics):
                     raise UserError(
                         f"the device has too little memory to attack {chunk.images} images at once: lower batch_size or"
                         " test.batch_size, or use engine.accelerator=cpu"
@@ -158,9 +150,9 @@ def survived(
     return (model(attacked).argmax(-1) == labels).cpu().double()
 
 
-def attackable_together(method: Method, local: object, calibration: object) -> bool:
+def attackable_together(method: Method, clients: object, calibration: object) -> bool:
     """Whether images of several clients see the same model, whatever batch they are in."""
-    return keeps_statistics(method) and not local and calibration is None
+    return keeps_statistics(method) and not clients and calibration is None
 
 
 def chunks(batches: Sequence[Sequence[Tensor]], together: int) -> Iterator[Chunk]:

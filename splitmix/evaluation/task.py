@@ -9,7 +9,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from splitmix.algorithms.base import Method, ServerState
+from splitmix.algorithms.method import Method
+from splitmix.algorithms.values import ServerState
 from splitmix.data.dataset import ImageSet
 from splitmix.evaluation.accuracy import Accuracy, evaluate, shared_statistics
 from splitmix.evaluation.robust import TOGETHER, attackable_together, chunk_starts, evaluate_attacked
@@ -45,23 +46,23 @@ class EvaluationTask:
     shared_calibration: Tensor | None = None
     statistics: Sequence[Tensors] | None = None
 
-    def prepared(self, state: ServerState, train: ImageSet, dtype: torch.dtype) -> EvaluationTask:
+    def prepared(self, method: Method, state: ServerState, train: ImageSet, dtype: torch.dtype) -> EvaluationTask:
         """The same with the statistics that all clients share estimated, once for all its parts."""
         if self.shared_calibration is None or self.statistics is not None:
             return self
         statistics = shared_statistics(
-            state.method, state.tensors, self.widths, train.images, self.shared_calibration,
+            method.mix_groups(state.tensors, self.widths), train.images, self.shared_calibration,
             adv_lambda=self.adv_lambda, dtype=dtype,
         )  # fmt: skip
         return replace(self, statistics=statistics)
 
-    def parts(self, method: Method, local: bool, most: int) -> list[EvaluationTask]:
+    def parts(self, method: Method, clients: bool, most: int) -> list[EvaluationTask]:
         """Up to `most` tasks of neighbouring clients.
 
         Clients whose images are attacked in one call stay together, so that an attack's draws do not depend on `most`.
         """
         starts = list(range(len(self.batches)))
-        if self.attack is not None and attackable_together(method, local, self.calibration):
+        if self.attack is not None and attackable_together(method, clients, self.calibration):
             starts = chunk_starts([sum(len(rows) for rows in own) for own in self.batches], TOGETHER)
         count = min(len(starts), most)
         bounds = [*(starts[len(starts) * part // count] for part in range(count)), len(self.batches)]
@@ -74,6 +75,7 @@ class EvaluationTask:
 
     def run(
         self,
+        method: Method,
         state: ServerState,
         train: ImageSet,
         test: ImageSet,
@@ -85,6 +87,7 @@ class EvaluationTask:
         """Evaluate in this process.
 
         Args:
+            method, state: the federation whose models are evaluated.
             train, test: the two splits, on the device.
             together: batches that go through the network in one pass (one when attacked).
             dtype: of parameters and images.
@@ -93,16 +96,16 @@ class EvaluationTask:
         """
         images = train if self.split == "train" else test
         calibration = None if self.calibration is None else (train.images, self.calibration)
-        local = {name: value[self.first :] for name, value in state.local.items()}
-        method, tensors = state.method, state.tensors
+        clients = {name: value[self.first :] for name, value in state.local.items()}
+        groups = method.mix_groups(state.tensors, self.widths)
         if self.attack is None:
             return evaluate(
-                method, tensors, self.widths, images, self.batches,
-                adv_lambda=self.adv_lambda, calibration=calibration, local=local, together=together, dtype=dtype,
-                statistics=self.prepared(state, train, dtype).statistics,
+                groups, images, self.batches,
+                adv_lambda=self.adv_lambda, calibration=calibration, clients=clients, together=together, dtype=dtype,
+                statistics=self.prepared(method, state, train, dtype).statistics,
             )  # fmt: skip
         return evaluate_attacked(
-            method, tensors, self.widths, images, self.batches, self.attack,
-            adv_lambda=self.adv_lambda, calibration=calibration, local=local, dtype=dtype, seed=seed, first=self.first,
-            free_memory=free_memory,
+            groups, images, self.batches, self.attack,
+            adv_lambda=self.adv_lambda, calibration=calibration, clients=clients, dtype=dtype, seed=seed,
+            first=self.first, free_memory=free_memory,
         )  # fmt: skip

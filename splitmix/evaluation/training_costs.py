@@ -21,13 +21,8 @@ def training_macs(config: RunConfig, budgets: Sequence[float]) -> dict[float, fl
     Raises:
         UserError: the dataset's classes cannot be known, or the algorithm does not fit its model.
     """
-    problem = Problem(
-        config.dataset.input_shape,
-        len(config.dataset.classes),
-        tuple(budgets),
-        listed=config.budget.listed(),
-        attack=config.train_attack,
-    )
+    masked, attack = config.partition.masked_loss, config.train_attack
+    problem = Problem.of(config.dataset, config.budget, budgets, masked, attack, config.server_optimizer)
     method = config.algorithm.bind(config.model, problem)
     return {
         budget: TRAINING

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from splitmix.federation.optimizers import SGD, Adam
+from splitmix.federation.optimizers import SGD, Adam, clip_lanes
 from splitmix.federation.shared_memory import bytes_needed
 from splitmix.models.network import LaneNetwork, NetworkSpec, Tensors, lane_template
 
@@ -18,6 +18,7 @@ class Part:
 
     network: LaneNetwork
     optimizer: torch.optim.Optimizer
+    clip_norm: float | None = None
 
     def step(self, number: int) -> None:
         """Step the optimizer, so many steps having been done before, by this part or by others."""
@@ -25,6 +26,8 @@ class Part:
             for value in state.values():
                 if value.dim() == 0:
                     value.fill_(number)
+        if self.clip_norm is not None:
+            clip_lanes(self.network.parameters(), self.clip_norm)
         self.optimizer.step()
 
 
@@ -33,6 +36,7 @@ class Bench:
 
     def __init__(self, settings: SGD | Adam, network: LaneNetwork):
         self.settings = settings
+        self.lr = settings.lr
         self.network = network
         self.tensors: Tensors = dict(network.state_dict())
         self.whole = self.part_of(network)
@@ -44,6 +48,7 @@ class Bench:
 
     def reset(self, lr: float) -> None:
         """Make all optimizers as good as new: no momentum, this learning rate."""
+        self.lr = lr  # for parts that are made later in the round
         for part in self.parts.values():
             for group in part.optimizer.param_groups:
                 group["lr"] = lr
@@ -57,8 +62,13 @@ class Bench:
         for name, value in self.tensors.items():
             value[lanes].copy_(tensors[name])
 
+    def parameters(self) -> Tensors:
+        """A copy of all lanes' parameters."""
+        return {name: value.detach().clone() for name, value in self.network.named_parameters()}
+
     def part_of(self, network: LaneNetwork) -> Part:
-        return Part(network, self.settings.build(network.train().parameters(), self.settings.lr))
+        optimizer = self.settings.build(network.train().parameters(), self.lr)
+        return Part(network, optimizer, self.settings.clip_norm)
 
     def part(self, low: int, high: int) -> Part:
         """Lanes `low` up to `high`; what they learn is seen in the whole."""

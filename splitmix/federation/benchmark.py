@@ -163,8 +163,8 @@ class Timed:
 
     def lane_steps(self) -> int:
         """Optimizer steps of single lanes in a round."""
-        works = self.federation.method.plan(self.state, range(len(self.federation.clients)), 0)
-        return sum(len(work.rows) * len(self.federation.batches(work.client, 0)) for work in works)
+        tasks = self.federation.method.plan(self.state, range(len(self.federation.clients)), 0)
+        return sum(len(task.base_models) * len(self.federation.batches(task.client, 0)) for task in tasks)
 
     def flops(self) -> float:
         """Floating-point operations of a round, two per multiply-accumulate."""

@@ -7,7 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from splitmix.algorithms.base import Method, Problem, check_adv_lambda
+from splitmix.algorithms.algorithm import check_adv_lambda
+from splitmix.algorithms.base import Problem
+from splitmix.algorithms.method import Method
 from splitmix.binding import shown
 from splitmix.config import RunConfig
 from splitmix.data.dataset import Dataset
@@ -27,17 +29,13 @@ def check_config(config: RunConfig) -> None:
     config.budget.check()
     config.optimizer.check()
     config.schedule.check()
+    config.server_optimizer.check()
     config.engine.check()
     config.logger.check()
     config.train_attack.check("train_attack")
     budgets = config.budget.assign(config.scalars.clients_per_domain, len(config.dataset.domains), config.scalars.seed)
-    problem = Problem(
-        config.dataset.input_shape,
-        len(config.dataset.classes),
-        budgets,
-        listed=config.budget.listed(),
-        attack=config.train_attack,
-    )
+    masked, attack = config.partition.masked_loss, config.train_attack
+    problem = Problem.of(config.dataset, config.budget, budgets, masked, attack, config.server_optimizer)
     method = config.algorithm.bind(config.model, problem)
     check_widths(method, config.test.widths_or(method.widths), "test.widths")
     for adv_lambda in config.test.adv_lambdas_or(method.adv_lambdas):
@@ -48,7 +46,7 @@ def check_widths(method: Method, widths: Sequence[float], key: str) -> None:
     """Raise UserError, naming the key that asks for them, for a width that this method cannot give."""
     for width in widths:
         try:
-            method.mix_groups({}, [width])
+            method.network(width)
         except UserError as error:
             raise UserError(f"{key}={shown(width)}: {error}") from error
 
@@ -92,6 +90,7 @@ def build_federation(
         partition=config.partition,
         budget=config.budget,
         optimizer=config.optimizer,
+        server_optimizer=config.server_optimizer,
         schedule=config.schedule,
         engine=config.engine,
         train_attack=config.train_attack,

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from splitmix.algorithms.base import Method, ServerState
+from splitmix.algorithms.method import Method
+from splitmix.algorithms.values import ServerState
 from splitmix.errors import UserError
 from splitmix.federation.finite import not_finite
 from splitmix.files import write_atomically
@@ -24,8 +25,10 @@ from splitmix.regular_files import open_regular
 
 log = logging.getLogger("splitmix")
 
-SCHEMA = 1
+SCHEMA = 2
 SCALARS = ("schema", "round", "best_round", "best_value", "wall_s", "engine")
+SCOPES = {"tensors": "", "server": "server ", "clients": "client "}
+"""Parts of a server state, and what stands before the names of their entries in messages."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     content = {
         "schema": SCHEMA,
         "round": state.round,
-        "tensors": state.tensors,
-        "local": state.local,
+        **{scope: getattr(state, scope) for scope in SCOPES},
         "best_round": checkpoint.best_round,
         "best_value": checkpoint.best_value,
         "wall_s": checkpoint.wall_s,
@@ -80,9 +82,11 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 def checksum(content: dict[str, Any]) -> str:
     """SHA-256, in hex, of a checkpoint's plain values, and of its tensors' names, types, shapes and bytes."""
     digest = hashlib.sha256(json.dumps({key: content[key] for key in SCALARS}, sort_keys=True).encode())
-    for scope in ("tensors", "local"):
+    for scope in SCOPES:
         for name, value in sorted(content[scope].items()):
-            digest.update(json.dumps([scope, name, str(value.dtype), list(value.shape)]).encode())
+            # In the first schema the clients' memory was called local, and the server had none.
+            stored = "local" if scope == "clients" and content["schema"] == 1 else scope
+            digest.update(json.dumps([stored, name, str(value.dtype), list(value.shape)]).encode())
             digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
 
@@ -101,15 +105,15 @@ def load_checkpoint(path: Path, method: Method, rounds: int | None = None) -> Ch
     if wrong := wrong_values(content, rounds):
         raise UserError(f"{path} is damaged ({wrong}): use another")
     fresh = method.initial_state(0)
-    problems = misfits(content["tensors"], fresh.tensors) + misfits(content["local"], fresh.local, "local ")
-    if problems:
+    parts = {scope: (content[scope], getattr(fresh, scope)) for scope in SCOPES}
+    if problems := [text for scope, both in parts.items() for text in misfits(*both, SCOPES[scope])]:
         raise UserError(f"{path} does not fit the run's config: {'; '.join(sorted(problems))}")
     if "sha256" not in content:
         log.info(f"note: {path} has no checksum: it was saved by an earlier version")
     elif content["sha256"] != checksum(content):
         raise UserError(f"{path} is damaged (its content is not what was saved, by its checksum): use another")
-    ordered = {name: content["tensors"][name] for name in fresh.tensors}
-    state = ServerState(method, content["round"], ordered, {name: content["local"][name] for name in fresh.local})
+    ordered = {scope: {name: saved[name] for name in like} for scope, (saved, like) in parts.items()}
+    state = ServerState(content["round"], **ordered)
     if name := not_finite(state):
         raise UserError(f"{path} is damaged ({name} has values that are not finite): use another")
     return Checkpoint(state, content["best_round"], content["best_value"], content["wall_s"], content["engine"])
@@ -138,10 +142,10 @@ def read_content(path: Path) -> dict[str, Any]:
     except Exception as error:  # whatever torch meets in a damaged file
         raise UserError(f"{path} is truncated or not a checkpoint ({type(error).__name__}): use another") from error
     needed = {"round", "tensors", "best_round", "best_value", "wall_s"}
-    known = isinstance(content, dict) and type(content.get("schema")) is int and content["schema"] == SCHEMA
+    known = isinstance(content, dict) and type(content.get("schema")) is int and 1 <= content["schema"] <= SCHEMA
     if not known or not needed <= content.keys():
         raise UserError(f"{path} is not a checkpoint of splitmix (schema {SCHEMA}): use another")
-    return {"local": {}, "engine": {}, **content}
+    return {"server": {}, "clients": content.get("local", {}), "engine": {}, **content}
 
 
 def wrong_values(content: dict[str, Any], rounds: int | None = None) -> str | None:
@@ -159,7 +163,7 @@ def wrong_values(content: dict[str, Any], rounds: int | None = None) -> str | No
     engine = content["engine"]
     if not isinstance(engine, dict) or not all(isinstance(k, str) and is_whole(n, 1) for k, n in engine.items()):
         return "its engine is no mapping of text to whole numbers from 1"
-    for scope in ("tensors", "local"):
+    for scope in SCOPES:
         if not isinstance(content[scope], dict) or not all(isinstance(name, str) for name in content[scope]):
             return f"its {scope} is no mapping of names to tensors"
     return None

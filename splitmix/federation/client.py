@@ -7,8 +7,10 @@ from typing import Any
 from pytorch_lightning import LightningModule
 from torch import Tensor
 
+from splitmix.algorithms.algorithm import check_adv_lambda
 from splitmix.algorithms.averaging import corners
-from splitmix.algorithms.base import Method, Streams, check_adv_lambda
+from splitmix.algorithms.base import LaneBatch, Streams
+from splitmix.algorithms.method import Method
 from splitmix.errors import UserError
 from splitmix.federation.lane_trainer import lane_losses
 from splitmix.federation.optimizers import SGD, Adam
@@ -81,7 +83,11 @@ class ClientModule(LightningModule):
             `loss`: scalar, the sum over lanes, so that no lane's gradient depends on another; `losses` and `accuracy`
             `[lanes]`, for reports.
         """
-        return lane_losses(self.method, self.network, batch, self.streams if streams is None else streams)
+        images, labels = batch
+        if labels.dim() == 1:
+            labels = labels.expand(self.network.lanes, -1)
+        streams = self.streams if streams is None else streams
+        return lane_losses(self.method, self.network, LaneBatch(images, labels, streams))
 
     def configure_optimizers(self) -> Any:
         return self.optimizer_settings.build(self.network.parameters(), self.lr)

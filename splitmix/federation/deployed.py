@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from splitmix.algorithms.base import ServerState, check_adv_lambda
+from splitmix.algorithms.algorithm import check_adv_lambda
+from splitmix.algorithms.values import ServerState
 from splitmix.evaluation.accuracy import Accuracy, keeps_statistics
 from splitmix.evaluation.statistics import CALIBRATION_IMAGES
 from splitmix.evaluation.task import EvaluationTask

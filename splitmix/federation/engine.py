@@ -12,25 +12,28 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from splitmix.algorithms.base import Method, ServerState, Update, Work
+from splitmix.algorithms.base import LocalTraining
+from splitmix.algorithms.method import Method
+from splitmix.algorithms.values import ClientTask, ServerState
 from splitmix.data.dataset import Dataset, ImageSet
 from splitmix.errors import UserError
 from splitmix.evaluation.accuracy import Accuracy
 from splitmix.evaluation.task import EvaluationTask
 from splitmix.federation.engine_settings import EngineSettings
-from splitmix.federation.lane_tasks import LaneTasks, TrainTask
-from splitmix.federation.lane_trainer import LaneTrainer, Trained
+from splitmix.federation.finishing import Trained, TrainedLanes, finish
+from splitmix.federation.lane_tasks import TrainTask
+from splitmix.federation.lane_trainer import LaneTrainer, PackResult, fetch_from
+from splitmix.federation.lane_workers import LaneWorkers
 from splitmix.federation.optimizers import SGD, Adam
 from splitmix.federation.packing import Pack, plan_packs
-from splitmix.federation.shared_memory import bytes_needed, share, shared_bytes, views
+from splitmix.federation.shared_memory import bytes_needed, views
 from splitmix.federation.tuning import measured_lanes
 from splitmix.federation.worker_process import keep_freed_memory
 from splitmix.federation.workers import WorkerPool
-from splitmix.models.network import NetworkSpec, Tensors, lane_template
+from splitmix.models.network import NetworkSpec, lane_template
 
 ALL_LANES = 1 << 20
 TASKS_PER_WORKER = 4
-LOCAL = "local/"  # prefix of the clients' own entries in shared memory
 CLIENTS_TOGETHER = 64  # batches that a GPU evaluates in one pass, as far as its memory allows
 
 
@@ -67,12 +70,10 @@ class Engine:
         self.method = method
         self.train_set, self.test_set = self.on_device(dataset.train), self.on_device(dataset.test)
         self.batch_size = batch_size
-        self.rows = rows
         place = settings.place(fabric.device)
         self.trainer = LaneTrainer(place, method, optimizer, self.train_set, dataset.augmentation, seed)
         self.chosen: dict[str, int] = {}
-        self.shared: Tensors = {}
-        self.pool: WorkerPool | None = None
+        self.lane_workers = LaneWorkers(self.trainer, self.train_set, self.test_set, rows)
         self.together = 1 if fabric.device.type == "cpu" else CLIENTS_TOGETHER
         if fabric.device.type == "cpu":
             keep_freed_memory()
@@ -106,6 +107,11 @@ class Engine:
             self.chosen[spec.label] = ALL_LANES if on_cuda else measured_lanes(self.trainer, spec, self.batch_size)
         return self.chosen[spec.label]
 
+    @property
+    def pool(self) -> WorkerPool | None:
+        """The worker processes, if they have been started."""
+        return self.lane_workers.pool
+
     @contextmanager
     def threads(self) -> Iterator[None]:
         """Use the configured number of CPU threads; one where workers have a core each."""
@@ -119,40 +125,50 @@ class Engine:
     def train(
         self,
         state: ServerState,
-        works: Sequence[Work],
+        tasks: Sequence[ClientTask],
         batches: Sequence[Sequence[Tensor]],
         weights: Sequence[float],
         lr: float,
     ) -> Generator[Trained]:
-        """Train every work from the server's tensors on its batches of training rows.
+        """Train every planned task from what its client downloads, on its batches of training rows.
 
-        Yields what comes back pack by pack, in an order that depends on the arguments and settings alone. Work without
-        a lane or a batch gives nothing. Close the generator if it is not exhausted.
+        Yields what comes back pack by pack, in an order that depends on the arguments and settings alone. A task
+        without a lane or a batch gives nothing. Close the generator if it is not exhausted.
+
+        Args:
+            weights: of each task's update: the client's number of training samples.
 
         Raises:
             UserError: memory ran out, or a worker died.
         """
-        weight_of = dict(zip((work.client for work in works), weights, strict=True))
+        weight_of = {task.client: weight for task, weight in zip(tasks, weights, strict=True)}
+        fetch = fetch_from(self.method, state)
         with self.threads():
-            packs = plan_packs(works, batches, self.lanes_of, self.workers)
+            packs = plan_packs(tasks, batches, self.lanes_of, self.workers)
             run = self.in_workers if self.workers > 1 else self.in_process
             # An error where the results are used must not leave a half-done round behind.
             with closing(run(state, packs, lr)) as results:
-                for pack, tensors, losses, correct, data_s in results:
-                    for lanes, work in pack.works():
-                        samples = pack.lanes[lanes.start].samples
-                        trained = {name: value[lanes] for name, value in tensors.items()}
-                        update = Update(work, weight_of[work.client], trained)
-                        yield Trained(update, losses[lanes] / samples, correct[lanes] / samples, data_s)
+                for pack, result in results:
+                    data_s = result.data_s
+                    for lanes, planned in pack.tasks():
+                        first = pack.lanes[lanes.start]
+                        tensors = {name: value[lanes] for name, value in result.tensors.items()}
+                        trained = TrainedLanes(
+                            tensors, result.losses[lanes], result.correct[lanes], first.samples, data_s
+                        )
+                        task = fetch(planned)[0] if self.method.uses_start else planned
+                        training = LocalTraining(lr, len(first.batches))
+                        yield finish(self.method, task, state.memory(task), trained, training, weight_of[task.client])
                         data_s = 0.0
 
-    def in_process(self, state: ServerState, packs: Sequence[Pack], lr: float) -> Generator[tuple[Any, ...]]:
+    def in_process(self, state: ServerState, packs: Sequence[Pack], lr: float) -> Generator[tuple[Pack, PackResult]]:
         """Train packs one after another on the device, in halves from where its memory runs out."""
         left = deque(packs)
+        fetch = fetch_from(self.method, state)
         while left:
             pack = left.popleft()
             try:
-                result = self.trainer.train(state, pack, lr)
+                result = self.trainer.train(pack, lr, fetch)
             except torch.OutOfMemoryError:
                 result = None
             if result is None:  # outside the handler, whose exception keeps the failed step's memory
@@ -160,7 +176,7 @@ class Engine:
                 continue
             like = lane_template(pack.spec, len(pack.lanes))
             tensors = {name: value.to("cpu", like[name].dtype) for name, value in result.tensors.items()}
-            yield pack, tensors, result.losses.cpu(), result.correct.cpu(), result.data_s
+            yield pack, PackResult(tensors, result.losses.cpu(), result.correct.cpu(), result.data_s)
 
     def smaller(self, pack: Pack) -> tuple[Pack, ...]:
         """What to try instead of a pack that did not fit: the same again once idle benches are gone, then halves."""
@@ -177,25 +193,29 @@ class Engine:
         self.chosen[pack.spec.label] = len(pack.lanes) // 2
         return pack.halves()
 
-    def in_workers(self, state: ServerState, packs: Sequence[Pack], lr: float) -> Generator[tuple[Any, ...]]:
+    def in_workers(self, state: ServerState, packs: Sequence[Pack], lr: float) -> Generator[tuple[Pack, PackResult]]:
         """Train packs in worker processes."""
         if not packs:
             return
         room = max(bytes_needed(lane_template(pack.spec, len(pack.lanes))) for pack in packs)
-        pool = self.ready_pool(state, room)
-        with closing(pool.map([TrainTask(state.round, pack, lr) for pack in packs])) as results:
+        clients = sorted({lane.client for pack in packs for lane in pack.lanes})
+        pool = self.lane_workers.ready(self.workers, state, room, clients)
+        with closing(pool.map([TrainTask(pack, lr) for pack in packs])) as results:
             for pack, ((losses, correct, data_s), slot) in zip(packs, results, strict=True):
-                yield pack, views(slot, lane_template(pack.spec, len(pack.lanes))), losses, correct, data_s
+                tensors = views(slot, lane_template(pack.spec, len(pack.lanes)))
+                yield pack, PackResult(tensors, losses, correct, data_s)
 
     def evaluate(self, state: ServerState, task: EvaluationTask) -> Accuracy:
         """Accuracy of the customised models of a server, its clients shared out over the workers."""
+        # Of what the clients remember, only their own entries of the model are needed.
+        state = ServerState(state.round, state.tensors, clients=state.local)
         with self.threads():
             if self.workers == 1:
                 return self.evaluate_here(state, task)
-            task = task.prepared(state, self.train_set, self.settings.dtype)
+            task = task.prepared(self.method, state, self.train_set, self.settings.dtype)
             most = TASKS_PER_WORKER * self.workers
-            tasks = task.parts(state.method, bool(state.local), most)
-            with closing(self.ready_pool(state, 0).map(tasks)) as results:
+            tasks = task.parts(self.method, bool(state.clients), most)
+            with closing(self.lane_workers.ready(self.workers, state).map(tasks)) as results:
                 parts: list[Accuracy] = [part for part, _ in results]
         per_client = torch.cat([part.per_client for part in parts])
         per_base = torch.cat([part.per_base for part in parts])
@@ -206,7 +226,9 @@ class Engine:
         dtype, seed = self.settings.dtype, self.trainer.seed
         while True:
             try:
-                return task.run(state, self.train_set, self.test_set, self.together, dtype, seed, self.free_memory)
+                return task.run(
+                    self.method, state, self.train_set, self.test_set, self.together, dtype, seed, self.free_memory
+                )
             except torch.OutOfMemoryError:
                 if self.together == 1:
                     raise UserError("the device has too little memory to evaluate: lower batch_size") from None
@@ -218,29 +240,6 @@ class Engine:
         self.trainer.benches.clear()
         torch.cuda.empty_cache()
 
-    def ready_pool(self, state: ServerState, room: int) -> WorkerPool:
-        """Workers that see this server and have so many bytes of room for a result."""
-        tensors = {**state.tensors, **{LOCAL + name: value for name, value in state.local.items()}}
-        known = {name: (value.shape, value.dtype) for name, value in self.shared.items()}
-        fits = known == {name: (value.shape, value.dtype) for name, value in tensors.items()}
-        if self.pool is None or self.pool.closed or len(self.pool.pids) != self.workers:
-            self.close()
-            self.pool = WorkerPool(self.workers)
-        if not fits or not self.pool.loaded or self.pool.slot_bytes < room:
-            self.shared = views(shared_bytes(bytes_needed(tensors)), tensors)
-            splits = (self.train_set, self.test_set)
-            share([*(value for split in splits for value in (split.images, split.labels)), *self.rows])
-            self.pool.load(self.tasks(), max(room, self.pool.slot_bytes))
-        for name, value in tensors.items():
-            self.shared[name].copy_(value)
-        return self.pool
-
-    def tasks(self) -> LaneTasks:
-        """What workers need to know."""
-        server = {name: value for name, value in self.shared.items() if not name.startswith(LOCAL)}
-        local = {name.removeprefix(LOCAL): value for name, value in self.shared.items() if name.startswith(LOCAL)}
-        return LaneTasks(self.trainer, self.train_set, self.test_set, server, local, self.rows)
-
     def describe(self) -> dict[str, Any]:
         """What a number can depend on, as results.json records it: device, precision, workers, lanes, threads."""
         lanes = {network: lanes for network, lanes in self.chosen.items() if network != "workers"}
@@ -248,6 +247,4 @@ class Engine:
 
     def close(self) -> None:
         """End the workers; the next round starts new ones."""
-        if self.pool is not None:
-            self.pool.close()
-            self.pool = None
+        self.lane_workers.close()

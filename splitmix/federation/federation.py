@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from statistics import mean
 from time import perf_counter
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from splitmix.algorithms.base import Algorithm, Method, Problem, ServerState, Update, check_adv_lambda
+from splitmix.algorithms.algorithm import Algorithm, check_adv_lambda
+from splitmix.algorithms.base import Problem
+from splitmix.algorithms.method import Method
+from splitmix.algorithms.server_optimizers import NoServerOptimizer, ServerOptimizer
 from splitmix.algorithms.splitmix import SplitMix
+from splitmix.algorithms.values import ServerState
 from splitmix.data.clients import ClientData, Partition
 from splitmix.data.dataset import Dataset
 from splitmix.data.partition import Uniform
@@ -26,9 +28,8 @@ from splitmix.federation.budgets import Groups
 from splitmix.federation.engine import Engine
 from splitmix.federation.engine_settings import EngineSettings
 from splitmix.federation.finite import refuse_diverged, refuse_not_finite
-from splitmix.federation.lane_trainer import Trained
 from splitmix.federation.optimizers import SGD, Adam
-from splitmix.federation.round_metrics import RoundMetrics
+from splitmix.federation.round_metrics import RoundMeasurements, RoundMetrics
 from splitmix.federation.sampling import DrawnBatches, calibration_rows, eval_batches, participants
 from splitmix.federation.schedules import Cosine, Schedule
 from splitmix.models.digit_cnn import DigitCNN
@@ -44,7 +45,8 @@ class Federation:
 
     Args:
         dataset: the images, domain by domain.
-        algorithm, model, partition, budget, optimizer, schedule, engine: components, as in the config groups.
+        algorithm, model, partition, budget, optimizer, server_optimizer, schedule, engine: components, as in the config
+            groups.
         train_attack: what adversarial training (and validation of RA) attacks with.
         seed: decides initial weights, partition, participants, batches and draws.
         rounds: length of the learning-rate schedule.
@@ -68,6 +70,7 @@ class Federation:
         partition: Partition | None = None,
         budget: Groups | None = None,
         optimizer: SGD | Adam | None = None,
+        server_optimizer: ServerOptimizer | None = None,
         schedule: Schedule | None = None,
         engine: EngineSettings | None = None,
         train_attack: Attack | None = None,
@@ -86,6 +89,8 @@ class Federation:
         self.optimizer, self.schedule = optimizer or SGD(), schedule or Cosine()
         self.optimizer.check()
         self.schedule.check()
+        server_optimizer = server_optimizer or NoServerOptimizer()
+        server_optimizer.check()
         self.dataset = dataset
         self.seed, self.rounds = seed, rounds
         self.local_epochs, self.batch_size, self.clients_per_round = local_epochs, batch_size, clients_per_round
@@ -95,14 +100,8 @@ class Federation:
                 f"clients_per_round={clients_per_round}: the federation has {len(self.budgets)} clients; give 1 to"
                 f" {len(self.budgets)}, or null for all"
             )
-        self.problem = Problem(
-            dataset.input_shape,
-            len(dataset.classes),
-            self.budgets,
-            partition.masked_loss,
-            budget.listed(),
-            train_attack or LinfPGD(),
-        )
+        attack = train_attack or LinfPGD()
+        self.problem = Problem.of(dataset, budget, self.budgets, partition.masked_loss, attack, server_optimizer)
         self.method: Method = (algorithm or SplitMix()).bind(model or DigitCNN(), self.problem)
         self.clients: tuple[ClientData, ...] = partition.split(
             dataset, clients_per_domain, 1.0 if dataset.fraction_applied else train_fraction, val_fraction, seed
@@ -139,48 +138,38 @@ class Federation:
             UserError: a client's loss is not a number (round, client and base model are named), or a merged weight.
         """
         start = perf_counter()
-        number = state.round
-        chosen = participants(self.seed, number, len(self.clients), self.clients_per_round)
-        works = self.method.plan(state, chosen, self.seed)
-        batches = [self.batches(work.client, number) for work in works]
-        weights = [float(len(self.clients[work.client].train)) for work in works]
-        lr = self.optimizer.lr * self.schedule.factor(number, self.rounds)
-        measured: dict[int, list[Trained]] = {client: [] for client in chosen}
-        waited = 0.0
-
-        def updates() -> Generator[Update]:
-            nonlocal waited
-            with closing(self.engine.train(state, works, batches, weights, lr)) as results:
-                while True:
-                    begin = perf_counter()
-                    trained = next(results, None)
-                    waited += perf_counter() - begin
-                    if trained is None:
-                        return
-                    refuse_diverged(number, trained, self.clients[trained.update.work.client].id, self.optimizer)
-                    update = trained.update
-                    measured[update.work.client].append(replace(trained, update=replace(update, tensors={})))
-                    yield update
-
+        chosen = participants(self.seed, state.round, len(self.clients), self.clients_per_round)
+        tasks = self.method.plan(state, chosen, self.seed)
+        batches = [self.batches(task.client, state.round) for task in tasks]
+        weights = [float(len(self.clients[task.client].train)) for task in tasks]
+        lr = self.optimizer.lr * self.schedule.factor(state.round, self.rounds)
         planned = perf_counter()
-        with closing(updates()) as stream:
-            after = self.method.merge(state, stream)
+        aggregate = self.method.no_updates(state)
+        clients = {name: value.clone() for name, value in state.clients.items()}
+        measured = RoundMeasurements()
+        with closing(self.engine.train(state, tasks, batches, weights, lr)) as results:
+            for trained in measured.timed(results):
+                task = trained.update.task
+                refuse_diverged(trained, self.clients[task.client].id, self.optimizer)
+                aggregate = self.method.accumulate(aggregate, trained.update)
+                for name, value in trained.memory.items():
+                    clients[name][task.client, list(task.base_models)] = value
+        after = replace(self.method.finalise(state, aggregate), clients=clients)
         refuse_not_finite(after, self.optimizer)
         merged = perf_counter()
-        trained_by = [parts for parts in measured.values() if parts]  # a plan may leave participants without work
-        lanes = [trained for parts in trained_by for trained in parts]
-        payload = FLOAT32_BYTES * sum(self.method.upload_entries(self.budgets[client]) for client in chosen)
+        data_s = measured.data_s / self.engine.workers
+        budgets = [self.budgets[client] for client in chosen]
         return after, RoundMetrics(
-            round=number,
+            round=state.round,
             lr=lr,
-            loss=mean_of([torch.cat([trained.losses for trained in parts]) for parts in trained_by]),
-            accuracy=mean_of([torch.cat([trained.accuracy for trained in parts]) for parts in trained_by]),
-            bytes_down=payload,
-            bytes_up=payload,
+            loss=measured.mean("loss"),
+            accuracy=measured.mean("accuracy"),
+            bytes_down=FLOAT32_BYTES * sum(map(self.method.download_entries, budgets)),
+            bytes_up=FLOAT32_BYTES * sum(map(self.method.upload_entries, budgets)),
             seconds={
-                "data": planned - start + sum(trained.data_s for trained in lanes) / self.engine.workers,
-                "train": waited - sum(trained.data_s for trained in lanes) / self.engine.workers,
-                "merge": merged - planned - waited,
+                "data": planned - start + data_s,
+                "train": measured.waited_s - data_s,
+                "merge": merged - planned - measured.waited_s,
             },
         )
 
@@ -247,8 +236,3 @@ class Federation:
         """The batches from which a client's statistics are estimated in BN mode `post`: 20 reshuffled passes."""
         rows = self.clients[client].train
         return DrawnBatches(rows, self.batch_size, POST_PASSES, None, self.seed, ("post", client))
-
-
-def mean_of(per_client: Sequence[Tensor]) -> float:
-    """Mean over clients of the mean over each one's lanes; not a number without clients."""
-    return mean(values.mean().item() for values in per_client) if per_client else math.nan

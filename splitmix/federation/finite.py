@@ -6,15 +6,15 @@ import math
 
 import torch
 
-from splitmix.algorithms.base import ServerState
+from splitmix.algorithms.values import ServerState
 from splitmix.errors import UserError
-from splitmix.federation.lane_trainer import Trained
+from splitmix.federation.finishing import Trained
 from splitmix.federation.optimizers import SGD, Adam, likely_cause
 
 
 def not_finite(state: ServerState) -> str | None:
     """The first entry of a server state with a value that is infinite or not a number; None if there is none."""
-    for scope, tensors in (("", state.tensors), ("local ", state.local)):
+    for scope, tensors in (("", state.tensors), ("server ", state.server), ("client ", state.clients)):
         for name, value in tensors.items():
             # A sum is not finite where a value is not; the sum of large ones may overflow, so that each is looked at.
             if value.is_floating_point() and not value.sum().isfinite() and not torch.isfinite(value).all():
@@ -22,20 +22,20 @@ def not_finite(state: ServerState) -> str | None:
     return None
 
 
-def refuse_diverged(round_index: int, trained: Trained, client: str, optimizer: SGD | Adam) -> None:
+def refuse_diverged(trained: Trained, client: str, optimizer: SGD | Adam) -> None:
     """Check the losses of a client's lanes in a round.
 
     Args:
-        round_index: 0-based round.
         client: its id.
 
     Raises:
         UserError: a loss is not a finite number; round (from 1), client and base model are named.
     """
-    for row, loss in zip(trained.update.work.rows, trained.losses.tolist(), strict=True):
+    task, losses = trained.update.task, trained.update.measurements["loss"]
+    for base_model, loss in zip(task.base_models, losses.tolist(), strict=True):
         if not math.isfinite(loss):
             raise UserError(
-                f"the loss became {loss} in round {round_index + 1}, client {client}, base model {row}:"
+                f"the loss became {loss} in round {task.round + 1}, client {client}, base model {base_model}:"
                 f" lower {likely_cause(optimizer)}; the last good checkpoint stays"
             )
 

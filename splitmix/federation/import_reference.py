@@ -15,7 +15,8 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from splitmix.algorithms.base import Method, ServerState
+from splitmix.algorithms.method import Method
+from splitmix.algorithms.values import ServerState
 from splitmix.config import RunConfig, config_hash
 from splitmix.data.limits import GIB, PICKLE
 from splitmix.errors import UserError
@@ -143,20 +144,20 @@ def converted(method: Method, content: dict[str, Any], file: Path) -> ServerStat
         UserError: missing, extra or misshapen entries, or values that are not numbers; the first 20 named.
     """
     fresh = method.initial_state(0)
-    [group] = method.mix_groups({}, [method.widths[-1]])
+    spec = method.server_network
     problems: list[str] = []
-    tensors = converted_rows(method, group.spec, fresh.tensors, content["server_model"]["server"], "", problems)
+    tensors = converted_rows(method, spec, fresh.tensors, content["server_model"]["server"], "", problems)
     clients = content["server_model"].get("clients") or []
     local: Tensors = {}
-    if fresh.local:
-        expected = len(next(iter(fresh.local.values())))
+    if fresh.clients:
+        expected = len(next(iter(fresh.clients.values())))
         if len(clients) != expected:
             raise UserError(
                 f"file={file}: has own entries of {len(clients)} clients, the config has {expected} clients"
             )
-        rows = {name: value[0] for name, value in fresh.local.items()}
+        rows = {name: value[0] for name, value in fresh.clients.items()}
         each = [
-            converted_rows(method, group.spec, rows, entries, f"client {number}: ", problems)
+            converted_rows(method, spec, rows, entries, f"client {number}: ", problems)
             for number, entries in enumerate(clients)
         ]
         local = {name: torch.stack([own[name] for own in each]) for name in rows}
@@ -167,7 +168,7 @@ def converted(method: Method, content: dict[str, Any], file: Path) -> ServerStat
         raise UserError(
             f"file={file} does not fit algorithm={method.name} and its model: {'; '.join(problems[:NAMED])}{more}"
         )
-    return ServerState(method, int(content.get("a_iter", -1)) + 1, tensors, local)
+    return ServerState(int(content.get("a_iter", -1)) + 1, tensors, fresh.server, local)
 
 
 def converted_rows(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from splitmix.algorithms.base import Method, ServerState, Streams, Update
+from splitmix.algorithms.base import LaneBatch, Streams
+from splitmix.algorithms.method import Method
+from splitmix.algorithms.values import ClientTask, ServerState
 from splitmix.data.augmentation import Augmentation, augment
 from splitmix.data.dataset import ImageSet, to_float
 from splitmix.federation.benches import Bench, Benches, Part
@@ -38,41 +41,23 @@ class PackResult:
     data_s: float
 
 
-@dataclass(frozen=True)
-class Trained:
-    """Lanes of a client that came back, with what their training measured.
-
-    Attributes:
-        update: the lanes; its tensors are only valid until the next `Trained` is asked for.
-        losses: mean loss of each lane `[lanes]`.
-        accuracy: share of right predictions of each lane `[lanes]`.
-        data_s: seconds that the whole pack spent gathering batches, on its first `Trained`.
-    """
-
-    update: Update
-    losses: Tensor
-    accuracy: Tensor
-    data_s: float
+Fetch = Callable[[ClientTask], tuple[ClientTask, Tensors]]
+"""Gives a planned task what its client downloads, and what the client remembers for its lanes."""
 
 
-def lane_losses(
-    method: Method, network: LaneNetwork, batch: tuple[Tensor, Tensor], streams: Streams
-) -> dict[str, Tensor]:
+def fetch_from(method: Method, state: ServerState) -> Fetch:
+    """Downloads, and clients' memories, out of a simulated federation."""
+    return lambda task: (method.download(state, task), state.memory(task))
+
+
+def lane_losses(method: Method, network: LaneNetwork, batch: LaneBatch) -> dict[str, Tensor]:
     """The client objective on one batch of every lane.
-
-    Args:
-        batch: float images (shared `[n, c, h, w]`, or `[n, lanes * c, h, w]`) and int64 labels (`[n]` shared, or
-            `[lanes, n]`).
-        streams: one source of randomness per lane.
 
     Returns:
         `loss`: scalar, the sum over lanes, so that no lane's gradient depends on another; `losses` and `accuracy`
         `[lanes]`, for reports.
     """
-    images, labels = batch
-    if labels.dim() == 1:
-        labels = labels.expand(network.lanes, -1)
-    objective = method.objective(network, images, labels, streams)
+    objective = method.objective(network, batch)
     return {"loss": objective.loss.sum(), "losses": objective.mean_loss, "accuracy": objective.accuracy}
 
 
@@ -110,54 +95,82 @@ class LaneTrainer:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "benches": Benches()}
 
-    def train(self, state: ServerState, pack: Pack, lr: float) -> PackResult:
-        """Train every lane on its batches, from the server's tensors, with a fresh optimizer."""
+    def train(self, pack: Pack, lr: float, fetch: Fetch) -> PackResult:
+        """Train every lane on its batches, from what its client downloads, with a fresh optimizer."""
         device = self.place.device
         start = perf_counter()
         steps = list(pack.steps())
         data_s = perf_counter() - start
-        bench = self.bench(pack.spec, len(pack.lanes), state.round)
+        bench = self.bench(pack.spec, len(pack.lanes), pack.round)
         bench.reset(lr)
-        for lanes, work in pack.works():
-            bench.load(lanes, self.method.extract(state, work))
+        lanes = self.load(bench, pack, fetch)
         losses = torch.zeros(len(pack.lanes), device=device)
         correct = torch.zeros(len(pack.lanes), device=device)
-        streams = [rng(self.seed, "objective", state.round, lane.client, lane.row) for lane in pack.lanes]
         # Lanes of a client see the same augmented images, wherever they are packed.
-        seeing = pack.lanes[:1] if pack.shared else pack.lanes
-        drawers = [rng(self.seed, "augmentation", state.round, lane.client) for lane in seeing]
+        augmented = pack.lanes[:1] if pack.shared else pack.lanes
+        draws = [rng(self.seed, "augmentation", pack.round, lane.client) for lane in augmented]
         # One transfer for all steps: nothing in the loop waits for the device.
         rows = torch.cat([step.rows.flatten() for step in steps]).to(device, non_blocking=True)
-        for step, wanted in zip(steps, rows.split([step.rows.numel() for step in steps]), strict=True):
+        for step, step_rows in zip(steps, rows.split([step.rows.numel() for step in steps]), strict=True):
             part = bench.part(step.low, step.high)
-            own = drawers if pack.shared else drawers[step.low : step.high]
-            result = self.step(part, wanted.view(step.rows.shape), step.number, streams[step.low : step.high], own)
+            step_draws = draws if pack.shared else draws[step.low : step.high]
+            of_step = part_of_lanes(lanes, step.low, step.high)
+            result = self.step(part, step_rows.view(step.rows.shape), step.number, of_step, step_draws)
             data_s += result["data_s"]
             losses[step.low : step.high] += result["losses"] * step.rows.shape[-1]
             correct[step.low : step.high] += result["accuracy"] * step.rows.shape[-1]
         return PackResult(bench.tensors, losses, correct, data_s)
 
-    def step(self, part: Part, rows: Tensor, number: int, streams: Streams, drawers: Streams = ()) -> dict[str, Any]:
-        """One optimizer step of a part: what `lane_losses` returns, and the seconds of gathering."""
+    def load(self, bench: Bench, pack: Pack, fetch: Fetch) -> LaneBatch:
+        """Put every lane's start into the bench; what the objective may need to know of the lanes, without images."""
+        contexts, memories = [], []
+        for lanes, planned in pack.tasks():
+            task, memory = fetch(planned)
+            bench.load(lanes, self.method.start(task, memory))
+            contexts.append(task.context)
+            memories.append({name: value for name, value in memory.items() if name not in task.tensors})
+        device, dtype = self.place.device, self.place.dtype
+        return LaneBatch(
+            images=torch.empty(0),
+            labels=torch.empty(0),
+            streams=[rng(self.seed, "objective", pack.round, lane.client, lane.base_model) for lane in pack.lanes],
+            clients=tuple(lane.client for lane in pack.lanes),
+            budgets=tuple(self.method.problem.budgets[lane.client] for lane in pack.lanes),
+            start=bench.parameters() if self.method.uses_start else {},
+            context=side_by_side(contexts, device, dtype),
+            memory=side_by_side(memories, device, dtype),
+        )
+
+    def step(self, part: Part, rows: Tensor, number: int, lanes: LaneBatch, draws: Streams = ()) -> dict[str, Any]:
+        """One optimizer step of a part: what `lane_losses` returns, and the seconds of gathering.
+
+        Args:
+            rows: rows of the training set, `[n]` shared or `[lanes, n]`.
+            number: how many steps these lanes have done before.
+            lanes: what is known of them; its images and labels are replaced.
+            draws: randomness of augmentation, one for each batch; none leaves the images as they are.
+        """
         start = perf_counter()
-        batch = self.gather(rows, drawers)
+        images, labels = self.gather(rows, draws)
         data_s = perf_counter() - start
+        if labels.dim() == 1:
+            labels = labels.expand(part.network.lanes, -1)
         part.optimizer.zero_grad(set_to_none=True)
         with self.place.autocast():
-            result = lane_losses(self.method, part.network, batch, streams)
+            result = lane_losses(self.method, part.network, replace(lanes, images=images, labels=labels))
         result["loss"].backward()
         part.step(number)
         return {**result, "data_s": data_s}
 
-    def gather(self, rows: Tensor, drawers: Streams = ()) -> tuple[Tensor, Tensor]:
+    def gather(self, rows: Tensor, draws: Streams = ()) -> tuple[Tensor, Tensor]:
         """Float images and labels of a step: shared for `[n]`, side by side in the channels for `[lanes, n]`.
 
         Args:
-            drawers: randomness of augmentation, one for each batch; none leaves the images as they are.
+            draws: randomness of augmentation, one for each batch; none leaves the images as they are.
         """
         images = self.images.index_select(0, rows.flatten())
-        if self.augmentation is not None and drawers:
-            images = augment(images, self.augmentation, drawers)
+        if self.augmentation is not None and draws:
+            images = augment(images, self.augmentation, draws)
         if rows.dim() == 2:
             images = fold_lanes(images.unflatten(0, rows.shape))
         return to_float(images, self.place.dtype), self.labels[rows]
@@ -170,3 +183,22 @@ class LaneTrainer:
             return Bench(self.optimizer, network)
 
         return self.benches.get(spec, lanes, round_index, build)
+
+
+def part_of_lanes(lanes: LaneBatch, low: int, high: int) -> LaneBatch:
+    """What is known of the lanes `low` up to `high`."""
+    return replace(
+        lanes,
+        streams=lanes.streams[low:high],
+        clients=lanes.clients[low:high],
+        budgets=lanes.budgets[low:high],
+        start={name: value[low:high] for name, value in lanes.start.items()},
+        context={name: value[low:high] for name, value in lanes.context.items()},
+        memory={name: value[low:high] for name, value in lanes.memory.items()},
+    )
+
+
+def side_by_side(parts: Sequence[Tensors], device: torch.device, dtype: torch.dtype) -> Tensors:
+    """The lanes of all parts on the device, `[lanes, ...]`; floating-point values become `dtype`."""
+    joined = {name: torch.cat([part[name] for part in parts]).to(device) for name in parts[0]}
+    return {name: value.to(dtype) if value.is_floating_point() else value for name, value in joined.items()}

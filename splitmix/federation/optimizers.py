@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from splitmix.binding import shown
 from splitmix.errors import UserError
+
+CLIP_EPS = 1e-6
+"""Added to a norm before dividing by it, as PyTorch does."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,7 @@ class SGD:
         lr: learning rate before the schedule.
         momentum: in [0, 1).
         weight_decay: L2 penalty, from 0 to 10.
+        clip_norm: largest norm of a lane's gradient, all its parameters together; None does not clip.
     """
 
     name: ClassVar[str] = "sgd"
@@ -28,6 +32,7 @@ class SGD:
     lr: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 5e-4
+    clip_norm: float | None = None
 
     def check(self) -> None:
         """Raise UserError for a value out of range."""
@@ -36,6 +41,7 @@ class SGD:
             raise UserError(f"optimizer.momentum={shown(self.momentum)}: give a value from 0 up to, but not, 1")
         if not 0 <= self.weight_decay <= 10:
             raise UserError(f"optimizer.weight_decay={shown(self.weight_decay)}: give a value from 0 to 10")
+        _check_clip_norm(self.clip_norm)
 
     def build(self, parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Optimizer:
         parameters = list(parameters)
@@ -49,19 +55,36 @@ class Adam:
 
     Attributes:
         lr: learning rate before the schedule.
+        clip_norm: largest norm of a lane's gradient, all its parameters together; None does not clip.
     """
 
     name: ClassVar[str] = "adam"
 
     lr: float = 0.001
+    clip_norm: float | None = None
 
     def check(self) -> None:
         """Raise UserError for a value out of range."""
         _check_lr(self.lr)
+        _check_clip_norm(self.clip_norm)
 
     def build(self, parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Optimizer:
         parameters = list(parameters)
         return torch.optim.Adam(parameters, lr, fused=_can_fuse(parameters))
+
+
+def clip_lanes(parameters: Iterable[Tensor], clip_norm: float) -> None:
+    """Scale the gradient of every lane that is longer than `clip_norm` down to it, as `clip_grad_norm_` does for one.
+
+    Args:
+        parameters: `[lanes, ...]` each, with gradients.
+    """
+    gradients = [value.grad for value in parameters if value.grad is not None]
+    squares = [gradient.flatten(1).square().sum(1) for gradient in gradients]
+    norms = torch.stack(squares).sum(0).sqrt()
+    scale = (clip_norm / (norms + CLIP_EPS)).clamp(max=1.0)
+    for gradient in gradients:
+        gradient.mul_(scale.view(-1, *[1] * (gradient.dim() - 1)))
 
 
 def likely_cause(optimizer: SGD | Adam) -> str:
@@ -74,6 +97,11 @@ def likely_cause(optimizer: SGD | Adam) -> str:
 
 def _can_fuse(parameters: Iterable[nn.Parameter]) -> bool:
     return all(parameter.device.type in ("cpu", "cuda") for parameter in parameters)
+
+
+def _check_clip_norm(clip_norm: float | None) -> None:
+    if clip_norm is not None and not 0 < clip_norm <= 1e6:
+        raise UserError(f"optimizer.clip_norm={shown(clip_norm)}: give a norm above 0 and up to 1e6, or null")
 
 
 def _check_lr(lr: float) -> None:

@@ -10,7 +10,7 @@ from itertools import groupby, pairwise
 import torch
 from torch import Tensor
 
-from splitmix.algorithms.base import Work
+from splitmix.algorithms.values import ClientTask
 from splitmix.models.network import NetworkSpec
 
 
@@ -19,14 +19,24 @@ class Lane:
     """One model trained by one client in this round.
 
     Attributes:
-        client: index of the client.
-        row: row of the server's tensors that the lane starts from.
+        task: the client's task, as planned.
+        number: which of the task's lanes it is.
         batches: int64 rows of the training set, batch by batch; at least one.
     """
 
-    client: int
-    row: int
+    task: ClientTask
+    number: int
     batches: Sequence[Tensor]
+
+    @property
+    def client(self) -> int:
+        """Index of the client."""
+        return self.task.client
+
+    @property
+    def base_model(self) -> int:
+        """The server's base model that the lane starts from."""
+        return self.task.base_models[self.number]
 
     @property
     def samples(self) -> int:
@@ -62,13 +72,18 @@ class Pack:
     lanes: tuple[Lane, ...]
     shared: bool
 
-    def works(self) -> Iterator[tuple[slice, Work]]:
-        """Neighbouring lanes of one client, as the work they are."""
+    @property
+    def round(self) -> int:
+        """0-based round that the lanes are trained in."""
+        return self.lanes[0].task.round
+
+    def tasks(self) -> Iterator[tuple[slice, ClientTask]]:
+        """Neighbouring lanes of one task, as that task with these lanes alone."""
         low = 0
-        for client, lanes in groupby(self.lanes, key=lambda lane: lane.client):
-            rows = tuple(lane.row for lane in lanes)
-            yield slice(low, low + len(rows)), Work(client, self.spec, rows)
-            low += len(rows)
+        for _, group in groupby(self.lanes, key=lambda lane: id(lane.task)):
+            lanes = list(group)
+            yield slice(low, low + len(lanes)), lanes[0].task.select([lane.number for lane in lanes])
+            low += len(lanes)
 
     def steps(self) -> Iterator[Step]:
         """All steps in order. Lanes whose batches differ in size step apart; a lane that has finished stays out."""
@@ -95,26 +110,29 @@ class Pack:
 
 
 def plan_packs(
-    works: Sequence[Work], batches: Sequence[Sequence[Tensor]], lanes_of: Callable[[NetworkSpec], int], workers: int = 1
+    tasks: Sequence[ClientTask],
+    batches: Sequence[Sequence[Tensor]],
+    lanes_of: Callable[[NetworkSpec], int],
+    workers: int = 1,
 ) -> list[Pack]:
     """Pack the lanes of a round, the costliest packs first.
 
     A client's own lanes go together while they fill a pack, since their first layer can share its input; what is left
-    is packed across clients, in packs of even size whose number `workers` divides. Work without a batch is left out.
+    is packed across clients, in packs of even size whose number `workers` divides. A task without a batch is left out.
 
     Args:
-        works, batches: what every participant trains, and on which rows.
+        tasks, batches: what every participant trains, and on which rows of the training set.
         lanes_of: the most lanes in a pack, by architecture.
         workers: number of processes that share the packs.
     """
     packs: list[Pack] = []
     rest: dict[NetworkSpec, list[Lane]] = defaultdict(list)
-    for work, rows in zip(works, batches, strict=True):
-        lanes = [Lane(work.client, row, rows) for row in work.rows if len(rows)]
-        most = lanes_of(work.spec)
+    for task, rows in zip(tasks, batches, strict=True):
+        lanes = [Lane(task, number, rows) for number in range(len(task.base_models)) if len(rows)]
+        most = lanes_of(task.spec)
         whole = len(lanes) - len(lanes) % most
-        packs += [Pack(work.spec, tuple(lanes[low : low + most]), True) for low in range(0, whole, most)]
-        rest[work.spec] += lanes[whole:]
+        packs += [Pack(task.spec, tuple(lanes[low : low + most]), True) for low in range(0, whole, most)]
+        rest[task.spec] += lanes[whole:]
     for spec, lanes in rest.items():
         if lanes:
             lanes.sort(key=lambda lane: [len(rows) for rows in lane.batches], reverse=True)

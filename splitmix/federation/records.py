@@ -7,7 +7,7 @@ from dataclasses import asdict
 from time import perf_counter
 from typing import Any
 
-from splitmix.algorithms.base import ServerState
+from splitmix.algorithms.values import ServerState
 from splitmix.config import TestSettings
 from splitmix.errors import UserError
 from splitmix.evaluation.accuracy import keeps_statistics
@@ -38,13 +38,11 @@ def records_of(
         command: the command that asked for it, for the record.
         attack_name, attack: the option of the config group and its settings; none leaves the images as they are.
     """
-    start = perf_counter()
+    start, method = perf_counter(), federation.method
     if test.sort_base_models:
-        if not state.method.mixes:
-            raise UserError(
-                f"test.sort_base_models=true: algorithm={state.method.name} has a single model, nothing to sort"
-            )
-        state = state.select(federation.validate(state, state.method.widths).order())
+        if not method.mixes:
+            raise UserError(f"test.sort_base_models=true: algorithm={method.name} has a single model, nothing to sort")
+        state = state.select(federation.validate(state, method.widths).order())
     accuracy = federation.test(
         state,
         widths,
@@ -58,7 +56,7 @@ def records_of(
     fixed: dict[float, float] = {}
     if attack is None and test.bn == "trained":
         fixed = accuracy.mean()
-        if not keeps_statistics(state.method):
+        if not keeps_statistics(method):
             size, most = test.batch_size, test.max_images
             deployed = fixed_accuracy(
                 federation, state, widths, adv_lambda=adv_lambda, batch_size=size, max_images=most
@@ -94,7 +92,7 @@ def final_test(
         images, level 0 and the other default settings of `test`.
     """
     records = []
-    levels = test.adv_lambdas_or(state.method.adv_lambdas)
+    levels = test.adv_lambdas_or(federation.method.adv_lambdas)
     for level in levels:
         records += records_of(federation, state, test, widths, level, "best", "splitmix train")
     plain = records

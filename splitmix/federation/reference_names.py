@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from splitmix.algorithms.base import Method
+from splitmix.algorithms.method import Method
 from splitmix.models.network import NetworkSpec
 
 RENAMED_NORM = re.compile(r"(^|\.)n(\d\.)")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from splitmix.algorithms.base import check_adv_lambda
+from splitmix.algorithms.algorithm import check_adv_lambda
 from splitmix.config import RunConfig, TestSettings
 from splitmix.errors import UserError
 from splitmix.evaluation.cost import cost
@@ -71,7 +71,7 @@ def run_test(
                 log.info(f"attack {name}, λ {level:g}:  {accuracies}")
             update_results(folder / "results.json", partial(add_tests, records=new_records))
             records += new_records
-    price = {width: cost(state, width) for width in widths}
+    price = {width: cost(federation.method, state, width) for width in widths}
     rows = [
         TestRow(
             record["width"],

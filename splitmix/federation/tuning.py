@@ -9,12 +9,13 @@ from time import perf_counter
 
 import torch
 
+from splitmix.algorithms.values import ClientTask
 from splitmix.errors import UserError
-from splitmix.federation.lane_trainer import LaneTrainer
+from splitmix.federation.lane_trainer import LaneTrainer, fetch_from
+from splitmix.federation.packing import Lane, Pack
 from splitmix.federation.shared_memory import bytes_needed
 from splitmix.files import cache_folder, write_atomically
 from splitmix.models.network import NetworkSpec, lane_template
-from splitmix.randomness import rng, torch_rng
 from splitmix.reading import read_json
 
 CANDIDATES = (1, 2, 4, 8)
@@ -51,15 +52,16 @@ def fastest_lanes(trainer: LaneTrainer, spec: NetworkSpec, batch_size: int) -> i
     lane_bytes = 3 * bytes_needed(lane_template(spec, 1))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    fetch = fetch_from(trainer.method, trainer.method.initial_state(0))
     for lanes in [lanes for lanes in CANDIDATES if lanes == 1 or lanes * lane_bytes <= MOST_BYTES]:
         bench = trainer.bench(spec, lanes)
-        bench.network.reset_parameters(torch_rng(0, "tuning"))
+        task = ClientTask(0, 0, spec, (0,) * lanes)
+        of_lanes = trainer.load(bench, Pack(spec, tuple(Lane(task, lane, ()) for lane in range(lanes)), True), fetch)
         rows = torch.arange(lanes * batch_size).view(lanes, batch_size) % len(trainer.images)
-        streams = [rng(0, "objective", lane) for lane in range(lanes)]
         times = []
         for number in range(STEPS):
             start = perf_counter()
-            trainer.step(bench.whole, rows, number, streams)
+            trainer.step(bench.whole, rows, number, of_lanes)
             times.append(perf_counter() - start)
         spent += sum(times)
         per_lane[lanes] = min(times[1:]) / lanes

@@ -214,6 +214,13 @@ def batch_norm_entries(spec: NetworkSpec) -> frozenset[str]:
     return frozenset(name for name in network.state_dict() if name.rpartition(".")[0] in norms)
 
 
+@lru_cache(maxsize=256)
+def parameter_entries(spec: NetworkSpec) -> frozenset[str]:
+    """Names of the entries that are trained; the others are running statistics and counters."""
+    with torch.device("meta"):
+        return frozenset(name for name, _ in spec.build(1).named_parameters())
+
+
 def check_bn(bn: str) -> None:
     """Raise UserError unless `bn` is a known batch normalisation mode."""
     if bn not in BN_MODES:

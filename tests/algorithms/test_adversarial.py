@@ -5,7 +5,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from splitmix.algorithms.base import Problem, check_adv_lambda
+from splitmix.algorithms.algorithm import check_adv_lambda
+from splitmix.algorithms.base import LaneBatch, Problem
 from splitmix.algorithms.fedavg import FedAvg
 from splitmix.algorithms.fedavg_oat import FedAvgOAT
 from splitmix.algorithms.splitmix import SplitMix
@@ -53,7 +54,7 @@ def test_the_objective_is_the_papers(algorithm):
     method = method_of(algorithm)
     ours, by_hand = network_of(method), network_of(method)
     images, labels = batch()
-    found = method.objective(ours, images, labels, [rng(0)])
+    found = method.objective(ours, LaneBatch(images, labels, [rng(0)]))
     found.loss.sum().backward()
     by_hand.set_adv_lambda(0.0)
     clean = by_hand(images)[0]
@@ -78,7 +79,7 @@ def test_label_skew_masks_the_losses_but_not_the_attack():
     method = method_of(DAT, masked_loss=True)
     network, by_hand = network_of(method), network_of(method)
     images, labels = batch()
-    found = method.objective(network, images, labels, [rng(0)]).loss
+    found = method.objective(network, LaneBatch(images, labels, [rng(0)])).loss
     by_hand.set_adv_lambda(0.0)
     clean = by_hand(images)[0]
     by_hand.set_adv_lambda(1.0)
@@ -93,7 +94,7 @@ def test_lambda_one_is_one_ordinary_norm_without_a_clean_pass():
     method = method_of(SplitMix(adv_lambda=1.0))
     assert method.spec.norm == "plain" and method.adv_lambdas == (0.0,)
     network = network_of(method)
-    method.objective(network, *batch(), [rng(0)])
+    method.objective(network, LaneBatch(*batch(), [rng(0)]))
     assert {int(value) for name, value in network.named_buffers() if "batches" in name} == {1}
 
 
@@ -113,7 +114,7 @@ def test_oat_draws_a_lambda_per_lane_and_batch():
     for seed in range(3):
         network = network_of(method, lanes=4)
         drawn = [float(rng(seed, lane).choice((0.0, 0.4))) for lane in range(4)]
-        loss = method.objective(network, images, labels, [rng(seed, lane) for lane in range(4)]).loss
+        loss = method.objective(network, LaneBatch(images, labels, [rng(seed, lane) for lane in range(4)])).loss
         for lane, level in enumerate(drawn):
             one = network_of(method, lanes=4).lane_view(lane, lane + 1)
             one.set_adv_lambda(level)
@@ -181,7 +182,7 @@ def test_attacks_of_a_lane_start_where_its_own_stream_says():
     """The same stream, the same attacked images, whatever the lane stands beside."""
     method = method_of(DAT, attack=LinfPGD())
     images, labels = batch(lanes=2)
-    losses = method.objective(network_of(method, 2), images, labels, [rng(5), rng(6)]).loss
+    losses = method.objective(network_of(method, 2), LaneBatch(images, labels, [rng(5), rng(6)])).loss
     one = network_of(method, 2).lane_view(1, 2)
-    alone = method.objective(one, images, labels[1:], [rng(6)]).loss
+    alone = method.objective(one, LaneBatch(images, labels[1:], [rng(6)])).loss
     np.testing.assert_allclose(losses[1].item(), alone.item(), rtol=1e-9)

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from splitmix.algorithms.averaging import average_rows
-from splitmix.algorithms.base import Problem, ServerState, Update, Work
+from splitmix.algorithms.base import Problem
 from splitmix.algorithms.splitmix import SplitMix
+from splitmix.algorithms.values import ClientTask, ServerState, Update
 from splitmix.errors import UserError
 from splitmix.federation.budgets import Groups
 from splitmix.federation.optimizers import SGD
@@ -51,11 +51,11 @@ def test_averaging_is_weighted_per_row_and_keeps_what_nobody_trained():
     server = {"w": torch.tensor([[1.0], [2.0], [3.0]])}
     spec = method().spec
     updates = [
-        Update(Work(0, spec, (0, 1)), 3.0, {"w": torch.tensor([[10.0], [20.0]])}),
-        Update(Work(1, spec, (1,)), 1.0, {"w": torch.tensor([[40.0]])}),
+        Update(ClientTask(0, 0, spec, (0, 1)), 3.0, {"w": torch.tensor([[10.0], [20.0]])}),
+        Update(ClientTask(0, 1, spec, (1,)), 1.0, {"w": torch.tensor([[40.0]])}),
     ]
     # Row 1: (3 * 20 + 1 * 40) / 4 = 25.
-    merged = average_rows(ServerState(method(), 0, server), iter(updates))
+    merged = method().merge(ServerState(0, server), iter(updates))
     assert merged.tensors["w"].tolist() == [[10.0], [25.0], [3.0]] and merged.round == 1
 
 
@@ -63,11 +63,11 @@ def test_batch_counters_come_from_the_last_client_and_are_zero_where_nobody_trai
     server = {"w": torch.zeros(2, 1), "bn.num_batches_tracked": torch.tensor([7, 7])}
     spec = method().spec
     updates = [
-        Update(Work(c, spec, (0,)), 1.0, {"w": torch.ones(1, 1), "bn.num_batches_tracked": torch.tensor([n])})
+        Update(ClientTask(0, c, spec, (0,)), 1.0, {"w": torch.ones(1, 1), "bn.num_batches_tracked": torch.tensor([n])})
         for c, n in enumerate([9, 11])
     ]
     for order in (updates, updates[::-1]):
-        merged = average_rows(ServerState(method(), 0, server), order).tensors
+        merged = method().merge(ServerState(0, server), order).tensors
         assert merged["bn.num_batches_tracked"].tolist() == [11, 0]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from splitmix.algorithms.base import Problem, Update
+from splitmix.algorithms.base import LaneBatch, Problem
 from splitmix.algorithms.fedavg import FedAvg
 from splitmix.algorithms.fedrolex import FedRolex
 from splitmix.algorithms.fjord import FjORD
@@ -14,6 +14,7 @@ from splitmix.algorithms.heterofl import HeteroFL
 from splitmix.algorithms.sheterofl import SHeteroFL
 from splitmix.algorithms.slices import window
 from splitmix.algorithms.splitmix import SplitMix
+from splitmix.algorithms.values import Update
 from splitmix.errors import UserError
 from splitmix.evaluation.customize import customize
 from splitmix.federation.budgets import Groups
@@ -96,11 +97,11 @@ def test_every_entry_is_averaged_over_the_clients_that_trained_it():
     """Golden numbers by hand: budgets 1/8, 1/8, 1/4 and weights 1, 3, 4; what nobody trained stays."""
     method = bound(HeteroFL(), (0.125, 0.125, 0.25, 1.0))
     state = method.initial_state(0)
-    works = method.plan(state, [0, 1, 2], 0)
+    tasks = method.plan(state, [0, 1, 2], 0)
     updates = []
-    for work, weight, fill in zip(works, (1.0, 3.0, 4.0), (2.0, 6.0, 10.0), strict=True):
-        tensors = {name: torch.full_like(value, fill) for name, value in method.extract(state, work).items()}
-        updates.append(Update(work, weight, tensors))
+    for task, weight, fill in zip(tasks, (1.0, 3.0, 4.0), (2.0, 6.0, 10.0), strict=True):
+        tensors = {name: torch.full_like(value, fill) for name, value in method.download(state, task).tensors.items()}
+        updates.append(Update(task, weight, tensors))
     weight = method.merge(state, updates).tensors["conv2.weight"][0]
     assert weight.shape == (64, 64, 5, 5)
     # (1 * 2 + 3 * 6 + 4 * 10) / 8
@@ -123,8 +124,8 @@ def test_slices_round_up_and_base_models_round_down():
 def test_what_is_extracted_and_not_trained_merges_to_the_same(model, shape, round_index):
     method = FedRolex(step=3).bind(model, Problem(shape, 10, (0.125, 0.25, 1 / 16)))
     state = replace(method.initial_state(0), round=round_index)
-    works = method.plan(state, [0, 1, 2], 0)
-    merged = method.merge(state, [Update(work, 1.0, method.extract(state, work)) for work in works])
+    tasks = method.plan(state, [0, 1, 2], 0)
+    merged = method.merge(state, [Update(task, 1.0, method.download(state, task).tensors) for task in tasks])
     for name, value in state.tensors.items():
         torch.testing.assert_close(merged.tensors[name], value)
 
@@ -153,21 +154,21 @@ def test_the_window_rolls_and_keeps_layers_in_step():
 def test_after_enough_rounds_every_channel_has_been_trained_by_the_narrowest_client():
     method = bound(FedRolex(), (0.125, 0.25))
     state = method.initial_state(0)
-    work = method.plan(state, [0], 0)[0]
+    task = method.plan(state, [0], 0)[0]
     for number in range(16):
         state = replace(state, round=number)
-        zeros = {name: torch.zeros_like(value) for name, value in method.extract(state, work).items()}
-        state = method.merge(state, [Update(work, 1.0, zeros)])
+        zeros = {name: torch.zeros_like(value) for name, value in method.download(state, task).tensors.items()}
+        state = method.merge(state, [Update(task, 1.0, zeros)])
     assert not state.tensors["conv1.weight"].any() and not state.tensors["bn1.weight"].any()
 
 
 def test_sheterofl_sums_the_gradients_of_all_widths_up_to_the_budget():
-    """Against narrower networks stepped by hand."""
+    """Against narrower nettasks stepped by hand."""
     method = bound(SHeteroFL(), (0.125, 0.25))
     network = method.spec(0.25).build(1).double().train()
     network.load_lanes(method.initial_state(0).tensors)
     images, labels = torch.rand(6, *SHAPE, dtype=torch.float64), torch.arange(6).unsqueeze(0)
-    objective = method.objective(network, images, labels, [])
+    objective = method.objective(network, LaneBatch(images, labels, []))
     objective.loss.sum().backward()
     total = {name: torch.zeros_like(value) for name, value in network.named_parameters()}
     losses = []
@@ -204,7 +205,7 @@ def test_fjord_draws_every_width_up_to_the_budget_equally_often():
     network = method.spec(0.5).build(1)
     stream = rng(0, "test")
     for _ in range(600):
-        method.objective(network, torch.rand(2, *SHAPE), torch.zeros(1, 2, dtype=torch.int64), [stream])
+        method.objective(network, LaneBatch(torch.rand(2, *SHAPE), torch.zeros(1, 2, dtype=torch.int64), [stream]))
     counts = np.array([drawn.count(width) for width in (0.125, 0.25, 0.5)])
     assert counts.sum() == 600 and (abs(counts - 200) < 50).all()
 
@@ -234,30 +235,30 @@ def test_local_batch_norm_stays_with_its_client(federation):
         start = fed.initial_state()
         state, metrics = fed.run_round(start)
         names = [name for name in state.tensors if ".".join(name.split(".")[:1]).startswith("bn")]
-        assert set(state.local) == set(names) and len(names) == 25
-        works = {work.client: work.rows for work in fed.method.plan(start, range(4), fed.seed)}
+        assert set(state.clients) == set(names) and len(names) == 25
+        tasks = {task.client: task.base_models for task in fed.method.plan(start, range(4), fed.seed)}
         for name in names:
             assert torch.equal(state.tensors[name], start.tensors[name])
             for client in range(4):
                 for row in range(fed.method.base_models):
-                    same = torch.equal(state.local[name][client, row], start.local[name][client, row])
-                    assert same != (row in works[client]), (name, client, row)
-        counters = state.local["bn1.num_batches_tracked"]
-        assert counters[1, works[1][0]] == len(fed.batches(1, 0))
+                    same = torch.equal(state.clients[name][client, row], start.clients[name][client, row])
+                    assert same != (row in tasks[client]), (name, client, row)
+        counters = state.clients["bn1.num_batches_tracked"]
+        assert counters[1, tasks[1][0]] == len(fed.batches(1, 0))
         shared = sum(value[0].numel() for name, value in state.tensors.items() if name not in names)
-        assert metrics.bytes_up == 4 * shared * sum(len(rows) for rows in works.values())
+        assert metrics.bytes_up == 4 * shared * sum(len(rows) for rows in tasks.values())
         # A client is evaluated with its own.
         accuracy = fed.test(state, fed.method.widths)
         client = 2
         images = fed.dataset.test.images[fed.clients[client].test] / 255
         labels = fed.dataset.test.labels[fed.clients[client].test]
-        model = customize(state, fed.method.widths[0], client=client)
+        model = customize(fed.method, state, fed.method.widths[0], client=client)
         right = (model(images).argmax(-1) == labels).double().mean()
         assert right == accuracy.per_client[client, 0]
         with pytest.raises(UserError, match="say whose model"):
-            customize(state, fed.method.widths[0])
+            customize(fed.method, state, fed.method.widths[0])
         with pytest.raises(UserError, match="client=9: give a number from 0 to 3"):
-            customize(state, fed.method.widths[0], client=9)
+            customize(fed.method, state, fed.method.widths[0], client=9)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -288,8 +289,8 @@ MISTAKES = {
     "clients of budget 0.125 could train none of them": lambda: bound(SHeteroFL(candidates=(0.5,))),
     "model.bn=tracked: algorithm=heterofl": lambda: bound(HeteroFL(), model=DigitCNN(bn="tracked")),
     "model.bn=local: algorithm=fjord": lambda: bound(FjORD(), model=DigitCNN(bn="local")),
-    "algorithm=fedavg trained a single network of width 0.25": lambda: bound(FedAvg(width=0.25)).mix_groups({}, [0.5]),
-    "width 1: algorithm=heterofl gives widths above 0": lambda: bound(HeteroFL(), (0.125, 0.5)).mix_groups({}, [1.0]),
+    "algorithm=fedavg trained a single network of width 0.25": lambda: bound(FedAvg(width=0.25)).network(0.5),
+    "width 1: algorithm=heterofl gives widths above 0": lambda: bound(HeteroFL(), (0.125, 0.5)).network(1.0),
 }
 
 
@@ -305,4 +306,4 @@ def test_any_width_up_to_the_largest_budget_can_be_sliced(federation):
     state, _ = after(fed, 1)
     accuracy = fed.test(state, [0.1, 0.3, 0.5])
     assert accuracy.per_client.shape == (4, 3)
-    assert customize(state, 0.3)(torch.rand(2, *SHAPE)).shape == (2, 10)
+    assert customize(fed.method, state, 0.3)(torch.rand(2, *SHAPE)).shape == (2, 10)

@@ -23,15 +23,15 @@ BUDGETS = (0.125, 0.25, 0.5, 1.0)
 def saved(path, method, **changes):
     """A checkpoint as the authors' code writes it, of fresh tensors; returns its entries."""
     state = method.initial_state(5)
-    [group] = method.mix_groups({}, [method.widths[-1]])
+    spec = method.server_network
     names = {
-        name: [reference_name(method, group.spec, row, name) for row in range(len(value))]
+        name: [reference_name(method, spec, row, name) for row in range(len(value))]
         for name, value in state.tensors.items()
     }
     server = {key: state.tensors[name][row] for name, keys in names.items() for row, key in enumerate(keys)}
     clients = [
-        {names[name][row]: value[client, row] for name, value in state.local.items() for row in range(value.shape[1])}
-        for client in range(len(method.problem.budgets) if state.local else 0)
+        {names[name][row]: value[client, row] for name, value in state.clients.items() for row in range(value.shape[1])}
+        for client in range(len(method.problem.budgets) if state.clients else 0)
     ]
     content = {
         "server_model": {"server": {**server, **changes.pop("entries", {})}, "clients": clients},

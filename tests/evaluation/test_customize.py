@@ -19,22 +19,25 @@ def test_a_width_is_the_mean_of_the_first_base_models(federation):
         network = fed.method.spec.build(1)
         network.load_lanes(state.tensors, [row])
         logits.append(network.eval()(x)[0])
-    torch.testing.assert_close(customize(state, 0.375)(x), torch.stack(logits).mean(0), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        customize(fed.method, state, 0.375)(x), torch.stack(logits).mean(0), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_calibration_makes_a_prediction_independent_of_its_batch(federation):
-    state = federation().initial_state()
+    fed = federation()
+    state = fed.initial_state()
     x = torch.rand(6, 3, 8, 8)
     with pytest.raises(UserError, match="calibration"):
-        customize(state, 0.5)(x[:1])
-    model = customize(state, 0.5, calibration=(torch.rand(200, 3, 8, 8) * 255).to(torch.uint8))
+        customize(fed.method, state, 0.5)(x[:1])
+    model = customize(fed.method, state, 0.5, calibration=(torch.rand(200, 3, 8, 8) * 255).to(torch.uint8))
     torch.testing.assert_close(model(x)[:1], model(x[:1]), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow
 def test_a_calibrated_model_is_exported_for_any_number_of_images(federation):
     fed = federation()
-    model = customize(fed.initial_state(), 0.25, calibration=fed.calibration_images(32))
+    model = customize(fed.method, fed.initial_state(), 0.25, calibration=fed.calibration_images(32))
     x = torch.rand(3, 3, 8, 8)
     exported = torch.export.export(model, (x,), dynamic_shapes=({0: torch.export.Dim("n")},)).module()
     for images in (x[:1], x, torch.cat([x, x])):
@@ -46,7 +49,7 @@ def test_onnx_computes_the_same_for_any_number_of_images(federation, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     fed = federation()
-    model = customize(fed.initial_state(), 0.25, calibration=fed.calibration_images(32))
+    model = customize(fed.method, fed.initial_state(), 0.25, calibration=fed.calibration_images(32))
     x = torch.rand(3, 3, 8, 8)
     any_number = ({0: torch.export.Dim("n")},)
     torch.onnx.export(model, (x,), tmp_path / "model.onnx", dynamo=True, dynamic_shapes=any_number)
@@ -58,19 +61,23 @@ def test_onnx_computes_the_same_for_any_number_of_images(federation, tmp_path):
 
 def test_calibrated_statistics_are_those_of_the_calibration_images(federation):
     """One batch of calibration images through the calibrated model is batch normalisation by that batch."""
-    state = federation().initial_state()
+    fed = federation()
+    state = fed.initial_state()
     x = torch.rand(100, 3, 8, 8)
     # The running variance is the unbiased one: 100 / 99 of the batch's in the linear layers.
-    torch.testing.assert_close(customize(state, 0.5, calibration=x)(x), customize(state, 0.5)(x), rtol=0.05, atol=0.02)
+    torch.testing.assert_close(
+        customize(fed.method, state, 0.5, calibration=x)(x), customize(fed.method, state, 0.5)(x), rtol=0.05, atol=0.02
+    )
 
 
 def test_what_the_run_cannot_give_is_refused(federation):
-    state = federation().initial_state()
+    fed = federation()
+    state = fed.initial_state()
     for arguments in ({"width": 0.3}, {"width": 0.5, "adv_lambda": 0.5}, {"width": 0.5, "client": 0}):
         with pytest.raises(UserError):
-            customize(state, **arguments)
+            customize(fed.method, state, **arguments)
     with pytest.raises(UserError, match="calibration of shape"):
-        customize(state, 0.5, calibration=torch.rand(4, 3, 9, 9))
+        customize(fed.method, state, 0.5, calibration=torch.rand(4, 3, 9, 9))
 
 
 def test_accuracy_is_the_mean_over_clients_of_each_clients_own(federation):
@@ -78,7 +85,7 @@ def test_accuracy_is_the_mean_over_clients_of_each_clients_own(federation):
     state = fed.initial_state()
     accuracy = fed.validate(state, [0.125, 1.0])
     for width, mean in accuracy.mean().items():
-        model = customize(state, width)
+        model = customize(fed.method, state, width)
         own = []
         for client in fed.clients:
             right = 0
@@ -114,4 +121,4 @@ def test_costs_are_the_papers(width, macs, params):
     from splitmix.algorithms.splitmix import SplitMix
 
     method = SplitMix().bind(DigitCNN(), Problem((3, 28, 28), 10, (1.0,)))
-    assert cost(method.initial_state(0), width) == (macs, params)
+    assert cost(method, method.initial_state(0), width) == (macs, params)

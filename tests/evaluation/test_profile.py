@@ -33,7 +33,7 @@ def test_widths_take_turns_so_that_load_slows_all_alike(method, monkeypatch):
         return ticks[0]
 
     monkeypatch.setattr(profiling, "perf_counter", clock)
-    times = latencies(method.initial_state(0), (0.125, 0.25), 2, 4)
+    times = latencies(method, method.initial_state(0), (0.125, 0.25), 2, 4)
     assert {width: len(values) for width, values in times.items()} == {0.125: 4, 0.25: 4}
     assert times[0.125] == times[0.25] == [1.0, 1.0, 2.0, 2.0]
 

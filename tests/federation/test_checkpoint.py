@@ -111,8 +111,9 @@ WRONG = {
     "wall_s": [float("inf"), []],
     "engine": [[], {"cpu lanes": 0}, {1: 2}, {"cpu lanes": True}],
     "tensors": [[], {1: torch.zeros(1)}, None],
-    "local": [[1], {"a": 1}, "x"],
-    "schema": [True, 2, "1", None],
+    "clients": [[1], {"a": 1}, "x"],
+    "server": [[1], {"a": 1}, "x"],
+    "schema": [True, 3, 0, "1", None],
 }
 
 
@@ -180,14 +181,14 @@ def test_weights_that_are_not_finite_are_not_saved(saved):
 
 def test_a_merge_that_diverges_ends_the_round(federation, monkeypatch):
     fed = federation()
-    merge = type(fed.method).merge
+    finalise = type(fed.method).finalise
 
-    def diverging(self, state, updates):
-        after = merge(self, state, updates)
+    def diverging(self, state, aggregate):
+        after = finalise(self, state, aggregate)
         after.tensors["conv1.weight"][0, 0] = float("nan")
         return after
 
-    monkeypatch.setattr(type(fed.method), "merge", diverging)
+    monkeypatch.setattr(type(fed.method), "finalise", diverging)
     with pytest.raises(UserError, match=r"^conv1\.weight is no longer finite after the merge of round 1: lower"):
         fed.run_round(fed.initial_state())
 

@@ -25,7 +25,7 @@ def test_it_is_the_accuracy_of_the_customised_model(federation, algorithm, adv_l
     state, _ = fed.run_round(fed.initial_state())
     accuracy = fixed_accuracy(fed, state, [0.25, 1.0], adv_lambda=adv_lambda, calibration=60)
     for column, width in enumerate(accuracy.widths):
-        model = customize(state, width, adv_lambda, calibration=fed.calibration_images(60))
+        model = customize(fed.method, state, width, adv_lambda, calibration=fed.calibration_images(60))
         for client, share in zip(fed.clients, accuracy.per_client[:, column].tolist(), strict=True):
             right = model(fed.dataset.test.images[client.test] / 255).argmax(1) == fed.dataset.test.labels[client.test]
             assert share == pytest.approx(right.double().mean().item())

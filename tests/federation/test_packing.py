@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from splitmix.algorithms.base import Work
+from splitmix.algorithms.values import ClientTask
 from splitmix.federation.packing import plan_packs
 from splitmix.models.digit_cnn import DigitCNN
 from splitmix.models.network import NetworkSpec
@@ -19,34 +19,36 @@ clients = st.lists(
 
 
 def planned(clients, lanes, workers):
-    works, batches, start = [], [], 0
+    tasks, batches, start = [], [], 0
     for client, (spec, rows, sizes) in enumerate(clients):
-        works.append(Work(client, SPECS[spec], tuple(range(rows))))
+        tasks.append(ClientTask(0, client, SPECS[spec], tuple(range(rows))))
         batches.append([])
         for size in sizes:
             batches[-1].append(torch.arange(start, start + size))
             start += size
-    return works, batches, plan_packs(works, batches, lambda spec: lanes, workers)
+    return tasks, batches, plan_packs(tasks, batches, lambda spec: lanes, workers)
 
 
 @settings(max_examples=60, deadline=None)
 @given(clients, st.integers(1, 6), st.integers(1, 3))
 def test_every_lane_steps_once_on_each_of_its_batches(clients, lanes, workers):
-    works, batches, packs = planned(clients, lanes, workers)
+    tasks, batches, packs = planned(clients, lanes, workers)
     seen = {}
     for pack in packs:
         assert 1 <= len(pack.lanes) <= lanes
-        assert [part for _, work in pack.works() for part in work.rows] == [lane.row for lane in pack.lanes]
+        assert [part for _, task in pack.tasks() for part in task.base_models] == [
+            lane.base_model for lane in pack.lanes
+        ]
         for step in pack.steps():
             rows = step.rows.expand(step.high - step.low, -1)
             for lane, wanted in zip(pack.lanes[step.low : step.high], rows, strict=True):
-                steps = seen.setdefault((pack.spec, lane.client, lane.row), [])
+                steps = seen.setdefault((pack.spec, lane.client, lane.base_model), [])
                 assert step.number == len(steps)
                 steps.append(wanted.tolist())
     expected = {
-        (work.spec, work.client, row): [batch.tolist() for batch in rows]
-        for work, rows in zip(works, batches, strict=True)
-        for row in work.rows
+        (task.spec, task.client, row): [batch.tolist() for batch in rows]
+        for task, rows in zip(tasks, batches, strict=True)
+        for row in task.base_models
     }
     assert seen == expected
 

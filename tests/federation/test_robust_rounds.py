@@ -27,7 +27,7 @@ def test_robust_validation_attacks_the_robust_branch(federation):
     state, _ = fed.run_round(fed.initial_state())
     found = fed.validate_robust(state, [0.5], max_images=20)
     assert found.n_images == 20
-    model = customize(state, 0.5, 1.0)
+    model = customize(fed.method, state, 0.5, 1.0)
     for number, client in enumerate(fed.clients):
         images, labels = (part[client.val[:5]] for part in (fed.dataset.train.images / 255, fed.dataset.train.labels))
         attacked = attack.perturb(model, images, labels, Draws([], []))
@@ -58,9 +58,9 @@ def test_local_norms_keep_both_branches_with_the_client(federation):
     fed = federation(DAT, DigitCNN(bn="local"), train_attack=FGSM())
     start = fed.initial_state()
     state, metrics = fed.run_round(start)
-    assert {name.split(".")[1] for name in state.local if name.startswith("bn1")} == {"clean", "adv"}
-    assert all(torch.equal(state.tensors[name], start.tensors[name]) for name in state.local)
-    trained = state.local["bn1.adv.running_mean"] != start.local["bn1.adv.running_mean"]
+    assert {name.split(".")[1] for name in state.clients if name.startswith("bn1")} == {"clean", "adv"}
+    assert all(torch.equal(state.tensors[name], start.tensors[name]) for name in state.clients)
+    trained = state.clients["bn1.adv.running_mean"] != start.clients["bn1.adv.running_mean"]
     assert trained.any() and not trained.flatten(1).all()
     assert metrics.bytes_up == 4 * sum(fed.method.upload_entries(budget) for budget in fed.budgets)
 

@@ -161,6 +161,8 @@ if hasattr(backend_registration, "_setup_privateuseone_for_python_backend"):
     backend_registration._setup_privateuseone_for_python_backend("faked")
 torch.ones(3, requires_grad=True).sum().backward()
 
+from dataclasses import replace
+
 from splitmix.algorithms.splitmix import SplitMix, SplitMixMethod
 from splitmix.data.dataset import Dataset, ImageSet
 from splitmix.federation.engine_settings import EngineSettings
@@ -169,8 +171,8 @@ from splitmix.federation.federation import Federation
 print("this script runs")
 
 class MyMethod(SplitMixMethod):
-    def objective(self, network, images, labels, streams):
-        return super().objective(network, 1 - images, labels, streams)
+    def objective(self, network, batch):
+        return super().objective(network, replace(batch, images=1 - batch.images))
 
 class Mine(SplitMix):
     def bind(self, model, problem):

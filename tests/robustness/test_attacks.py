@@ -62,7 +62,7 @@ def test_pgd_is_the_papers(model, batch, eps, steps):
 
 @pytest.mark.slow
 def test_an_attack_runs_against_exactly_the_customised_model_under_test(federation):
-    """Attacked by hand against `customize(state, width)`, client by client: the same accuracies, width by width."""
+    """Attacked by hand against `customize`, client by client: the same accuracies, width by width."""
     attack = LinfPGD(64.0, random_start=False)
     for algorithm in (SplitMix(), HeteroFL()):
         fed = federation(algorithm)
@@ -75,7 +75,7 @@ def test_an_attack_runs_against_exactly_the_customised_model_under_test(federati
             images = fed.dataset.test.images[client.test] / 255
             labels = fed.dataset.test.labels[client.test]
             for column, width in enumerate((0.25, 1.0)):
-                model = customize(state, width)
+                model = customize(fed.method, state, width)
                 right = (model(attack.perturb(model, images, labels, NONE)).argmax(-1) == labels).double().mean()
                 assert right == found.per_client[number, column]
 
@@ -151,7 +151,7 @@ def test_an_attack_made_for_another_level_is_weaker(federation):
             value += 0.5 * torch.randn(value.shape, generator=generator)
     images, labels = fed.dataset.test.images / 255, fed.dataset.test.labels
     attack = LinfPGD(8.0, random_start=False)
-    models = {level: customize(state, 0.5, level) for level in (0.0, 0.5, 1.0)}
+    models = {level: customize(fed.method, state, 0.5, level) for level in (0.0, 0.5, 1.0)}
     loss = {
         (made, used): F.cross_entropy(model(attack.perturb(models[made], images, labels, NONE)), labels).item()
         for made in models
@@ -174,6 +174,6 @@ def test_levels_are_evaluated_as_customized_models(federation, bn):
         found = fed.test(state, [0.25, 1.0], adv_lambda=level).per_client
         for number, client in enumerate(fed.clients):
             for column, width in enumerate((0.25, 1.0)):
-                model = customize(state, width, level, client=number if bn == "local" else None)
+                model = customize(fed.method, state, width, level, client=number if bn == "local" else None)
                 right = model(fed.dataset.test.images[client.test] / 255).argmax(-1)
                 assert (right == fed.dataset.test.labels[client.test]).double().mean() == found[number, column]

@@ -1,0 +1,106 @@
+"""Base models customised to some widths and a level of robustness: a network over lanes, and ordinary modules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from splitmix.algorithms.base import MixGroup
+from splitmix.data.dataset import to_float
+from splitmix.errors import UserError
+from splitmix.evaluation.statistics import estimate_statistics, with_statistics
+from splitmix.models.folding import folded, folded_norms
+from splitmix.models.network import LaneNetwork, Tensors
+
+
+class CustomizedModel(nn.Module):
+    """The mean of the logits of some base models, as one grouped network.
+
+    Args:
+        network: the base models.
+
+    Attributes:
+        needs_batch: some batch normalisation takes its statistics from the batch at hand.
+    """
+
+    def __init__(self, network: LaneNetwork):
+        super().__init__()
+        self.network = network
+        self.needs_batch = any(not norm.tracked for norm in network.batch_norms())
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Float images `[n, channels, h, w]` in [0, 1] to logits `[n, classes]`.
+
+        Raises:
+            UserError: a batch of one for a model whose batch normalisation takes its statistics from the batch.
+        """
+        # The length comes second: asked of a model with fixed statistics, it would fix the batch size of an export.
+        if self.needs_batch and len(images) == 1:
+            raise UserError(
+                "a batch of one image: this model takes batch-normalisation statistics from the batch at hand;"
+                " pass several images, or customize(..., calibration=images) to fix the statistics"
+            )
+        logits: Tensor = self.network(images)
+        return logits.mean(0)
+
+
+class CustomizedLanes:
+    """The lanes of a mix group as a network in eval mode, which clients take turns with.
+
+    Args:
+        group: the lanes, and how many of them each width mixes.
+        adv_lambda: level of robustness.
+        clients: every client's own batch normalisation, `[clients, base models, ...]` (BN mode `local`).
+        estimated: its running statistics are estimated, or loaded, before it predicts.
+        device, dtype: of its parameters, and of the images that it is given.
+
+    Attributes:
+        network: the lanes.
+        sizes: number of lanes mixed, by width.
+    """
+
+    def __init__(
+        self,
+        group: MixGroup,
+        adv_lambda: float = 0.0,
+        *,
+        clients: Tensors | None = None,
+        estimated: bool = False,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ):
+        spec, tensors = folded(group.spec, group.tensors, adv_lambda, statistics=not estimated)
+        if estimated:
+            spec, tensors = with_statistics(spec, tensors)
+        lanes = len(next(iter(tensors.values())))
+        network = spec.build(lanes)
+        network.load_lanes(tensors)
+        self.network: LaneNetwork = network.eval().to(device, dtype)
+        self.sizes = group.sizes
+        self.dtype = dtype
+        self.client_entries: Tensors = {}
+        if clients:
+            entries = {name: value[:, :lanes] for name, value in clients.items()}
+            if group.spec.norm != "plain":
+                entries = folded_norms(group.spec, {**group.tensors, **entries}, adv_lambda, statistics=not estimated)
+            self.client_entries = entries
+
+    @property
+    def keeps_statistics(self) -> bool:
+        """Whether no prediction depends on its batch."""
+        return self.network.spec.tracked
+
+    def load_client(self, client: int) -> None:
+        """Take over a client's own batch normalisation; without any, all clients share one network."""
+        if self.client_entries:
+            self.network.load_entries({name: value[client] for name, value in self.client_entries.items()})
+
+    def estimate(self, batches: Iterable[Tensor]) -> None:
+        """Estimate running statistics from batches of uint8 or float images, in order."""
+        estimate_statistics(self.network, (to_float(images, self.dtype) for images in batches))
+
+    def model(self, width: float) -> CustomizedModel:
+        """The customised model of one of the widths; it shares the lanes' memory."""
+        return CustomizedModel(self.network.lane_view(0, self.sizes[width])).eval().requires_grad_(False)
