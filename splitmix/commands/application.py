@@ -22,7 +22,7 @@ from splitmix.commands.composing import MISTAKES, check_words, raised_by_hydra
 from splitmix.commands.help import print_help
 from splitmix.commands.messages import log_to_console, one_line
 from splitmix.commands.streams import complain, failure_of_output
-from splitmix.commands.sweep import Plan, is_sweep, run_sweep
+from splitmix.commands.sweep import Plan, config_of_single, run_sweep
 from splitmix.config import conf_dir, resolve
 from splitmix.federation.before_torch import choose_instructions
 from splitmix.printing import printable
@@ -36,14 +36,14 @@ def run_application(
     verb: str,
     argv: list[str],
     task: Callable[[DictConfig], None],
-    before: Callable[[Namespace, bool], bool] | None = None,
+    before: Callable[[Namespace, DictConfig | None], bool] | None = None,
     plan: Plan | None = None,
 ) -> int:
     """Run `task` on the composed config of `verb`, or on every config of a sweep.
 
     Args:
         argv: what stands after the verb on the command line.
-        before: looks at the parsed command line first, and whether it is a sweep; true means that all is done already.
+        before: looks at the parsed command line and its config first, None for a sweep; true means that all is done.
         plan: decides what the jobs of a sweep are; see `run_sweep`.
 
     Returns:
@@ -74,8 +74,9 @@ def run_application(
         if arguments.help:
             print_help(verb, arguments.overrides, arguments.config_dir)
             return 0
-        sweep = is_sweep(verb, arguments)
-        if before is not None and before(arguments, sweep):
+        config = config_of_single(verb, arguments)
+        sweep = config is None
+        if before is not None and before(arguments, config):
             return 0
         if sweep:
             return run_sweep(verb, arguments, task, plan)
