@@ -7,10 +7,7 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stderr
 from functools import wraps
-from io import TextIOBase
-from typing import TextIO
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
@@ -21,8 +18,9 @@ from splitmix.commands.command_line import add_own_code, in_order, parsed
 from splitmix.commands.composing import MISTAKES, check_words, raised_by_hydra
 from splitmix.commands.help import print_help
 from splitmix.commands.messages import log_to_console, one_line
+from splitmix.commands.single import config_of_single, run_once
 from splitmix.commands.streams import complain, failure_of_output
-from splitmix.commands.sweep import Plan, config_of_single, run_sweep
+from splitmix.commands.sweep import Plan, run_sweep
 from splitmix.config import conf_dir, resolve
 from splitmix.federation.before_torch import choose_instructions
 from splitmix.printing import printable
@@ -78,11 +76,12 @@ def run_application(
         sweep = config is None
         if before is not None and before(arguments, config):
             return 0
-        if sweep:
+        if config is None:
             return run_sweep(verb, arguments, task, plan)
-        main = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)(run)
-        with redirect_stderr(WithoutErrorLine(sys.stderr)):
-            main()
+        if arguments.cfg or arguments.info or arguments.hydra_help:
+            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)(task)()
+        else:
+            run_once(verb, config, run)
     except MISTAKES as error:
         complain(f"splitmix {verb}: {one_line(error)}")
         return 2
@@ -107,27 +106,6 @@ def run_application(
     finally:
         GlobalHydra.instance().clear()
     return 0
-
-
-class WithoutErrorLine(TextIOBase):
-    """A stream without Hydra's line "Error executing job with overrides", which would stand beside ours."""
-
-    def __init__(self, stream: TextIO):
-        self.stream = stream
-
-    def write(self, text: str) -> int:
-        if not text.startswith("Error executing job with overrides"):
-            self.stream.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        self.stream.flush()
-
-    def fileno(self) -> int:
-        return self.stream.fileno()
-
-    def isatty(self) -> bool:
-        return self.stream.isatty()
 
 
 def settings_of(cfg: DictConfig, schema: type[Settings]) -> Settings:
