@@ -6,22 +6,26 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from splitmix.data.dataset import Dataset, ImageSet
+    from splitmix.federation.federation import Federation
 
 # Before torch is imported: threads that wait for each other sleep, since tests may share their cores with other work.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
-import numpy as np
-import pytest
-import torch
-
-from splitmix.data.dataset import Dataset, ImageSet
-from splitmix.federation.engine_settings import EngineSettings
-from splitmix.federation.federation import Federation
-
+# Torch is imported where it is used, below: the process that only hands out tests to others does without.
 sys.path.insert(0, str(Path(__file__).parent))
 
 
 def image_set(counts: tuple[int, ...], seed: int) -> ImageSet:
+    import numpy as np
+    import torch
+
+    from splitmix.data.dataset import ImageSet
+
     generator = np.random.default_rng(seed)
     n = sum(counts)
     images = torch.from_numpy(generator.integers(0, 256, (n, 3, 8, 8), dtype=np.uint8))
@@ -31,6 +35,8 @@ def image_set(counts: tuple[int, ...], seed: int) -> ImageSet:
 @pytest.fixture
 def dataset() -> Dataset:
     """Two domains of 3x8x8 noise, 96 and 90 train images, 20 and 24 test images."""
+    from splitmix.data.dataset import Dataset
+
     classes = tuple(str(c) for c in range(10))
     return Dataset("noise", ("a", "b"), classes, image_set((96, 90), 0), image_set((20, 24), 1))
 
@@ -38,6 +44,9 @@ def dataset() -> Dataset:
 @pytest.fixture
 def federation(dataset: Dataset) -> Callable[..., Federation]:
     """Makes a federation of 2 x 2 clients on the noise, with overrides."""
+
+    from splitmix.federation.engine_settings import EngineSettings
+    from splitmix.federation.federation import Federation
 
     def make(*components: object, **settings: object) -> Federation:
         engine = EngineSettings(lanes=4, workers=1, threads=1)  # so little work that more threads only wait

@@ -7,10 +7,7 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stderr
 from functools import wraps
-from io import TextIOBase
-from typing import TextIO
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
@@ -21,8 +18,9 @@ from splitmix.commands.command_line import add_own_code, in_order, parsed
 from splitmix.commands.composing import MISTAKES, check_words, raised_by_hydra
 from splitmix.commands.help import print_help
 from splitmix.commands.messages import log_to_console, one_line
+from splitmix.commands.single import config_of_single, run_once
 from splitmix.commands.streams import complain, failure_of_output
-from splitmix.commands.sweep import Plan, is_sweep, run_sweep
+from splitmix.commands.sweep import Plan, run_sweep
 from splitmix.config import conf_dir, resolve
 from splitmix.federation.before_torch import choose_instructions
 from splitmix.printing import printable
@@ -36,14 +34,14 @@ def run_application(
     verb: str,
     argv: list[str],
     task: Callable[[DictConfig], None],
-    before: Callable[[Namespace, bool], bool] | None = None,
+    before: Callable[[Namespace, DictConfig | None], bool] | None = None,
     plan: Plan | None = None,
 ) -> int:
     """Run `task` on the composed config of `verb`, or on every config of a sweep.
 
     Args:
         argv: what stands after the verb on the command line.
-        before: looks at the parsed command line first, and whether it is a sweep; true means that all is done already.
+        before: looks at the parsed command line and its config first, None for a sweep; true means that all is done.
         plan: decides what the jobs of a sweep are; see `run_sweep`.
 
     Returns:
@@ -74,14 +72,16 @@ def run_application(
         if arguments.help:
             print_help(verb, arguments.overrides, arguments.config_dir)
             return 0
-        sweep = is_sweep(verb, arguments)
-        if before is not None and before(arguments, sweep):
+        config = config_of_single(verb, arguments)
+        sweep = config is None
+        if before is not None and before(arguments, config):
             return 0
-        if sweep:
+        if config is None:
             return run_sweep(verb, arguments, task, plan)
-        main = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)(run)
-        with redirect_stderr(WithoutErrorLine(sys.stderr)):
-            main()
+        if arguments.cfg or arguments.info or arguments.hydra_help:
+            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)(task)()
+        else:
+            run_once(verb, config, run)
     except MISTAKES as error:
         complain(f"splitmix {verb}: {one_line(error)}")
         return 2
@@ -106,27 +106,6 @@ def run_application(
     finally:
         GlobalHydra.instance().clear()
     return 0
-
-
-class WithoutErrorLine(TextIOBase):
-    """A stream without Hydra's line "Error executing job with overrides", which would stand beside ours."""
-
-    def __init__(self, stream: TextIO):
-        self.stream = stream
-
-    def write(self, text: str) -> int:
-        if not text.startswith("Error executing job with overrides"):
-            self.stream.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        self.stream.flush()
-
-    def fileno(self) -> int:
-        return self.stream.fileno()
-
-    def isatty(self) -> bool:
-        return self.stream.isatty()
 
 
 def settings_of(cfg: DictConfig, schema: type[Settings]) -> Settings:

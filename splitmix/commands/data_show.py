@@ -43,12 +43,12 @@ def show(dataset: Any, settings: Keys) -> None:
 
     check_ranges(settings)
     dataset.check()
-    (data, clients), budgets = federation_of(dataset, settings)
     out = Path(settings.out)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"out={out}: cannot write there ({error.strerror}); choose another folder") from error
+    (data, clients), budgets = federation_of(dataset, settings)
     names = [client.id for client in clients]
     write_atomically(out / "samples.png", lambda file: draw_samples(data, file))
     counts = np.stack(

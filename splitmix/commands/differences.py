@@ -94,6 +94,10 @@ def _of_value(key: str, value: Any, standard: Any, known: bool) -> list[str]:
     return [f"{'' if known else '+'}{key}={hydra_value(value)}"]
 
 
+BY_COMMAND_LINE = ("command-line", "hydra.searchpath in command-line")
+"""What Hydra calls the origin of --config-dir: alone, and as `with_config_dir` hands it on."""
+
+
 def command_of(folder: Path, config: Mapping[str, Any]) -> str:
     """The command that made a run: from what Hydra kept of it, else from its config."""
     words: list[str] = []
@@ -101,7 +105,7 @@ def command_of(folder: Path, config: Mapping[str, Any]) -> str:
         kept = read_yaml(folder / ".hydra" / "overrides.yaml")
         words = [str(word) for word in kept] if isinstance(kept, list) else differences(config)
         sources = read_yaml(folder / ".hydra" / "hydra.yaml")["hydra"]["runtime"]["config_sources"]
-        config_dirs = [str(source["path"]) for source in sources if source["provider"] == "command-line"]
+        config_dirs = [str(source["path"]) for source in sources if source["provider"] in BY_COMMAND_LINE]
         words = [word for path in config_dirs for word in ("--config-dir", path)] + words
     except (UserError, LookupError, TypeError):  # what Hydra keeps is a convenience: damage must not stop a report
         words = words or differences(config)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,17 +37,19 @@ def composed(verb: str, overrides: list[str], config_dir: str | None = None, hyd
         return composing(compose_words, overrides)
 
 
-def run_dir(verb: str, arguments: Namespace) -> Path:
-    """The folder that Hydra would make for a single run of this command line."""
-    with initialize_config_dir(str(conf_dir()), job_name=verb, version_base="1.3"):
-        overrides = with_config_dir(arguments.overrides, arguments.config_dir)
-        config = compose(verb, overrides, return_hydra_config=True)
-        before = HydraConfig.instance().cfg
-        try:
-            HydraConfig.instance().set_config(config)  # which `${hydra:…}` in the folder's name reads
-            return Path(str(OmegaConf.select(config, "hydra.run.dir")))
-        finally:
-            HydraConfig.instance().cfg = before
+def run_dir(config: DictConfig) -> Path:
+    """The folder that Hydra would make for a single run of this config, which holds Hydra's own node."""
+    before = HydraConfig.instance().cfg
+    try:
+        HydraConfig.instance().set_config(config)  # which `${hydra:…}` in the folder's name reads
+        return Path(str(OmegaConf.select(config, "hydra.run.dir")))
+    finally:
+        HydraConfig.instance().cfg = before
+
+
+def without_hydra(config: DictConfig) -> DictConfig:
+    """The user's own keys of a config, Hydra's node left out."""
+    return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
 
 
 def with_config_dir(overrides: list[str], config_dir: str | None) -> list[str]:

@@ -96,7 +96,4 @@ def one_line(error: Exception) -> str:
         return f"{group}={option}: no such option{nearest(option, options)}; choose among {', '.join(options)}"
     if match := re.search(r"Could not override '?([\w/.]+)'?\.? ?No match", text):
         return f"unknown key {match[1]}{nearest(match[1], keys)}; splitmix <verb> --help lists the keys"
-    if match := re.search(r"Ambiguous value for argument '(.*?)' 1\.", text):
-        key, _, values = match[1].partition("=")
-        return f"{match[1]}: several values are a sweep; give -m, or {key}=[{values}] for a list"
     return text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ def find_runs(patterns: Sequence[str]) -> list[tuple[Path, dict[str, Any]]]:
     """
     runs: dict[Path, tuple[Path, dict[str, Any]]] = {}
     for pattern in patterns:
-        files = find_files("runs", pattern, Path(pattern).expanduser(), "results.json")
+        files = find_files("runs", pattern, Path(os.path.expanduser(pattern)), "results.json")
         if not files:
             raise UserError(f"runs={pattern}: matches no run; give run folders, folders of runs, or patterns")
         for file in files:

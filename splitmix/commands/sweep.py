@@ -18,17 +18,16 @@ from hydra import initialize_config_dir
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra._internal.hydra import Hydra
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from splitmix.commands.composing import composing, read_words
+from splitmix.commands.composing import composing
 from splitmix.commands.help import with_config_dir
 from splitmix.commands.messages import log, mistake_of
+from splitmix.commands.single import the_hydra
 from splitmix.commands.streams import complain
 from splitmix.commands.sweep_task import Failure, SweepTask, failure_of
 from splitmix.config import conf_dir
@@ -54,39 +53,6 @@ class Job:
 
 Plan = Callable[[list[tuple[list[str], Callable[[], DictConfig]]]], list[Job]]
 """From each job's overrides, and its config on demand, to jobs."""
-
-
-def is_sweep(verb: str, arguments: Namespace) -> bool:
-    """Whether a command line asks for several jobs: by -m, or by an experiment that sets hydra.mode: MULTIRUN.
-
-    Raises:
-        UserError: several experiments at once, of which Hydra would drop the grids without a word.
-    """
-    for override in read_words(arguments.overrides):
-        if override.get_key_element() == "experiment" and override.is_sweep_override():
-            raise UserError(
-                f"{override.input_line}: an experiment brings its own grid, so give one at a time: one splitmix {verb}"
-                " command each"
-            )
-    if arguments.multirun:
-        return True
-
-    def compose(words: list[str]) -> DictConfig:
-        overrides = with_config_dir(words, arguments.config_dir)
-        return the_hydra().compose_config(
-            verb, overrides, run_mode=RunMode.MULTIRUN, validate_sweep_overrides=False, with_log_configuration=False
-        )
-
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        several = composing(compose, arguments.overrides).hydra.mode == RunMode.MULTIRUN
-    return several and not (arguments.cfg or arguments.info or arguments.hydra_help or arguments.run)
-
-
-def the_hydra() -> Hydra:
-    """Hydra as initialised last."""
-    hydra = GlobalHydra.instance().hydra
-    assert hydra is not None
-    return hydra
 
 
 def run_sweep(verb: str, arguments: Namespace, task: Callable[[DictConfig], Any], plan: Plan | None = None) -> int:

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
 from splitmix.commands.composing import MISTAKES
 from splitmix.commands.folders import NEEDED, read_config
-from splitmix.commands.help import groups
+from splitmix.commands.help import groups, without_hydra
 from splitmix.commands.messages import log, one_line
 from splitmix.commands.sweep import Job
 from splitmix.config import NOT_HASHED, config_hash, former_hash, load_run_config, resolve
@@ -37,9 +37,7 @@ def plan_runs(points: list[tuple[list[str], Callable[[], DictConfig]]]) -> list[
         try:
             config = compose()
             sweep_dir = Path(str(OmegaConf.select(config, "hydra.sweep.dir")))
-            with open_dict(config):
-                del config["hydra"]
-            resolved = resolve(config)
+            resolved = resolve(without_hydra(config))
             check(resolved)
             digest = config_hash(resolved)
             name = slug(overrides, resolved["seed"])

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from splitmix.commands.application import run_application
 from splitmix.commands.command_line import overrides_of
 from splitmix.commands.folders import claimed, find_run, read_config, refuse_run_in, unfinished_run
-from splitmix.commands.help import composed, run_dir
+from splitmix.commands.help import composed, run_dir, without_hydra
 from splitmix.commands.messages import log, log_to_file
 from splitmix.commands.sweep_runs import can_go_on, check, plan_runs
 from splitmix.commands.trust import trusted_targets
@@ -58,8 +58,11 @@ def train(cfg: DictConfig) -> None:
         run_training(config, folder, resolved, resume=begun, said=said)
 
 
-def resume(arguments: Namespace, sweep: bool) -> bool:
+def resume(arguments: Namespace, config: DictConfig | None) -> bool:
     """Go on with a run if the command line says so, without Hydra making a folder.
+
+    Args:
+        config: all words composed, with Hydra's own node; None for a sweep.
 
     Raises:
         UserError: nothing to resume, or an override that would change the numbers; a new run in the folder of another.
@@ -71,18 +74,18 @@ def resume(arguments: Namespace, sweep: bool) -> bool:
     asked = unquoted(overrides.get("resume", "null"))
     if asked in ("null", ""):
         # A mistake must be found before Hydra makes the run folder.
-        if not sweep:
-            refuse_run_in(run_dir("train", arguments))
-            check(resolve(composed("train", words, config_dir)))
+        if config is not None:
+            refuse_run_in(run_dir(config))
+            check(resolve(without_hydra(config)))
         return False
-    if sweep:
+    if config is None:
         raise UserError(f"resume={asked}: a sweep goes on by itself; type its command again without resume")
     free = [f"{key}={value}" for key, value in overrides.items() if key.split(".")[0] in FREE]
     if asked == "auto":
-        fresh = resolve(composed("train", words, config_dir))
+        fresh = resolve(without_hydra(config))
         folder = unfinished_run(fresh)
         if folder is None:
-            refuse_run_in(run_dir("train", arguments))
+            refuse_run_in(run_dir(config))
             return False
     else:
         folder = find_run("resume", asked)
@@ -101,16 +104,16 @@ def resume(arguments: Namespace, sweep: bool) -> bool:
     trusted = trusted_targets(fresh["trust"], config_dirs, fresh)
     resolved = stored = read_config(folder)
     prepare(fresh["engine"] if any(word.startswith("engine=") for word in free) else stored.get("engine"))
-    config = load_run_config(resolved, trusted)
+    bound = load_run_config(resolved, trusted)
     if free:
         resolved = changed(resolved, free, fresh)
-        config = load_run_config(resolved, trusted)
+        bound = load_run_config(resolved, trusted)
     from splitmix.federation.run import run_training
 
     with claimed(folder):
         log_to_file(folder / "train.log")
         log.info(f"resuming {folder}")
-        run_training(config, folder, resolved, resume=True, said=newly_said(stored, resolved))
+        run_training(bound, folder, resolved, resume=True, said=newly_said(stored, resolved))
     return True
 
 

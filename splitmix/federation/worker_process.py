@@ -21,6 +21,9 @@ from splitmix.errors import UserError
 
 WORKER = "import sys; sys.path[:] = {path!r}; from splitmix.federation.worker_process import worker; worker({fd})"
 
+REAP_S = 1.0
+"""How often the host looks for workers that have ended."""
+
 
 def host(control_descriptor: int, forks: bool) -> None:
     """Start workers as the parent asks for them, until it is gone, and tell how they ended."""
@@ -30,19 +33,30 @@ def host(control_descriptor: int, forks: bool) -> None:
 
         gc.freeze()  # so that the workers' collections do not copy what they share
     control = Connection(control_descriptor)
+    ended: dict[int, int] = {}
     with suppress(EOFError, OSError):
         while True:
+            while not control.poll(REAP_S):
+                reap(ended)
             request, argument = control.recv()
             if request == "start":
                 descriptor = recv_handle(control)
                 pid = forked(descriptor, control) if forks else spawned(descriptor)
                 os.close(descriptor)
+                ended.pop(pid, None)  # of an earlier worker, whose id the system has given again
                 control.send(pid)
             else:
-                control.send(os.waitpid(argument, 0)[1])
+                control.send(ended[argument] if argument in ended else os.waitpid(argument, 0)[1])
     with suppress(ChildProcessError):
         while True:
             os.wait()
+
+
+def reap(ended: dict[int, int]) -> None:
+    """Let the system forget the workers that have ended; what it knows of their ends is kept by process id."""
+    with suppress(ChildProcessError):
+        while (end := os.waitpid(-1, os.WNOHANG)) != (0, 0):
+            ended[end[0]] = end[1]
 
 
 def forked(descriptor: int, control: Connection) -> int:

@@ -89,6 +89,7 @@ MISTAKES = {
     "report=participation runs=outputs/main": "report=participation: needs runs with at least two values",
     "report=domains width=0.3": "width=0.3: none of these runs was tested there; choose among 0.5, 1",
     "width=wide": "width=wide: expected a number",
+    "runs='~nobody_of_that_name/x'": "runs=~nobody_of_that_name/x: matches no run",
     "run=outputs": "did you mean runs",
     "report=table1 out=/proc/version/x": "out=/proc/version/x: cannot write there",
 }

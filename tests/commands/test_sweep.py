@@ -62,6 +62,7 @@ def test_the_same_config_finds_its_folder_under_another_readable_name(tmp_path):
     assert not can_go_on(tmp_path / "lr-0.1_seed-1_0123abcd")
 
 
+@pytest.mark.slow
 def test_failed_jobs_stop_no_other_and_the_same_command_tries_only_them_again(here, capfd):
     command = ["train", "-m", "optimizer.lr=1e30,-1,0.1", *TINY]
     assert main(command) == 2
@@ -170,7 +171,7 @@ def test_another_sweeper_is_refused_in_one_line(here, capfd):
         "train -m experiment=mini_widths,mini_budgets": "an experiment brings its own grid",
         "train experiment=mini_widths,mini_budgets": "an experiment brings its own grid",
         "train experiment=digits_splitmix": "dataset.root=data/digits",
-        "train experiment=mini_widths seed=1,2 optimizer.lr=0": "optimizer.lr=0",
+        "train experiment=mini_widths algorithm=splitmix,fedrolex optimizer.lr=0": "optimizer.lr=0",
         "train --foo": "unrecognized arguments: --foo",
         "test -m test.widths=0.25,0.5": "run=latest: no run with a checkpoint",
         "list -m what=model,nothing": "what=nothing: no such group",

@@ -87,8 +87,8 @@ def lanes_of(results, weight):
 @pytest.mark.parametrize(
     "setting",
     [
-        *("batch", "tracked", "dat"),
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("masked", "temperature", "adam", "at", "oat")),
+        *("batch", "tracked"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("dat", "masked", "temperature", "adam", "at", "oat")),
     ],
     ids=lambda setting: f"bn or loss {setting}",
 )

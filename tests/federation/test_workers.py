@@ -18,6 +18,8 @@ from splitmix.federation.shared_memory import known_regions, pickled, share, sha
 from splitmix.federation.worker_host import WorkerHost
 from splitmix.federation.workers import SLOTS, WorkerPool
 
+KILLED = "killed by signal 9 (SIGKILL)"
+
 
 def squares():
     """A handler: writes a square into its slot and returns the number; 13 is a mistake and 14 a bug."""
@@ -68,6 +70,20 @@ def test_a_handler_that_cannot_be_sent_is_a_mistake(pool):
     lock = threading.Lock()
     with pytest.raises(UserError, match="cannot be sent to worker processes"):
         pool.load(lambda task, slot: lock, 8)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
+def test_an_ended_worker_leaves_no_zombie_and_how_it_ended_is_known():
+    host = WorkerHost()
+    connections, pids = zip(*(host.start() for _ in range(2)), strict=True)
+    os.kill(pids[0], signal.SIGKILL)
+    connections[1].close()
+    deadline = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+    assert [host.end_of(pid) for pid in (*pids, pids[0])] == [KILLED, "exit code 1", KILLED]
+    host.close()
 
 
 @pytest.mark.slow
