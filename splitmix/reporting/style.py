@@ -102,6 +102,18 @@ def new_figure(height: float = 2.3, width: float = COLUMN) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def error_lines(axes: Axes, cells: Any, x: str, looks: Any, **keywords: Any) -> None:
+    """A line with error bars for each method, in per cent.
+
+    Args:
+        cells: a pandas frame of `over_seeds`, with the columns `method` and `x`.
+        looks: the look of each method.
+    """
+    for method, part in cells.groupby("method", observed=True):
+        look = {**looks[method].keywords(), "elinewidth": 0.7, "capsize": 1.5, **keywords}
+        axes.errorbar(part[x], 100 * part["mean"], part["bar"], label=method, **look)
+
+
 def legend_above(figure: Figure, axes: Axes, title: str | None = None, reverse: bool = False) -> None:
     """The labels of `axes` above the figure, in as many columns as fit; the figure grows by as much."""
     handles, labels = axes.get_legend_handles_labels()
@@ -132,13 +144,6 @@ def spaced(values: Sequence[float], most: int = 4) -> list[float]:
     ratio = (ascending[-1] / ascending[0]) ** (1 / (most - 1))
     targets = [ascending[0] * ratio**number for number in range(most)]
     return sorted({min(ascending, key=lambda value: abs(value - target)) for target in targets})
-
-
-def limits(values: Sequence[float], share: float = 0.06) -> tuple[float, float]:
-    """The range of the values with a margin of this share on each side."""
-    low, high = min(values), max(values)
-    margin = share * (high - low) or 1.0
-    return low - margin, high + margin
 
 
 def png(figure: Figure, file: Any) -> None:

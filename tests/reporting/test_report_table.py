@@ -7,7 +7,7 @@ import xml.etree.ElementTree
 
 import pytest
 
-from splitmix.reporting.table import Entry, Table
+from splitmix.reporting.report_table import Entry, Table
 from splitmix.reporting.tables import print_table
 
 
