@@ -93,9 +93,9 @@ class Comparison:
         """
         each = [set(widths) for widths in available]
         union = set().union(*each)
-        if self.width is not None:
-            if self.width not in union:
-                known = ", ".join(f"{width:g}" for width in sorted(union))
-                raise CannotShow(f"width={self.width:g}: none of these runs was tested there; choose among {known}")
-            return self.width
-        return max(set.intersection(*each) or union)
+        if self.width is None:
+            return max(set.intersection(*each) or union)
+        if self.width not in union:
+            known = ", ".join(f"{width:g}" for width in sorted(union))
+            raise CannotShow(f"width={self.width:g}: none of these runs was tested there; choose among {known}")
+        return self.width

@@ -12,7 +12,7 @@ from splitmix.reporting.comparison import Drawing, Part
 from splitmix.reporting.rendering import render
 from splitmix.reporting.report_table import Table
 from splitmix.reporting.runs import Run
-from splitmix.reporting.style import png
+from splitmix.reporting.style import styled
 
 HALF_PAGE = 72
 """Letters of a table, with COLUMN_GAP for each column, that fit into half a page."""
@@ -71,8 +71,9 @@ def facts(run: Run) -> list[str]:
     return [f"{name}: {value}" for name, value in named.items()]
 
 
+@styled
 def data_uri(figure: Figure) -> str:
     """A figure as an address that holds the picture itself."""
     file = io.BytesIO()
-    png(figure, file)
+    figure.savefig(file, format="png")
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"

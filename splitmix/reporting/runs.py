@@ -42,14 +42,12 @@ class Run:
 
     @property
     def seed(self) -> int:
-        seed: int = self.results["seed"]
-        return seed
+        return int(self.results["seed"])
 
     @property
     def label(self) -> str:
         """What its algorithm is called."""
-        label: str = self.config.algorithm.label
-        return label
+        return str(self.config.algorithm.label)
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -86,11 +84,7 @@ class Run:
     @cached_property
     def metrics(self) -> list[dict[str, float]]:
         """Rows of metrics.csv (UserError if it cannot be read)."""
-        path = self.folder / "metrics.csv"
-        try:
-            return read_metrics(path)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path} cannot be read ({error}); restore it or leave this run out of runs=") from error
+        return read_metrics(self.folder / "metrics.csv")
 
     def curve(self, metric: str) -> dict[int, float]:
         """A metric by round (counted from 1), where it was measured."""
@@ -167,10 +161,9 @@ def latest_of_equal(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
     kept: dict[tuple[str, int], Run] = {}
     notes = []
     for run in sorted(runs, key=lambda run: str(run.results["started"])):
-        key = (run.identity, run.seed)
-        if key in kept:
-            notes.append(f"left out: {kept[key].folder} ({run.label}, seed {run.seed}: {run.folder} repeats it later)")
-        kept[key] = run
+        if earlier := kept.get((run.identity, run.seed)):
+            notes.append(f"left out: {earlier.folder} ({run.label}, seed {run.seed}: {run.folder} repeats it later)")
+        kept[run.identity, run.seed] = run
     return list(kept.values()), notes
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from splitmix.files import write_atomically
-from splitmix.reporting.point_labels import Label, label_points
-from splitmix.reporting.style import Look, Palette, legend_above, new_figure, ordered, png, styled
+from splitmix.reporting.labels import Label, label_points
+from splitmix.reporting.style import Look, Palette, legend_above, new_figure, ordered, save, styled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,8 +51,7 @@ def draw_tradeoffs(records: Sequence[dict[str, Any]], folder: Path) -> list[Path
         if both["width"].duplicated().any():
             folder.mkdir(exist_ok=True)
             written.append(folder / f"tradeoff_{attack}.png")
-            figure = figure_of_widths(both.assign(sa_bar=0.0, ra_bar=0.0), attack)
-            write_atomically(written[-1], partial(png, figure))
+            save(figure_of_widths(both.assign(sa_bar=0.0, ra_bar=0.0), attack), written[-1])
     return written
 
 

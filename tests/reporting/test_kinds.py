@@ -242,6 +242,13 @@ def test_domains(compare):
     assert "at ×1" in part.drawings[0].caption
 
 
+def test_seeds_tested_again_on_more_images_are_named(compare):
+    again = {"tests": [record(1.0, 0.8, n_images=1000)]}
+    comparison = compare((["seed=1"], {1.0: 0.7}), (["seed=2"], {1.0: 0.7}, again))
+    for kind in ("clients", "domains"):
+        assert make(kind, comparison).tables[0].notes == ["Split-Mix: tested on 400 or 1000 images"]
+
+
 def test_ablation(compare):
     posts = {"tests": [record(1.0, 0.75, bn="post"), record(1.0, 0.1, bn="post", n_images=10)]}
     runs = [

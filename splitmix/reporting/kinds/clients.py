@@ -28,84 +28,77 @@ AXES = {
 def make(comparison: Comparison) -> Part:
     """A table of the spread over clients and one figure for each quantity."""
     notes: list[str] = []
-    lines: dict[str, list[dict[str, Any]]] = {}
+    clients: dict[str, pd.DataFrame] = {}
     groups = grouped(comparison.runs, apart=())
     for group in groups:
         # A client cannot run a network over its budget, so that such a method is no rival here.
         if any(run.over_budget(max(run.widths, default=0.0)) for run in group.runs):
             notes.append(f"left out: {group.label}, over the budget of some clients")
-        elif of_group := client_lines(comparison, group, notes):
-            lines[group.label] = of_group
-    if not lines:
+        elif lines := client_lines(comparison, group, notes):
+            # Costs that are not known of every run are not known of the method.
+            clients[group.label] = pd.DataFrame(lines).dropna(axis="columns")
+    if not clients:
         raise CannotShow("no run within its clients' budgets has per-client accuracies of the clean test")
-    compared = [group for group in groups if group.label in lines]
-    too_few = {group.label: reason for group in compared if (reason := few(images_per_client(group)))}
+    compared = [group for group in groups if group.label in clients]
     notes += [note for group in compared for note in image_notes(group)]
+    too_few = {group.label: reason for group in compared if (reason := few(images_per_client(group)))}
     notes += [f"{label}: {reason}; no box of its SA is drawn" for label, reason in too_few.items()]
-    rows = [[label, *summary(pd.DataFrame(of_group), label in too_few)] for label, of_group in lines.items()]
+    rows = [[label, *summary(frame, label in too_few)] for label, frame in clients.items()]
     caption = (
         f"Clients on {comparison.dataset}, all seeds: test SA in % of each client with the widest tested model that"
         " its budget allows (worst, median, best client); means over clients of the MACs of one training batch"
         " (3 x batch x forward MACs of what the client trains) and of the parameters it sends per round."
     )
     header = ["method", "worst SA", "median SA", "best SA", "MACs/batch", "parameters/round"]
-    numbers = [line for of_group in lines.values() for line in of_group]
+    table = Table("clients", caption, header, rows, pd.concat(clients.values()), notes=notes)
     drawn, note = shown(compared)
     drawings = []
-    for key, (text, _) in AXES.items():
-        values = {
-            group.label: [line[key] for line in lines[group.label] if key in line]
-            for group in drawn
-            if key != "accuracy" or group.label not in too_few
-        }
-        if values and all(values.values()):
+    for key, (quantity_name, _) in AXES.items():
+        labels = [group.label for group in drawn if key != "accuracy" or group.label not in too_few]
+        if labels and all(key in clients[label] for label in labels):
             text = (
-                f"{text[0].upper()}{text[1:]}: boxes over all clients and seeds by method (line: median, diamond: mean,"
-                f" whiskers: 5th to 95th percentile).{note}"
+                f"{quantity_name[0].upper()}{quantity_name[1:]}: boxes over all clients and seeds by method (line:"
+                f" median, diamond: mean, whiskers: 5th to 95th percentile).{note}"
             )
-            drawings.append(Drawing(f"clients_{key}", text, boxes(values, key)))
-    return Part("clients", "Clients", [Table("clients", caption, header, rows, numbers, notes=notes)], drawings)
+            figure = boxes({label: clients[label][key] for label in labels}, key)
+            drawings.append(Drawing(f"clients_{key}", text, figure))
+    return Part("clients", "Clients", [table], drawings)
 
 
 def client_lines(comparison: Comparison, group: Group, notes: list[str]) -> list[dict[str, Any]]:
-    """Accuracy, training MACs (where they are known) and parameters of every client of every seed."""
+    """Accuracy, training MACs (None where they are not known) and parameters of every client of every seed."""
     lines = []
-    macs_known = True
     for run in group.runs:
-        accuracies = run.client_accuracies()
+        accuracies, macs = run.client_accuracies(), dict[float, float]()
         if not accuracies:
             notes.append(f"left out: {run.folder} has no per-client accuracies of the clean test")
             continue
-        macs: Any = {}
         try:
-            macs = comparison.training_macs(run)
+            macs |= comparison.training_macs(run)
         except UserError as error:
-            macs_known = False
             notes.append(f"MACs per batch of {group.label} are not known: {error}")
         for client, accuracy in zip(run.results["clients"], accuracies, strict=True):
             who = {"seed": run.seed, "client": client["id"], "domain": client["domain"], "budget": client["budget"]}
             costs = {"macs": macs.get(client["budget"]), "params": client["bytes_up"] / FLOAT32_BYTES}
             lines.append({"method": group.label, **who, "accuracy": accuracy, **costs})
-    return lines if macs_known else [{k: v for k, v in line.items() if k != "macs"} for line in lines]
+    return lines
 
 
 def images_per_client(group: Group) -> int:
     """The fewest test images of any client of these runs."""
-    return min(
-        fewest_images(record, run.results["clients"]) for run in group.runs for record in run.plain_tests().values()
-    )
+    records = [(record, run.results["clients"]) for run in group.runs for record in run.plain_tests().values()]
+    return min(fewest_images(*record) for record in records)
 
 
 def summary(clients: pd.DataFrame, too_few: bool) -> list[str]:
     """Worst, median and best SA, and the mean of each cost; without the worst and the best of too few images."""
-    accuracies = clients["accuracy"].quantile([0.0, 0.5, 1.0])
-    worst, median, best = (f"{100 * accuracy:.1f}" for accuracy in accuracies)
+    worst, median, best = (f"{100 * accuracy:.1f}" for accuracy in clients["accuracy"].quantile([0.0, 0.5, 1.0]))
     costs = [quantity(clients[key].mean()) if key in clients else "" for key in ("macs", "params")]
     return ["" if too_few else worst, median, "" if too_few else best, *costs]
 
 
 @styled
-def boxes(values: dict[str, list[float]], key: str) -> Figure:
+def boxes(values: dict[str, pd.Series], key: str) -> Figure:
     """Horizontal boxes, one per method: median, quartiles, whiskers to the 5th and 95th percentile, the rest dots."""
     text, factor = AXES[key]
     figure = new_figure(0.6 + 0.13 * sum(max(2, fill(label, LETTERS).count("\n") + 1) for label in values))
@@ -116,7 +109,7 @@ def boxes(values: dict[str, list[float]], key: str) -> Figure:
     named = "orientation" in signature(axes.boxplot).parameters
     lying: dict[str, Any] = {"orientation": "horizontal"} if named else {"vert": False}
     axes.boxplot(
-        [[factor * value for value in values[label]] for label in labels],
+        [factor * values[label] for label in labels],
         **lying,
         whis=(5, 95),
         widths=0.6,

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from splitmix.reporting.comparison import CannotShow, Comparison, Drawing, Part
+from splitmix.reporting.figures import draw_curve
 from splitmix.reporting.groups import Group, grouped, shown
-from splitmix.reporting.line_labels import LineEnd, label_ends
+from splitmix.reporting.labels import label_ends
 from splitmix.reporting.report_table import Table, width_names
 from splitmix.reporting.seeds import STATISTICS, missing_seeds, over_seeds
 from splitmix.reporting.style import Look, legend_above, new_figure, ordered, spaced, styled
@@ -99,21 +99,15 @@ def curves_figure(curves: pd.DataFrame, looks: Mapping[str, Look], at_ends: bool
     """Mean lines with bands of one deviation; names in a legend, or short ones at the ends of the lines."""
     figure = new_figure(2.1)
     axes = figure.add_subplot()
-    line_ends = []
+    names = []
     for label, look in looks.items():
         curve = curves[curves["curve"] == label]
-        percents = 100 * curve["mean"]
-        # Few markers, so that a long run stays readable.
-        axes.plot(curve["round"], percents, label=label, markevery=max(1, len(curve) // 8), **look.keywords())
-        if curve["bar"].any():
-            low, high = percents - curve["bar"], percents + curve["bar"]
-            axes.fill_between(curve["round"], low, high, color=look.colour, alpha=0.15, linewidth=0)
-        line_ends.append(LineEnd(curve["round"].iloc[-1], percents.iloc[-1], label, look.colour))
-    axes.set_xlabel("round")
-    axes.set_ylabel("validation SA (%)")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
+        rounds, percents, bars = curve["round"].to_numpy(), 100 * curve["mean"].to_numpy(), curve["bar"].to_numpy()
+        names.append(draw_curve(axes, label, rounds, percents, look))
+        if bars.any():
+            axes.fill_between(rounds, percents - bars, percents + bars, color=look.colour, alpha=0.15, linewidth=0)
     if at_ends:
-        label_ends(figure, axes, line_ends)
+        label_ends(figure, axes, names)
     else:
         legend_above(figure, axes)
     return figure

@@ -46,20 +46,20 @@ def quantity_table(comparison: Comparison, groups: list[Group], key: str) -> Tab
         label = group.algorithm if same else group.label
         ours.setdefault(label, {}).update(counts)
         paper.setdefault(label, {}).update(paper_costs(group, key))
-    numbers: list[dict[str, Any]] = []
-    for label, counts in ours.items():
-        for width in sorted(counts):
-            line = {"method": label, "width": width, key: counts[width]}
-            if width in paper[label]:
-                line |= {"paper": paper[label][width], "difference": counts[width] - paper[label][width]}
-            numbers.append(line)
-    columns = comparison.columns(pd.DataFrame(numbers, columns=["method", "width"]))
+    places = [(label, width) for label, counts in ours.items() for width in sorted(counts)]
+    columns = comparison.columns(pd.DataFrame(places, columns=["method", "width"]))
+    numbers: list[dict[str, Any]] = [
+        {"method": label, "width": width, key: ours[label][width]} for label, width in places
+    ]
     rows: list[list[Entry | str]] = []
     for label, counts in ours.items():
-        lines = {line["width"]: line for line in numbers if line["method"] == label and "paper" in line}
+        shared = {width: count for width, count in paper[label].items() if width in counts}
+        for line in numbers:
+            if line["method"] == label and line["width"] in shared:
+                line |= {"paper": shared[line["width"]], "difference": line[key] - shared[line["width"]]}
         rows.append([label, *(f"{counts[width]:,.0f}" if width in counts else "" for width in columns)])
-        printed = {width: f"{line['paper']:,}" for width, line in lines.items()}
-        rows += paper_rows(columns, printed, {width: signed(line["difference"], 0) for width, line in lines.items()})
+        differences = {width: signed(counts[width] - count, 0) for width, count in shared.items()}
+        rows += paper_rows(columns, {width: f"{count:,}" for width, count in shared.items()}, differences)
     caption = f"{QUANTITIES[key]} of the customised model by method and width."
     notes = [MACS_NOTE] if key == "macs" else []
     return Table(key, caption, ["method", *width_names(columns)], rows, numbers, notes=notes)
@@ -74,11 +74,9 @@ def accuracy_against_macs(comparison: Comparison, groups: list[Group]) -> Figure
     counts = {group.label: counts_of(group, "macs") for group in groups}
     cells["macs"] = [counts[cell.method][cell.width] / 1e6 for cell in cells.itertuples()]
     error_lines(axes, cells, "macs", comparison.palette)
-    axes.set_xscale("log")
-    axes.set_xlabel("MACs per image (millions)")
+    axes.set(xscale="log", xlabel="MACs per image (millions)", ylabel="test SA (%)")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.minorticks_off()
-    axes.set_ylabel("test SA (%)")
     legend_above(figure, axes)
     return figure

@@ -57,7 +57,6 @@ def figure_of(comparison: Comparison, cells: pd.DataFrame, counts: Sequence[int]
     axes.set_xscale("log")
     axes.set_xticks(counts, list(map(str, counts)))
     axes.minorticks_off()
-    axes.set_xlabel("clients per round")
-    axes.set_ylabel("test SA (%)")
+    axes.set(xlabel="clients per round", ylabel="test SA (%)")
     legend_above(figure, axes)
     return figure
