@@ -96,8 +96,8 @@ def finished_runs(patterns: tuple[str, ...], trusted: Trusted) -> tuple[list[Run
             status = results["status"]
             notes.append(f"left out: {folder} ({'not tested yet' if status == 'finished' else status})")
     if not runs:
-        told = f" ({'; '.join(notes)})" if notes else ""
-        raise UserError(f"runs={','.join(patterns)}: none of these runs is finished{told}; finish one first")
+        reasons = f" ({'; '.join(notes)})" if notes else ""
+        raise UserError(f"runs={','.join(patterns)}: none of these runs is finished{reasons}; finish one first")
     kept, repeated = latest_of_equal(runs)
     return kept, notes + repeated
 
@@ -132,7 +132,7 @@ def write_report(
     """Write tables, figures and the page into the folder (UserError if it cannot be written)."""
     from splitmix.files import write_atomically
     from splitmix.reporting.page import page
-    from splitmix.reporting.style import write_figure
+    from splitmix.reporting.style import save
 
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -148,7 +148,8 @@ def write_report(
             write(f"{table.name}.md", table.markdown())
             write(f"{table.name}.tex", table.latex())
         for drawing in part.drawings:
-            write_figure(drawing.figure, out, drawing.name)
+            for ending in ("png", "pdf"):
+                save(drawing.figure, out / f"{drawing.name}.{ending}", ending)
     write("report.html", page(f"Split-Mix federated learning on {dataset}", parts, runs, notes, skipped))
     tables, drawings = (sum(len(getattr(part, what)) for part in parts) for what in ("tables", "drawings"))
     log.info(f"written to {out}: {tables} tables (CSV, Markdown, LaTeX), {drawings} figures (PNG, PDF), report.html")

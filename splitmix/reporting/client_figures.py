@@ -9,8 +9,7 @@ import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 
-from splitmix.files import write_atomically
-from splitmix.reporting.style import COLUMN, new_figure, png, shortened, styled
+from splitmix.reporting.style import COLUMN, new_figure, save, shortened, styled
 
 MOST_TICKS = 25
 
@@ -33,10 +32,9 @@ def class_figure(path: Path, counts: NDArray[np.int64], clients: Sequence[str], 
     every = -(-rows // MOST_TICKS)
     axes.set_yticks(range(0, rows, every), list(clients)[::every])
     axes.grid(visible=False)
-    axes.set_xlabel("class")
-    axes.set_ylabel("client (domain-number)")
+    axes.set(xlabel="class", ylabel="client (domain-number)")
     figure.colorbar(image, label="training images")
-    write_atomically(path, lambda file: png(figure, file))
+    save(figure, path)
 
 
 @styled
@@ -64,14 +62,12 @@ def size_figure(
     upper.set_ylabel("images")
     upper.legend(frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     lower.bar(range(n), list(budgets), width=0.8, color=colours[0])
-    lower.set_ylabel("budget (width)")
-    lower.set_ylim(0, 1.05)
     every = -(-n // MOST_TICKS)
     lower.set_xticks(range(0, n, every), list(clients)[::every], rotation=90)
-    lower.set_xlabel("client (domain-number)")
+    lower.set(xlabel="client (domain-number)", ylabel="budget (width)", ylim=(0, 1.05))
     for axes in (upper, lower):
         axes.grid(axis="x", visible=False)
         for number in range(1, n):
             if domains[number] != domains[number - 1]:
                 axes.axvline(number - 0.5, color="0.7", linewidth=0.8)
-    write_atomically(path, lambda file: png(figure, file))
+    save(figure, path)

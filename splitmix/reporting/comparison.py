@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import pandas as pd
 from matplotlib.figure import Figure
 
 from splitmix.errors import UserError
+from splitmix.reporting.report_table import Table
 from splitmix.reporting.runs import Run
 from splitmix.reporting.style import Palette
-from splitmix.reporting.table import Table
+
+MOST_COLUMNS = 8
+"""Widths that stand side by side: as many as a network of eight base models has."""
 
 
 class CannotShow(UserError):
@@ -59,6 +63,25 @@ class Comparison:
     training_macs: Callable[[Run], Mapping[float, float]] = lambda run: {}
     palette: Palette = field(default_factory=Palette)
 
+    def columns(self, cells: pd.DataFrame, rows: Sequence[str] = ("method",)) -> list[float]:
+        """Every width of a table; of too many, the budgets of clients and what some row has alone.
+
+        Args:
+            cells: a line for each number, with its `width`.
+            rows: the columns that tell the rows of the table apart.
+
+        Raises:
+            CannotShow: there is none.
+        """
+        widths = sorted(cells["width"].unique())
+        if not widths:
+            raise CannotShow("none of these runs has a final test")
+        if len(widths) > MOST_COLUMNS:
+            alone = cells.groupby(list(rows), observed=True)["width"].transform("nunique") == 1
+            chosen = {*cells["width"][alone], *(budget for run in self.runs for budget in run.budgets)}
+            widths = [width for width in widths if width in chosen] or widths
+        return widths
+
     def one_width(self, available: Iterable[Iterable[float]]) -> float:
         """The width of a report that shows one: the asked one, else the largest that all methods have.
 
@@ -70,9 +93,9 @@ class Comparison:
         """
         each = [set(widths) for widths in available]
         union = set().union(*each)
-        if self.width is not None:
-            if self.width not in union:
-                known = ", ".join(f"{width:g}" for width in sorted(union))
-                raise CannotShow(f"width={self.width:g}: none of these runs was tested there; choose among {known}")
-            return self.width
-        return max(set.intersection(*each) or union)
+        if self.width is None:
+            return max(set.intersection(*each) or union)
+        if self.width not in union:
+            known = ", ".join(f"{width:g}" for width in sorted(union))
+            raise CannotShow(f"width={self.width:g}: none of these runs was tested there; choose among {known}")
+        return self.width

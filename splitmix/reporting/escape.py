@@ -29,7 +29,7 @@ def html(text: str) -> str:
 
 def markdown(text: str) -> str:
     """Text inside a paragraph or a cell of GitHub's Markdown; an underscore inside a word is harmless."""
-    return MARKDOWN.sub(lambda found: f"\\{found[0]}", one_line(text))
+    return MARKDOWN.sub(lambda match: f"\\{match[0]}", one_line(text))
 
 
 def latex(text: str) -> str:

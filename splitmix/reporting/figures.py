@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from splitmix.files import write_atomically
-from splitmix.reporting.line_labels import LineEnd, label_ends
-from splitmix.reporting.style import new_figure, ordered, png, spaced, styled
+from splitmix.reporting.labels import Label, label_ends
+from splitmix.reporting.style import Look, new_figure, ordered, save, spaced, styled
 
 
 @styled
@@ -25,15 +26,22 @@ def convergence_figure(path: Path, rounds: Sequence[int], accuracy: Mapping[floa
     """
     figure = new_figure(2.1)
     axes = figure.add_subplot()
-    shown = [number + 1 for number in rounds]
-    widths, ends = spaced(list(accuracy)), []
-    for width, look in zip(widths, ordered(len(widths)), strict=True):
-        percents = [100 * value for value in accuracy[width]]
-        axes.plot(shown, percents, label=f"×{width:g}", markevery=max(1, len(rounds) // 8), **look.keywords())
-        if percents:
-            ends.append(LineEnd(shown[-1], percents[-1], f"×{width:g}", look.colour))
+    widths, shown = spaced(list(accuracy)), [number + 1 for number in rounds]
+    curves = {f"×{width:g}": [100 * value for value in accuracy[width]] for width in widths}
+    ends = [
+        draw_curve(axes, name, shown, percents, look)
+        for (name, percents), look in zip(curves.items(), ordered(len(widths)), strict=True)
+    ]
+    label_ends(figure, axes, ends if shown else [])
+    save(figure, path)
+
+
+def draw_curve(axes: Axes, name: str, rounds: Sequence[int], percents: Sequence[float], look: Look) -> Label:
+    """Validation SA against rounds counted from 1; the name for its end (not a number if it is empty)."""
+    # Few markers, so that a long run stays readable.
+    axes.plot(rounds, percents, label=name, markevery=max(1, len(rounds) // 8), **look.keywords())
     axes.set_xlabel("round")
     axes.set_ylabel("validation SA (%)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
-    label_ends(figure, axes, ends)
-    write_atomically(path, lambda file: png(figure, file))
+    x, y = (rounds[-1], percents[-1]) if len(rounds) else (math.nan, math.nan)
+    return Label(x, y, name, look.colour)

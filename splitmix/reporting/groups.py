@@ -1,13 +1,12 @@
-"""Which runs are seeds of one method, told by their configs alone, and what to call each method."""
+"""Which runs are seeds of one method, by their configs alone, and what to call each method."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from splitmix.reporting.cells import Cell, collected
 from splitmix.reporting.runs import Run
 
 WIDTH_KEY = "algorithm.width"
@@ -32,23 +31,22 @@ class Group:
     runs: tuple[Run, ...]
     algorithm: str
 
-    def split(self, key: Callable[[Run], Any]) -> dict[Any, Group]:
-        """The runs apart by a value of theirs, in the order in which the values first stand."""
-        parts: dict[Any, list[Run]] = {}
-        for run in self.runs:
-            parts.setdefault(key(run), []).append(run)
-        return {value: Group(self.label, tuple(runs), self.algorithm) for value, runs in parts.items()}
-
-    def accuracies(self) -> dict[float, Cell]:
-        """SA of the final test by width."""
-        return collected((width, run.seed, record["sa"]) for run in self.runs for width, record in run.widths.items())
+    def accuracies(self, **columns: Callable[[Run], Any]) -> list[dict[str, Any]]:
+        """SA of the final test: a line for each run and width, with further columns of the run."""
+        return [
+            {"method": self.label, "seed": run.seed, "width": width, "sa": record["sa"]}
+            | {"over_budget": run.over_budget(width)}
+            | {name: value(run) for name, value in columns.items()}
+            for run in self.runs
+            for width, record in run.widths.items()
+        ]
 
 
 def grouped(
     runs: Sequence[Run],
     apart: Collection[str] = (WIDTH_KEY,),
-    label: Callable[[Run], str] | None = None,
-    keep: Callable[[Group], bool] | None = None,
+    label: Callable[[Run], str] = lambda run: run.label,
+    keep: Callable[[Group], bool] = lambda group: True,
 ) -> list[Group]:
     """Runs by method, in the order in which methods first started.
 
@@ -58,25 +56,24 @@ def grouped(
 
     Args:
         apart: keys that may differ inside a group, since the report shows them as an axis or a column.
-        label: what to call the algorithm of a run; by default its own label.
+        label: what to call the algorithm of a run.
         keep: which groups count; the others are left out before names are given.
     """
     members: dict[str, list[Run]] = {}
     for run in sorted(runs, key=lambda run: str(run.results["started"])):
-        kept = sorted((key, repr(value)) for key, value in run.settings.items() if key not in apart)
-        members.setdefault(repr(kept), []).append(run)
-    models = {run.settings["model"] for run in runs}
+        settings = sorted((key, repr(value)) for key, value in run.settings.items() if key not in apart)
+        members.setdefault(repr(settings), []).append(run)
+    several_models = len({run.settings["model"] for run in runs}) > 1
     groups = []
     for some in members.values():
-        name = _name(some, label) + (f" {some[0].settings['model']}" if len(models) > 1 else "")
-        group = Group(name, tuple(some), name)
-        if keep is None or keep(group):
-            groups.append(group)
-    named = []
-    for group in groups:
-        words = _departures(group, [other for other in groups if other.algorithm == group.algorithm], apart)
-        named.append(Group(_with_words(group.label, words), group.runs, group.label))
-    return named
+        # Plain training is the λ = 0 of an adversarially trained method: the fuller name says more.
+        name = max(map(label, some), key=len) + (f" {some[0].settings['model']}" if several_models else "")
+        groups.append(Group(name, tuple(some), name))
+    groups = list(filter(keep, groups))
+    departures = [
+        _departures(group, [other for other in groups if other.algorithm == group.algorithm], apart) for group in groups
+    ]
+    return [replace(group, label=_with_words(group.label, d)) for group, d in zip(groups, departures, strict=True)]
 
 
 def references(groups: Sequence[Group]) -> list[Group]:
@@ -94,18 +91,17 @@ def shown(groups: Sequence[Group]) -> tuple[list[Group], str]:
     return references(groups)[:MOST_SHOWN], " Of each algorithm one setting; the table has them all."
 
 
-def _name(runs: Sequence[Run], label: Callable[[Run], str] | None) -> str:
-    names = [run.label if label is None else label(run) for run in runs]
-    # Plain training is the λ = 0 of an adversarially trained method: the fuller name says more.
-    return max(names, key=len)
+def image_notes(group: Group) -> list[str]:
+    """In words, if the clean tests of these runs (of each the one on the most images) are on unequally many."""
+    counts = sorted({record["n_images"] for run in group.runs for record in run.plain_tests().values()})
+    return [f"{group.label}: tested on {' or '.join(map(str, counts))} images"] if len(counts) > 1 else []
 
 
 def _with_words(label: str, words: Sequence[str]) -> str:
     if not words:
         return label
-    told = ", ".join(words)
     # An algorithm's own label may end in parentheses already, as with its λ.
-    return f"{label[:-1]}, {told})" if label.endswith(")") else f"{label} ({told})"
+    return f"{label[:-1]}, {', '.join(words)})" if label.endswith(")") else f"{label} ({', '.join(words)})"
 
 
 def _departures(group: Group, same: Sequence[Group], apart: Collection[str]) -> list[str]:
@@ -116,12 +112,11 @@ def _departures(group: Group, same: Sequence[Group], apart: Collection[str]) -> 
     differing = [
         key for key in differing if key.partition(".")[0] not in differing or all(key in some for some in settings)
     ] or differing
-    own = group.runs[0].settings
-    words = []
+    of_group, words = group.runs[0].settings, []
     for key in differing:
         usual, _ = Counter(repr(some.get(key)) for some in settings).most_common(1)[0]
-        if key in own and (len(differing) == 1 or repr(own[key]) != usual):
-            words.append(setting_word(key, own[key]))
+        if key in of_group and (len(differing) == 1 or repr(of_group[key]) != usual):
+            words.append(setting_word(key, of_group[key]))
     return words
 
 
@@ -149,15 +144,14 @@ def value_word(value: Any) -> str:
 
 def unequal_settings(groups: Sequence[Group]) -> list[str]:
     """Settings outside the algorithm in which one group of each algorithm differs from the others, in words."""
-    chosen = references(groups)
-    settings = [group.runs[0].settings for group in chosen]
+    chosen = {group.label: group.runs[0].settings for group in references(groups)}
     notes = []
-    for key in dict.fromkeys(key for some in settings for key in some):
-        values: dict[str, list[str]] = {}
-        for group, some in zip(chosen, settings, strict=True):
-            if key in some:
-                values.setdefault(value_word(some[key]), []).append(group.label)
-        if key.partition(".")[0] != "algorithm" and len(values) > 1:
-            told = "; ".join(f"{value} for {', '.join(labels)}" for value, labels in values.items())
-            notes.append(f"methods differ in {key}: {told}")
+    for key in dict.fromkeys(key for settings in chosen.values() for key in settings):
+        labels: dict[str, list[str]] = {}
+        for label, settings in chosen.items():
+            if key in settings:
+                labels.setdefault(value_word(settings[key]), []).append(label)
+        if key.partition(".")[0] != "algorithm" and len(labels) > 1:
+            values = "; ".join(f"{value} for {', '.join(some)}" for value, some in labels.items())
+            notes.append(f"methods differ in {key}: {values}")
     return notes

@@ -2,110 +2,99 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
-from splitmix.reporting.cells import Cell, join
-from splitmix.reporting.groups import Group
+import pandas as pd
 
-BySetting = Mapping[str, Mapping[float, Cell]]
-"""Accuracy by method and width."""
+from splitmix.reporting.seeds import join
 
 
-@dataclass(frozen=True)
-class Winner:
+class Winner(NamedTuple):
     """The highest accuracy at a width, among the methods that keep to every client's budget.
 
     Attributes:
         methods: one, or several that are equal as shown.
-        second: the next method; None if there is none.
+        cell: the accuracy, a row of the frame.
+        second: that of the next method; None if there is none.
     """
 
-    width: float
     methods: tuple[str, ...]
-    cell: Cell
-    second: str | None
-    second_cell: Cell | None
+    cell: Any
+    second: Any
 
 
-def winner(groups: Sequence[Group], cells: BySetting, width: float) -> Winner | None:
-    """The winner at a width; None where fewer than two methods can be compared."""
-    rivals = {
-        group.label: cells[group.label][width]
-        for group in groups
-        if width in cells[group.label] and not group.runs[0].over_budget(width)
-    }
-    if len(rivals) < 2:
+def winner(cells: pd.DataFrame, width: float) -> Winner | None:
+    """The winner at a width; None where fewer than two methods can be compared.
+
+    Args:
+        cells: accuracy by `method` and `width`, with the share of clients `over_budget`.
+    """
+    rivals = cells[(cells["width"] == width) & (cells["over_budget"] == 0)]
+    rows = list(rivals.sort_values("mean", ascending=False, kind="stable").itertuples())
+    if len(rows) < 2:
         return None
-    order = sorted(rivals, key=lambda label: -rivals[label].mean)
-    best = rivals[order[0]]
     # What reads alike is equal: nobody could see why only one of two equal numbers is the highest.
-    methods = tuple(label for label in order if rivals[label].percent == best.percent)
-    second = next((label for label in order if label not in methods), None)
-    return Winner(width, methods, best, second, None if second is None else rivals[second])
+    methods = tuple(row.method for row in rows if row.percent == rows[0].percent)
+    return Winner(methods, rows[0], next((row for row in rows if row.method not in methods), None))
 
 
-def sentences(groups: Sequence[Group], cells: BySetting, columns: Sequence[float], dataset: str) -> list[str]:
+def sentences(cells: pd.DataFrame, columns: Sequence[float], dataset: str) -> list[str]:
     """What the table of accuracy by width shows, in a few sentences, true of any mixture of runs.
 
     Args:
         columns: the widths of the table.
     """
-    winners = [best for width in columns if (best := winner(groups, cells, width)) is not None]
+    winners = [best for width in columns if (best := winner(cells, width)) is not None]
     if not winners:
-        return [*_alone(groups, cells, dataset)]
-    by_methods: dict[tuple[str, ...], list[Winner]] = {}
+        return [f"Test SA on {dataset}: {'; '.join(_alone(cells))}."] if len(cells) else []
+    places: dict[tuple[str, ...], list[str]] = {}
     for best in winners:
-        by_methods.setdefault(best.methods, []).append(best)
-    clauses = []
-    for methods, places in by_methods.items():
-        verb = "has" if len(methods) == 1 else "have"
-        clauses.append(f"{join(methods)} {verb} the highest at {join([_place(best) for best in places])}")
-    compared = [cell for best in winners for cell in (best.cell, best.second_cell) if cell is not None]
-    result = [f"Test SA on {dataset}: {'; '.join(clauses)}; {_seeds(compared)}."]
-    return [" ".join([*result, *_over(groups, cells, columns)])]
+        places.setdefault(best.methods, []).append(_place(best))
+    clauses = [
+        f"{join(methods)} {'has' if len(methods) == 1 else 'have'} the highest at {join(words)}"
+        for methods, words in places.items()
+    ]
+    seeds = _seeds(cell.seeds for best in winners for cell in (best.cell, best.second) if cell is not None)
+    over = [
+        f"{row.method} {row.percent} % at ×{row.width:g}"
+        for row in cells.itertuples()
+        if row.over_budget and row.width in columns
+    ]
+    more = f" Out of competition, over the budget of some clients: {join(over)}." if over else ""
+    return [f"Test SA on {dataset}: {'; '.join(clauses)}; {seeds}.{more}"]
 
 
 def _place(best: Winner) -> str:
     """A width with the accuracy there and the distance to the next method."""
-    text = f"×{best.width:g} ({best.cell.percent} %"
-    if best.second_cell is None:
+    cell, second = best.cell, best.second
+    text = f"×{cell.width:g} ({cell.percent} %"
+    if second is None:
         return f"{text})"
-    gap = 100 * (best.cell.mean - best.second_cell.mean)
-    within = " within one standard deviation," if gap <= max(best.cell.bar, best.second_cell.bar) else ""
-    return f"{text},{within} {gap:.1f} points above {best.second})"
+    gap = 100 * (cell.mean - second.mean)
+    within = " within one standard deviation," if gap <= max(cell.bar, second.bar) else ""
+    return f"{text},{within} {gap:.1f} points above {second.method})"
 
 
-def _alone(groups: Sequence[Group], cells: BySetting, dataset: str) -> list[str]:
-    """Where nothing can be compared: what each method reaches at its ends."""
+def _alone(cells: pd.DataFrame) -> list[str]:
+    """Where nothing can be compared: what each of the first methods reaches at its ends."""
     clauses = []
-    for group in groups[:3]:
-        by_width = cells[group.label]
-        if by_width:
-            ends = dict.fromkeys((min(by_width), max(by_width)))
-            numbers = join([f"{by_width[width].percent} % at ×{width:g}" for width in ends])
-            share = group.runs[0].over_budget(max(by_width))
-            over = f" (over the budget of {100 * share:.0f} % of the clients)" if share else ""
-            clauses.append(f"{group.label} reaches {numbers}{over}, {_seeds([by_width[width] for width in ends])}")
-    return [f"Test SA on {dataset}: {'; '.join(clauses)}."] if clauses else []
+    for method, part in list(cells.groupby("method", observed=True))[:3]:
+        rows = list(part.itertuples())
+        ends = rows[:1] + rows[1:][-1:]
+        over = (
+            f" (over the budget of {100 * ends[-1].over_budget:.0f} % of the clients)" if ends[-1].over_budget else ""
+        )
+        numbers = join([f"{row.percent} % at ×{row.width:g}" for row in ends])
+        clauses.append(f"{method} reaches {numbers}{over}, {_seeds(row.seeds for row in ends)}")
+    return clauses
 
 
-def _over(groups: Sequence[Group], cells: BySetting, columns: Sequence[float]) -> list[str]:
-    """The numbers out of competition."""
-    numbers = [
-        f"{group.label} {cells[group.label][width].percent} % at ×{width:g}"
-        for group in groups
-        for width in columns
-        if width in cells[group.label] and group.runs[0].over_budget(width)
-    ]
-    return [f"Out of competition, over the budget of some clients: {join(numbers)}."] if numbers else []
-
-
-def _seeds(cells: Sequence[Cell]) -> str:
+def _seeds(lists: Iterable[str]) -> str:
     """Over how many seeds these numbers are."""
-    counts = sorted({len(cell.by_seed) for cell in cells})
-    seeds = {tuple(sorted(cell.by_seed)) for cell in cells}
-    if len(seeds) > 1:
+    different = set(lists)
+    counts = sorted({len(seeds.split()) for seeds in different})
+    if len(different) > 1:
         many = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
         return f"over {many} seed{'' if counts[-1] == 1 else 's'} each, not the same for all"
-    return f"means over {counts[0]} seeds" if counts[0] > 1 else f"a single seed ({next(iter(seeds))[0]})"
+    return f"means over {counts[0]} seeds" if counts[0] > 1 else f"a single seed ({min(different)})"

@@ -109,25 +109,26 @@ class Tracker(Logger):
             act(self.logger)
         except Exception as error:
             self.logger = None
-            told = " ".join(str(error).split())
-            log.warning(f"logger={self.option}: {told}; the run goes on without it, metrics.csv has everything")
+            reason = " ".join(str(error).split())
+            log.warning(f"logger={self.option}: {reason}; the run goes on without it, metrics.csv has everything")
 
 
-def need(option: str, package: str) -> None:
-    """Raise UserError if a tracker's package is not installed."""
-    if find_spec(package) is None:
-        raise UserError(f"logger={option}: {package} is not installed; pip install 'splitmix[{option}]'")
+class Package:
+    """An option whose package, of the option's name, may be missing."""
+
+    name: ClassVar[str]
+
+    def check(self) -> None:
+        """Raise UserError if the package is not installed."""
+        if find_spec(self.name) is None:
+            raise UserError(f"logger={self.name}: {self.name} is not installed; pip install 'splitmix[{self.name}]'")
 
 
 @dataclass(frozen=True)
-class TensorBoard:
+class TensorBoard(Package):
     """Settings of `logger=tensorboard`: none, events are in `tensorboard/` of the run folder."""
 
     name: ClassVar[str] = "tensorboard"
-
-    def check(self) -> None:
-        """Raise UserError if tensorboard is not installed."""
-        need("tensorboard", "tensorboard")
 
     def trackers(self, run: TrackedRun) -> list[Logger]:
         """A writer that hides what an interrupted run had logged from the resumed round on."""
@@ -143,7 +144,7 @@ class TensorBoard:
 
 
 @dataclass(frozen=True)
-class WandB:
+class WandB(Package):
     """Settings of `logger=wandb`.
 
     Attributes:
@@ -157,10 +158,6 @@ class WandB:
     project: str = "splitmix"
     entity: str | None = None
     offline: bool = False
-
-    def check(self) -> None:
-        """Raise UserError if wandb is not installed."""
-        need("wandb", "wandb")
 
     def trackers(self, run: TrackedRun) -> list[Logger]:
         """A new run of wandb's, or the one that this run folder had begun."""
@@ -195,7 +192,7 @@ class WandB:
 
 
 @dataclass(frozen=True)
-class MLflow:
+class MLflow(Package):
     """Settings of `logger=mlflow`.
 
     Attributes:
@@ -207,10 +204,6 @@ class MLflow:
 
     tracking_uri: str = "sqlite:///mlflow.db"
     experiment: str | None = None
-
-    def check(self) -> None:
-        """Raise UserError if mlflow is not installed."""
-        need("mlflow", "mlflow")
 
     def trackers(self, run: TrackedRun) -> list[Logger]:
         """A new run of MLflow's, or the one that this run folder had begun."""

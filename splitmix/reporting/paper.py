@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import yaml
 
 from splitmix.reporting.groups import Group, value_word
+from splitmix.reporting.report_table import Entry
 
 ATOM = 0.125  # width of the paper's base models
 MACS_NOTE = (
@@ -35,10 +37,10 @@ def paper_accuracy(group: Group) -> tuple[dict[float, float], list[str]]:
     for entry in numbers()["accuracy"]:
         if all(settings.get(key) == value for key, value in entry["where"].items()):
             printed = entry["percent"].get(settings["algorithm"], {})
-            wanted = {**entry["protocol"], "optimizer.lr": entry["lr"].get(settings["algorithm"])}
+            protocol = {**entry["protocol"], "optimizer.lr": entry["lr"].get(settings["algorithm"])}
             departs = [
                 f"{key} {value_word(settings[key])} (paper: {value_word(value)})"
-                for key, value in wanted.items()
+                for key, value in protocol.items()
                 if key in settings and settings[key] != value
             ]
             return {width: value / 100 for width, value in printed.items()}, departs if printed else []
@@ -53,12 +55,25 @@ def budget_notes(group: Group) -> list[str]:
 
 def paper_costs(group: Group, quantity: str) -> dict[float, int]:
     """Table 1's `macs` per image or `params` by width for this group's networks; empty where it has none."""
-    settings, found = group.runs[0].settings, numbers()
-    entry = found["costs"].get(settings["model"], {"datasets": []})
-    kind = found["model_of"].get(settings["algorithm"])
+    settings, paper = group.runs[0].settings, numbers()
+    entry = paper["costs"].get(settings["model"], {"datasets": []})
+    kind = paper["model_of"].get(settings["algorithm"])
     if settings["dataset"] not in entry["datasets"] or kind is None or settings.get("model.bn") != "batch":
         return {}
     if settings.get("algorithm.atom_width", ATOM) != ATOM:
         return {}
     counts: dict[float, int] = entry[kind][quantity]
     return counts
+
+
+def paper_rows(
+    columns: Sequence[float], paper: Mapping[float, str], differences: Mapping[float, str]
+) -> list[list[Entry | str]]:
+    """The rows of a table with the paper's numbers and the differences of ours; none if it has none for a column."""
+    if not any(width in paper for width in columns):
+        return []
+    named = {"paper": paper, "difference": differences}
+    return [
+        [Entry(name, aside=True), *(Entry(texts.get(width, ""), aside=True) for width in columns)]
+        for name, texts in named.items()
+    ]

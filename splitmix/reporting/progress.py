@@ -61,12 +61,12 @@ class Progress:
             seconds: how long the round took.
         """
         self.done += 1
-        told = f"loss {loss:.3f}" + "".join(f"  val {n.upper()} {100 * value:.1f} %" for n, value in accuracy.items())
+        words = f"loss {loss:.3f}" + "".join(f"  val {n.upper()} {100 * value:.1f} %" for n, value in accuracy.items())
         if self.bar is not None:
-            self.bar.update(self.task, completed=self.done, description=told)
+            self.bar.update(self.task, completed=self.done, description=words)
             return
         left = (perf_counter() - self.start) / (self.done - self.first) * (self.total - self.done)
-        self.message(f"round {self.done}/{self.total}  {told}  {seconds:.1f} s  ETA {clock(left)}")
+        self.message(f"round {self.done}/{self.total}  {words}  {seconds:.1f} s  ETA {clock(left)}")
 
     def message(self, text: str) -> None:
         """Write one line, above the bar if there is one."""

@@ -14,7 +14,8 @@ from splitmix.reporting.csv_logger import read_metrics
 from splitmix.widths import normalized
 
 NOT_COMPARED = ("seed", "name", "resume", "validate_every", "engine", "logger", "test")
-"""What may differ between runs that are averaged: it decides no accuracy, or is the seed."""
+"""What may differ between runs that are averaged: it decides no accuracy, or is the seed. Of the test, the number of
+images does decide."""
 CLEAN = "none"
 """The name of the attack of a clean test."""
 PLACES = ("dataset.root", "dataset.split_root")
@@ -41,25 +42,23 @@ class Run:
 
     @property
     def seed(self) -> int:
-        seed: int = self.results["seed"]
-        return seed
+        return int(self.results["seed"])
 
     @property
     def label(self) -> str:
         """What its algorithm is called."""
-        label: str = self.config.algorithm.label
-        return label
+        return str(self.config.algorithm.label)
 
     @cached_property
     def settings(self) -> dict[str, Any]:
         """Everything that decides its numbers but the seed, by dotted key; components by name under their group."""
-        found: dict[str, Any] = {}
-        for field in fields(self.config):
-            if field.name == "scalars":
-                _flatten(self.config.scalars, "", found)
-            elif field.name not in NOT_COMPARED:
-                _flatten(getattr(self.config, field.name), field.name, found)
-        return {key: value for key, value in found.items() if key not in (*NOT_COMPARED, *PLACES)}
+        parts = {field.name: getattr(self.config, field.name) for field in fields(self.config)}
+        settings = _flat(parts.pop("scalars"))
+        for name, value in parts.items():
+            if name not in NOT_COMPARED:
+                settings |= _flat(value, name)
+        settings["test.max_images"] = self.config.test.max_images
+        return {key: value for key, value in settings.items() if key not in (*NOT_COMPARED, *PLACES)}
 
     @cached_property
     def identity(self) -> str:
@@ -85,11 +84,7 @@ class Run:
     @cached_property
     def metrics(self) -> list[dict[str, float]]:
         """Rows of metrics.csv (UserError if it cannot be read)."""
-        path = self.folder / "metrics.csv"
-        try:
-            return read_metrics(path)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path} cannot be read ({error}); restore it or leave this run out of runs=") from error
+        return read_metrics(self.folder / "metrics.csv")
 
     def curve(self, metric: str) -> dict[int, float]:
         """A metric by round (counted from 1), where it was measured."""
@@ -105,21 +100,37 @@ class Run:
         """All test records, their widths normalized: earlier versions wrote 0.30000000000000004."""
         return [{**record, "width": normalized(float(record["width"]))} for record in self.results["tests"]]
 
-    def tests(self, **wanted: Any) -> list[dict[str, Any]]:
+    def tests(self, **values: Any) -> list[dict[str, Any]]:
         """Test records of the best checkpoint with unsorted base models for which these keys have these values."""
-        wanted = {"checkpoint": "best", "sort_base_models": False, **wanted}
+        values = {"checkpoint": "best", "sort_base_models": False, **values}
         # A test made while the run trained may be of a best checkpoint that gave way to a better one.
         last_best = {"best": (self.results.get("best_round") or 0) + 1}
         return [
             test
             for test in self.records
-            if all(test.get(key) == value for key, value in wanted.items())
+            if all(test.get(key) == value for key, value in values.items())
             and test.get("round") in (None, last_best.get(test["checkpoint"], test.get("round")))
         ]
 
-    def clean_tests(self, **wanted: Any) -> list[dict[str, Any]]:
+    def clean_tests(self, **values: Any) -> list[dict[str, Any]]:
         """The same without an attack."""
-        return [record for record in self.tests(**wanted) if record["attack"]["name"] == CLEAN]
+        return [record for record in self.tests(**values) if record["attack"]["name"] == CLEAN]
+
+    def plain_tests(self) -> dict[float, dict[str, Any]]:
+        """The clean test's records by width."""
+        tests = {width: self.plain_test(width) for width in sorted(self.widths)}
+        return {width: record for width, record in tests.items() if record is not None}
+
+    def client_accuracies(self) -> list[float]:
+        """Every client's test accuracy at the widest tested width within its budget (else the narrowest tested).
+
+        Empty where no test tells the clients apart.
+        """
+        records = self.plain_tests()
+        if not records:
+            return []
+        widths = [max((w for w in records if w <= budget), default=min(records)) for budget in self.budgets]
+        return [records[width]["per_client"][number] for number, width in enumerate(widths)]
 
     def plain_test(self, width: float, bn: str = "trained") -> dict[str, Any] | None:
         """The record of the clean test at a width on the most images, of the least λ; None if there is none."""
@@ -127,17 +138,17 @@ class Run:
         return max(records, key=lambda record: (-record["adv_lambda"], record["n_images"]), default=None)
 
 
-def _flatten(value: Any, prefix: str, found: dict[str, Any]) -> None:
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Settings by dotted key; a component by its name too."""
     if is_dataclass(value):
-        if prefix:
-            found[prefix] = getattr(value, "name", type(value).__name__)
-        for field in fields(value):
-            _flatten(getattr(value, field.name), f"{prefix}.{field.name}" if prefix else field.name, found)
+        parts = {field.name: getattr(value, field.name) for field in fields(value)}
+        name = {prefix: getattr(value, "name", type(value).__name__)} if prefix else {}
     elif isinstance(value, Mapping):
-        for key, item in value.items():
-            _flatten(item, f"{prefix}.{key}", found)
+        parts, name = dict(value), {}
     else:
-        found[prefix] = value
+        return {prefix: value}
+    flat = [_flat(part, f"{prefix}.{key}" if prefix else str(key)) for key, part in parts.items()]
+    return dict(item for some in [name, *flat] for item in some.items())
 
 
 def in_situ(run: Run) -> bool:
@@ -150,10 +161,9 @@ def latest_of_equal(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
     kept: dict[tuple[str, int], Run] = {}
     notes = []
     for run in sorted(runs, key=lambda run: str(run.results["started"])):
-        key = (run.identity, run.seed)
-        if key in kept:
-            notes.append(f"left out: {kept[key].folder} ({run.label}, seed {run.seed}: {run.folder} repeats it later)")
-        kept[key] = run
+        if earlier := kept.get((run.identity, run.seed)):
+            notes.append(f"left out: {earlier.folder} ({run.label}, seed {run.seed}: {run.folder} repeats it later)")
+        kept[run.identity, run.seed] = run
     return list(kept.values()), notes
 
 
@@ -163,14 +173,15 @@ def check_same_data(runs: Sequence[Run]) -> str:
     Raises:
         UserError: several datasets, or other domains under the same name.
     """
-    by_name: dict[str, list[Run]] = {}
+    by_name: dict[str, list[Path]] = {}
+    by_domains: dict[str, Path] = {}
     for run in runs:
-        by_name.setdefault(run.results["dataset"], []).append(run)
+        by_name.setdefault(run.results["dataset"], []).append(run.folder)
+        by_domains[", ".join(sorted({client["domain"] for client in run.results["clients"]}))] = run.folder
     if len(by_name) > 1:
-        told = "; ".join(f"{name}: {len(some)} runs, such as {some[0].folder}" for name, some in by_name.items())
-        raise UserError(f"runs: of several datasets ({told}); a report needs a single one: name the folders of one")
-    domains = {tuple(sorted({client["domain"] for client in run.results["clients"]})): run.folder for run in runs}
-    if len(domains) > 1:
-        told = "; ".join(f"{', '.join(names)} in {folder}" for names, folder in domains.items())
-        raise UserError(f"runs: of different domains ({told}); a report needs the same: name the folders of one")
+        names = "; ".join(f"{name}: {len(some)} runs, such as {some[0]}" for name, some in by_name.items())
+        raise UserError(f"runs: of several datasets ({names}); a report needs a single one: name the folders of one")
+    if len(by_domains) > 1:
+        names = "; ".join(f"{domains} in {folder}" for domains, folder in by_domains.items())
+        raise UserError(f"runs: of different domains ({names}); a report needs the same: name the folders of one")
     return next(iter(by_name))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -36,8 +34,8 @@ LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)), (0
 LEGEND_ROW = 0.15  # inches
 LETTERS_PER_LINE = 52  # of a legend across a column
 
-P = ParamSpec("P")
-T = TypeVar("T")
+styled = matplotlib.rc_context(SETTINGS)
+"""For a function that draws or saves, as its decorator."""
 
 
 @dataclass(frozen=True)
@@ -53,17 +51,12 @@ class Look:
         return {"color": self.colour, "marker": self.marker, "linestyle": self.line}
 
 
-class Palette:
+class Palette(dict[str, Look]):
     """A look for each label: the same one in every figure that shares the palette."""
 
-    def __init__(self) -> None:
-        self._looks: dict[str, Look] = {}
-
-    def __getitem__(self, label: str) -> Look:
-        if label not in self._looks:
-            n = len(self._looks)
-            self._looks[label] = Look(COLOURS[n % len(COLOURS)], MARKERS[n % len(MARKERS)], LINES[n % len(LINES)])
-        return self._looks[label]
+    def __missing__(self, label: str) -> Look:
+        n = len(self)
+        return self.setdefault(label, Look(*(looks[n % len(looks)] for looks in (COLOURS, MARKERS, LINES))))
 
 
 def ordered(count: int) -> list[Look]:
@@ -81,41 +74,34 @@ def dark(colour: Any) -> tuple[float, ...]:
     return tuple(0.72 * part for part in to_rgb(colour))
 
 
-def context() -> AbstractContextManager[None]:
-    """The settings, for drawing and for saving."""
-    return matplotlib.rc_context(SETTINGS)
-
-
-def styled(draw: Callable[P, T]) -> Callable[P, T]:
-    """A function that draws, in this style."""
-
-    @wraps(draw)
-    def in_style(*args: P.args, **kwargs: P.kwargs) -> T:
-        with context():
-            return draw(*args, **kwargs)
-
-    return in_style
-
-
 def new_figure(height: float = 2.3, width: float = COLUMN) -> Figure:
     """An empty figure, sizes in inches, whose parts make room for each other."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def legend_above(figure: Figure, axes: Axes, title: str | None = None, reverse: bool = False) -> None:
+def error_lines(axes: Axes, cells: Any, x: str, looks: Any, **keywords: Any) -> None:
+    """A line with error bars for each method, in per cent.
+
+    Args:
+        cells: a pandas frame of `over_seeds`, with the columns `method` and `x`.
+        looks: the look of each method.
+    """
+    for method, part in cells.groupby("method", observed=True):
+        look = {**looks[method].keywords(), "elinewidth": 0.7, "capsize": 1.5, **keywords}
+        axes.errorbar(part[x], 100 * part["mean"], part["bar"], label=method, **look)
+
+
+def legend_above(figure: Figure, axes: Axes) -> None:
     """The labels of `axes` above the figure, in as many columns as fit; the figure grows by as much."""
-    handles, labels = axes.get_legend_handles_labels()
-    if reverse:
-        handles, labels = handles[::-1], labels[::-1]
-    if not labels:
+    handles, names = axes.get_legend_handles_labels()
+    if not names:
         return
-    labels = [shortened(label, LETTERS_PER_LINE - 8) for label in labels]
+    labels = [shortened(name, LETTERS_PER_LINE - 8) for name in names]
     columns = max(1, min(len(labels), LETTERS_PER_LINE // (max(map(len, labels)) + 7)))
     rows = -(-len(labels) // columns)
+    figure.set_figheight(figure.get_figheight() + LEGEND_ROW * rows)
     # Even rows look better than a full one and a rest.
-    columns = -(-len(labels) // rows)
-    figure.set_figheight(figure.get_figheight() + LEGEND_ROW * (rows + (title is not None)))
-    figure.legend(handles, labels, title=title, ncols=columns, loc="outside upper center")
+    figure.legend(handles, labels, ncols=-(-len(labels) // rows), loc="outside upper center")
 
 
 def shortened(text: str, most: int = 14) -> str:
@@ -134,23 +120,9 @@ def spaced(values: Sequence[float], most: int = 4) -> list[float]:
     return sorted({min(ascending, key=lambda value: abs(value - target)) for target in targets})
 
 
-def limits(values: Sequence[float], share: float = 0.06) -> tuple[float, float]:
-    """The range of the values with a margin of this share on each side."""
-    low, high = min(values), max(values)
-    margin = share * (high - low) or 1.0
-    return low - margin, high + margin
-
-
-def png(figure: Figure, file: Any) -> None:
-    """Write as PNG into an open file."""
-    with context():
-        figure.savefig(file, format="png")
-
-
-def write_figure(figure: Figure, folder: Path, name: str) -> None:
-    """Write `<name>.png` and `<name>.pdf` (UserError if they cannot be)."""
-    write_atomically(folder / f"{name}.png", lambda file: png(figure, file))
-    with context():
-        # Without its date the same figure is the same file.
-        metadata = {"CreationDate": None}
-        write_atomically(folder / f"{name}.pdf", lambda file: figure.savefig(file, format="pdf", metadata=metadata))
+@styled
+def save(figure: Figure, path: Path, file_format: str = "png") -> None:
+    """Write a figure (UserError if it cannot be)."""
+    # Without its date the same figure is the same file.
+    metadata = {"CreationDate": None} if file_format == "pdf" else None
+    write_atomically(path, lambda file: figure.savefig(file, format=file_format, metadata=metadata))

@@ -79,101 +79,70 @@ def few(images: int) -> str:
 def width_table(rows: Sequence[WidthRow]) -> Table:
     """Accuracy and cost by width at the end of training."""
     robust = any(row.val_ra is not None for row in rows)
-    words = " RA: robust accuracy, attacked through the adversarial branch." if robust else ""
-    words += f" {FIXED} MACs per image. Bytes: one client of that budget, each way."
-    table = _table(f"SA: standard accuracy, mean over clients.{words}")
-    validated = ("val SA", "val RA") if robust else ("val SA",)
-    for name in ("width", *validated, "test SA", "fixed", "MACs", "params", "bytes/round"):
-        table.add_column(name, justify="right")
+    caption = "SA: standard accuracy, mean over clients."
+    caption += " RA: robust accuracy, attacked through the adversarial branch." if robust else ""
+    caption += f" {FIXED} MACs per image. Bytes: one client of that budget, each way."
+    validated = ["val SA", "val RA"] if robust else ["val SA"]
+    table = [["width", *validated, "test SA", "fixed", "MACs", "params", "bytes/round"]]
     for row in rows:
-        table.add_row(
-            f"×{row.width:g}",
-            *(percent(value) for value in (row.val_sa, row.val_ra)[: len(validated)]),
-            percent(row.test_sa),
-            percent(row.fixed_sa),
-            quantity(row.macs),
-            quantity(row.params),
-            quantity(row.bytes_per_round, "B"),
-        )
-    return table
+        accuracies = [row.val_sa, *([row.val_ra] if robust else []), row.test_sa, row.fixed_sa]
+        costs = [quantity(row.macs), quantity(row.params), quantity(row.bytes_per_round, "B")]
+        table.append([f"×{row.width:g}", *map(percent, accuracies), *costs])
+    return _table(table, caption)
 
 
 def accuracy_table(rows: Sequence[TestRow]) -> Table:
     """Accuracy of the customised models by width."""
-    images = min((row.images for row in rows), default=FEW)
+    reason = few(min((row.images for row in rows), default=FEW))
     fixed = any(row.fixed is not None for row in rows)
-    words = "Accuracy on the clients' test images (SA without an attack, RA under one): mean over clients"
-    words += "." if few(images) else ", worst client, best client."
-    notes = [FIXED] * fixed + ([f"The {few(images)}."] if few(images) else [])
-    table = _table(" ".join([words, *notes]))
-    means = ("mean", "fixed") if fixed else ("mean",)
-    extremes = () if few(images) else ("worst", "best")
-    for name in ("width", "λ", "attack", *means, *extremes, "MACs/\nimage", "param-\neters"):
-        table.add_column(name, justify="right")
+    caption = "Accuracy on the clients' test images (SA without an attack, RA under one): mean over clients"
+    caption += "." if reason else ", worst client, best client."
+    caption += f" {FIXED}" if fixed else ""
+    caption += f" The {reason}." if reason else ""
+    columns = {"mean": True, "fixed": fixed, "worst": not reason, "best": not reason}
+    chosen = [name for name, there in columns.items() if there]
+    table = [["width", "λ", "attack", *chosen, "MACs/\nimage", "param-\neters"]]
     for row in rows:
-        accuracies = (*(row.mean, row.fixed)[: len(means)], *(row.worst, row.best)[: len(extremes)])
-        asked = (f"×{row.width:g}", f"{row.adv_lambda:g}", row.attack)
-        table.add_row(*asked, *map(percent, accuracies), quantity(row.macs), quantity(row.params))
-    return table
-
-
-def text_table(rows: Sequence[Sequence[str]], caption: str, words: int = 1) -> Table:
-    """A table of ready text: its first row is the header, its first `words` columns stand left and may wrap."""
-    table = _table(printable(caption))
-    header, *body = [[printable(text) for text in row] for row in rows]
-    for number, name in enumerate(header):
-        table.add_column(
-            name, justify="left" if number < words else "right", overflow="fold", no_wrap=number >= words > 0
-        )
-    for row in body:
-        table.add_row(*row)
-    return table
+        accuracies = [percent(getattr(row, name)) for name in chosen]
+        tested = [f"×{row.width:g}", f"{row.adv_lambda:g}", row.attack]
+        table.append([*tested, *accuracies, quantity(row.macs), quantity(row.params)])
+    return _table(table, caption)
 
 
 def profile_table(rows: Sequence[Mapping[str, Any]], batch_size: int) -> Table:
     """What customised models and clients cost, by width (rows of `splitmix.evaluation.profile`)."""
-    table = _table(
+    caption = (
         "MACs, parameters, ms (median; half of the passes took the times in brackets): the model of the width."
         " Bytes (each way, per round) and MACs of a training step: a client whose budget is the width."
     )
-    latency, quartiles = f"ms per\n{batch_size} images", ("latency_low_s", "latency_high_s")
-    for name in ("width", "MACs/\nimage", "parameters", latency, "bytes/\nround", "MACs/\ntraining step"):
-        table.add_column(name, justify="right")
+    latency = f"ms per\n{batch_size} images"
+    table = [["width", "MACs/\nimage", "parameters", latency, "bytes/\nround", "MACs/\ntraining step"]]
     for row in rows:
-        table.add_row(
-            f"×{row['width']:g}",
-            quantity(row["macs"]),
-            quantity(row["params"]),
-            f"{milliseconds(row['latency_s'])} ({' to '.join(milliseconds(row[key]) for key in quartiles)})",
-            quantity(row["bytes_per_round"], "B"),
-            quantity(row["training_macs"]),
-        )
-    return table
+        median, low, high = (milliseconds(row[f"latency{part}_s"]) for part in ("", "_low", "_high"))
+        costs = [quantity(row["macs"]), quantity(row["params"]), f"{median} ({low} to {high})"]
+        training = [quantity(row["bytes_per_round"], "B"), quantity(row["training_macs"])]
+        table.append([f"×{row['width']:g}", *costs, *training])
+    return _table(table, caption)
 
 
 def benchmark_table(workloads: Mapping[str, Mapping[str, Any]]) -> Table:
     """Seconds of a round by phase, packed and one lane at a time (records of `splitmix.federation.benchmark`)."""
-    table = _table(
-        "Seconds of a round (medians). Share: % of the rate of a large matrix product on the same threads.", 0
-    )
-    phases = ("data", "train", "merge", "evaluate", "total")
-    for name in ("workload", "path", *phases, "speed-\nup", "lane\nsteps/s", "share"):
-        table.add_column(name, justify="left" if name in ("workload", "path") else "right")
+    caption = "Seconds of a round (medians). Share: % of the rate of a large matrix product on the same threads."
+    phases = ["data", "train", "merge", "evaluate", "total"]
+    table = [["workload", "path", *phases, "speed-\nup", "lane\nsteps/s", "share"]]
     for name, timed in workloads.items():
         for path in ("one_lane", "packed"):
-            one = timed[path]
-            seconds = (f"{one['seconds'][phase]:.2f}" for phase in phases)
+            record = timed[path]
+            seconds = [f"{record['seconds'][phase]:.2f}" for phase in phases]
             gain = f"{timed['speedup']:.2f}" if path == "packed" else ""
-            words = path.replace("_", " ")
-            table.add_row(
-                name,
-                words,
-                *seconds,
-                gain,
-                f"{one['lane_steps_per_s']:.0f}",
-                f"{100 * one['share_of_matrix_rate']:.0f}",
-            )
-    return table
+            rates = [f"{record['lane_steps_per_s']:.0f}", f"{100 * record['share_of_matrix_rate']:.0f}"]
+            table.append([name, path.replace("_", " "), *seconds, gain, *rates])
+    return _table(table, caption, words=2, padding=0)
+
+
+def text_table(rows: Sequence[Sequence[str]], caption: str, words: int = 1) -> Table:
+    """A table of text that may stem from a file: its first row is the header, its first `words` columns stand left."""
+    return _table([[printable(text) for text in row] for row in rows], printable(caption), words)
 
 
 class TableConsole(Console):
@@ -216,6 +185,18 @@ def quantity(number: float | None, unit: str = "") -> str:
     return f"{number:.3g} {unit}"
 
 
-def _table(caption: str, padding: int = 1) -> Table:
-    """An empty table; `padding` blanks stand on each side of a cell, beside one between columns."""
-    return Table(box=box.SIMPLE_HEAD, caption=caption, caption_justify="left", padding=(0, padding))
+def _table(rows: Sequence[Sequence[str]], caption: str, words: int = 0, padding: int = 1) -> Table:
+    """A table whose first row is the header.
+
+    Args:
+        words: columns that stand left and may wrap; without any every column may.
+        padding: blanks on each side of a cell, beside one between columns.
+    """
+    table = Table(box=box.SIMPLE_HEAD, caption=caption, caption_justify="left", padding=(0, padding))
+    header, *body = rows
+    for number, name in enumerate(header):
+        justify: Any = "left" if number < words else "right"
+        table.add_column(name, justify=justify, overflow="fold", no_wrap=number >= words > 0)
+    for row in body:
+        table.add_row(*row)
+    return table

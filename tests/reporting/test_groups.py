@@ -34,6 +34,14 @@ def test_seeds_are_averaged_whatever_else_decides_no_number(runs):
     assert latest_of_equal(made) == (made, [])
 
 
+def test_runs_tested_on_other_numbers_of_images_are_not_averaged(runs):
+    made = runs(["seed=1"], ["seed=2", "test.max_images=200"])
+    names = ["Split-Mix (test.max_images=null)", "Split-Mix (test.max_images=200)"]
+    assert labels(grouped(made)) == dict(zip(names, [[1], [2]], strict=True))
+    made = runs([], ["algorithm=fjord", "test.max_images=200"], day=2)
+    assert unequal_settings(grouped(made)) == ["methods differ in test.max_images: null for Split-Mix; 200 for FjORD"]
+
+
 def test_another_setting_splits_a_group_and_is_named(runs):
     made = runs(["seed=1"], ["seed=2"], ["model.bn=tracked", "seed=1"])
     assert labels(grouped(made)) == {"Split-Mix (bn=batch)": [1, 2], "Split-Mix (bn=tracked)": [1]}

@@ -2,6 +2,7 @@
 
 import io
 
+import pandas as pd
 import pytest
 from run_folders import attacked, record, write_run
 
@@ -35,6 +36,11 @@ def axes_of(part, index=0):
     return part.drawings[index].figure.axes
 
 
+def lines_of(table):
+    """The numbers of a table, line by line."""
+    return pd.DataFrame(table.numbers).to_dict("records")
+
+
 def by_label(axes):
     return dict(zip(axes.get_legend_handles_labels()[1], axes.containers or axes.lines, strict=False))
 
@@ -55,7 +61,7 @@ def test_table1(compare):
     # FedAvg at width 1 is over the budget of three clients in four, so that Split-Mix has no rival there.
     assert bold(table) == [(0, 1)] and table.entries()[1][3].aside
     assert "no seed 2: FedAvg" in table.notes and any(note.startswith("† out of competition") for note in table.notes)
-    assert {"method": "FedAvg", "width": 1.0, "mean": 0.95, "over_budget": 0.75}.items() <= table.records[-1].items()
+    assert {"method": "FedAvg", "width": 1.0, "mean": 0.95, "over_budget": 0.75}.items() <= lines_of(table)[-1].items()
     assert "(4 runs)" in table.caption
 
 
@@ -114,7 +120,7 @@ def test_the_papers_numbers_stand_beneath_ours(compare):
         ["difference", "+0.4", "\u22120.5"],
     ]
     assert [row[0] for row in texts(table)] == ["Split-Mix", "paper", "difference", "HeteroFL"]
-    assert table.records[0]["difference"] == pytest.approx(0.004)
+    assert lines_of(table)[0]["difference"] == pytest.approx(0.004)
     assert not any("departs" in note for note in table.notes)
 
 
@@ -184,13 +190,13 @@ def test_clients(compare):
     part = make("clients", compare(([], sa), (["algorithm=sheterofl"], sa), (["algorithm=fedavg"], {1.0: 0.9})))
     [table] = part.tables
     # Clients of budgets 1/8, 1/4, 1/2, 1 use widths 1/8, 1/8, 1/2, 1; the first two are a tenth above the mean.
-    ours = [line for line in table.records if line["method"] == "Split-Mix"]
+    ours = [line for line in lines_of(table) if line["method"] == "Split-Mix"]
     assert [line["accuracy"] for line in ours] == pytest.approx([0.5, 0.5, 0.5, 0.7])
     # One base model has 1,194,304 MACs: 3 x 32 x that, times 1, 2, 4, 8 base models.
     assert [line["macs"] for line in ours] == pytest.approx([96 * 1194304 * m for m in (1, 2, 4, 8)])
     assert [line["params"] for line in ours] == [125_000, 250_000, 500_000, 1_000_000]
     # SHeteroFL trains all widths up to its budget: 1,194,304 + 3,763,584 at 1/4.
-    rival = [line["macs"] for line in table.records if line["method"] == "SHeteroFL"]
+    rival = [line["macs"] for line in lines_of(table) if line["method"] == "SHeteroFL"]
     assert rival[1] == pytest.approx(96 * (1194304 + 3763584))
     assert "left out: FedAvg, over the budget of some clients" in table.notes
     assert [drawing.name for drawing in part.drawings] == ["clients_accuracy", "clients_macs", "clients_params"]
@@ -204,8 +210,11 @@ def test_worst_and_best_client_need_images_of_each_client(compare):
     )
     [table] = part.tables
     assert texts(table)[0][1:4] == ["", "80.0", ""]
-    told = "Split-Mix: worst and best client are left out: they would rest on 19 images each, less than 20"
-    assert table.notes == [told]
+    assert table.notes == [
+        "Split-Mix: worst and best client are left out: they would rest on 19 images each, less than 20; no box of its"
+        " SA is drawn"
+    ]
+    assert [drawing.name for drawing in part.drawings] == ["clients_macs", "clients_params"]
 
 
 def test_a_width_that_an_earlier_version_wrote_with_a_rounding_error_is_that_width(compare):
@@ -231,6 +240,13 @@ def test_domains(compare):
     ]
     assert [tick.get_text() for tick in axes_of(part)[0].get_xticklabels()] == ["handwritten", "coarse"]
     assert "at ×1" in part.drawings[0].caption
+
+
+def test_seeds_tested_again_on_more_images_are_named(compare):
+    again = {"tests": [record(1.0, 0.8, n_images=1000)]}
+    comparison = compare((["seed=1"], {1.0: 0.7}), (["seed=2"], {1.0: 0.7}, again))
+    for kind in ("clients", "domains"):
+        assert make(kind, comparison).tables[0].notes == ["Split-Mix: tested on 400 or 1000 images"]
 
 
 def test_ablation(compare):

@@ -8,9 +8,9 @@ from splitmix.commands.report import comparison_of
 from splitmix.commands.run_files import current_results, load_run
 from splitmix.reporting.comparison import Drawing, Part
 from splitmix.reporting.kinds import make_all
-from splitmix.reporting.page import page, part_html
+from splitmix.reporting.page import page
+from splitmix.reporting.report_table import Table
 from splitmix.reporting.style import new_figure
-from splitmix.reporting.table import Table
 
 
 def test_the_page_is_self_contained_and_tells_what_made_each_run(tmp_path):
@@ -50,7 +50,7 @@ def test_halves_stand_two_abreast_and_the_odd_one_alone(tmp_path):
 
     def places(tables, drawings):
         parts = Part("k", "t", [table(n) for n in tables], [Drawing("d", "c", new_figure()) for _ in range(drawings)])
-        return re.findall(r'<figure class="(.*?)">', part_html(parts))
+        return re.findall(r'<figure class="(.*?)">', page("t", [parts], []))
 
     assert places([200], 0) == places([9], 0) == ["wide"]
     assert places([9], 1) == places([9, 9], 0) == ["", ""]

@@ -2,11 +2,12 @@
 
 import itertools
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from splitmix.reporting.point_labels import Label, label_points
-from splitmix.reporting.style import COLOURS, Palette, legend_above, new_figure, spaced, styled, write_figure
+from splitmix.reporting.labels import Label, label_points, spread_apart
+from splitmix.reporting.style import COLOURS, Palette, legend_above, new_figure, save, spaced, styled
 
 
 def test_looks_differ_in_colour_and_in_black_and_white():
@@ -50,7 +51,8 @@ def test_a_legend_lies_inside_the_figure_and_above_the_axes(labels):
 
 
 def test_a_figure_is_written_as_png_and_pdf_at_column_width(tmp_path):
-    write_figure(lines(["a"]), tmp_path, "f")
+    for ending in ("png", "pdf"):
+        save(lines(["a"]), tmp_path / f"f.{ending}", ending)
     assert Image.open(tmp_path / "f.png").width == 990
     assert (tmp_path / "f.pdf").read_bytes().startswith(b"%PDF") and len(list(tmp_path.iterdir())) == 2
 
@@ -61,7 +63,8 @@ def test_labels_cover_neither_points_nor_each_other():
     axes = figure.add_subplot()
     for curve in curves:
         axes.plot(*zip(*curve, strict=True))
-    label_points(figure, axes, [Label(x, y, "0.5", "k") for curve in curves for x, y in curve], curves)
+    labels = [Label(x, y, "0.5", "k") for curve in curves for x, y in curve]
+    label_points(figure, axes, labels, [np.array(curve) for curve in curves])
     figure.draw_without_rendering()
     boxes = [text.get_window_extent() for text in axes.texts]
     assert len(boxes) == 8 and not any(one.overlaps(two) for one, two in itertools.combinations(boxes, 2))
@@ -72,3 +75,10 @@ def test_labels_cover_neither_points_nor_each_other():
 def test_spaced_keeps_the_ends_and_equal_ratios():
     assert spaced([number / 8 for number in range(1, 9)]) == [0.125, 0.25, 0.5, 1.0]
     assert spaced([1.0, 0.5]) == [0.5, 1.0] and spaced([]) == [] and len(spaced([-1, 0, 1, 2, 3])) == 4
+
+
+def test_names_move_as_little_as_it_takes_to_lie_apart():
+    assert spread_apart([0, 100], 10) == [0, 100] and spread_apart([], 10) == []
+    # Two that meet keep their middle, 1; with the third, which they would meet, the middle of all three is 4.
+    assert spread_apart([0, 2], 10) == pytest.approx([-4, 6])
+    assert spread_apart([0, 2, 10], 10) == pytest.approx([-6, 4, 14])

@@ -4,60 +4,43 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
 
+import pandas as pd
 from matplotlib.figure import Figure
 
-from splitmix.reporting.cells import Cell, cell_text, missing_seeds
 from splitmix.reporting.comparison import CannotShow, Comparison, Drawing, Part
 from splitmix.reporting.groups import WIDTH_KEY, grouped
-from splitmix.reporting.kinds.table1 import shown_widths
 from splitmix.reporting.paper import budget_notes
+from splitmix.reporting.report_table import Table, spread, width_names
 from splitmix.reporting.runs import Run
-from splitmix.reporting.style import legend_above, new_figure, styled
-from splitmix.reporting.table import Table
+from splitmix.reporting.seeds import STATISTICS, missing_seeds, over_seeds
+from splitmix.reporting.style import error_lines, legend_above, new_figure, styled
 
 AXES = ("budget.widths", "budget.assignment")
-ByMethod = dict[str, dict[float, Cell]]
+ROWS = ["budgets", "method"]
 
 
 def make(comparison: Comparison) -> Part:
     """The table and the figure."""
     runs = [run for run in comparison.runs if AXES[0] in run.settings]
-    found: dict[str, ByMethod] = {}
-    notes: list[str] = []
-    for group in grouped(runs, (WIDTH_KEY, *AXES), keep=lambda group: len(group.split(distribution)) > 1):
-        notes += [note for note in budget_notes(group) if note not in notes]
-        for name, part in group.split(distribution).items():
-            found.setdefault(name, {})[group.label] = part.accuracies()
-    if len(found) < 2:
+    groups = grouped(runs, (WIDTH_KEY, *AXES), keep=lambda group: len({distribution(run) for run in group.runs}) > 1)
+    if not groups:
         raise CannotShow("needs runs of at least two budget distributions (budget.widths)")
-    every = {f"{name} {label}": cells for name, methods in found.items() for label, cells in methods.items()}
-    columns = shown_widths(comparison, every)
-    rows: list[list[str]] = []
-    records: list[dict[str, Any]] = []
-    for name, methods in found.items():
-        for label, cells in methods.items():
-            rows.append([name, label, *(cell_text(cells.get(width)) for width in columns)])
-            records += [
-                {"budgets": name, "method": label, "width": width, **cell.record()}
-                for width, cell in sorted(cells.items())
-            ]
-    notes += missing_seeds(
-        (f"{label} with {name}", f"×{w:g}", cell)
-        for name, methods in found.items()
-        for label, cells in methods.items()
-        for w, cell in cells.items()
-    )
+    lines = [line for group in groups for line in group.accuracies(budgets=distribution)]
+    cells = over_seeds(lines, [*ROWS, "width"])
+    columns = comparison.columns(cells, ROWS)
+    notes = list(dict.fromkeys(note for group in groups for note in budget_notes(group)))
+    names = [f"{cell.method} with {cell.budgets}" for cell in cells.itertuples()]
+    notes += missing_seeds(cells, names, width_names(cells["width"]))
     caption = (
         f"Test SA in % on {comparison.dataset} by budget distribution, method and width, mean ± standard deviation over"
         " seeds."
     )
-    header = ["budgets", "method", *(f"×{width:g}" for width in columns)]
-    table = Table("budgets", caption, header, rows, records, words=2, notes=notes)
+    rows, numbers = spread(cells, ROWS, "width", columns), cells[[*ROWS, "width", *STATISTICS]]
+    table = Table("budgets", caption, [*ROWS, *width_names(columns)], rows, numbers, words=2, notes=notes)
     counts = {distribution(run): Counter(run.budgets) for run in runs}
     text = "Left: clients by budget. Right: test SA by width of each method; bars: standard deviation over seeds."
-    figure = distributions(comparison, found, counts)
+    figure = distributions(comparison, cells, counts)
     return Part("budgets", "Budget distributions", [table], [Drawing("budgets", text, figure)])
 
 
@@ -68,38 +51,24 @@ def distribution(run: Run) -> str:
 
 
 @styled
-def distributions(
-    comparison: Comparison, found: Mapping[str, ByMethod], counts: Mapping[str, Mapping[float, int]]
-) -> Figure:
+def distributions(comparison: Comparison, cells: pd.DataFrame, counts: Mapping[str, Mapping[float, int]]) -> Figure:
     """One row per distribution."""
-    figure = new_figure(0.4 + 1.05 * len(found))
-    panels = figure.subplots(len(found), 2, sharex=True, sharey="col", squeeze=False, width_ratios=[1, 1.5])
+    parts = list(cells.groupby("budgets", observed=True))
+    figure = new_figure(0.4 + 1.05 * len(parts))
+    panels = figure.subplots(len(parts), 2, sharex=True, sharey="col", squeeze=False, width_ratios=[1, 1.5])
     most = max(max(count.values()) for count in counts.values())
-    for (left, right), (name, methods) in zip(panels, found.items(), strict=True):
+    for (left, right), (name, part) in zip(panels, parts, strict=True):
         budgets = sorted(counts[name])
         left.bar(budgets, [counts[name][budget] for budget in budgets], width=0.09, color="#555555")
-        left.set_ylim(0, 1.3 * most)
+        left.set(ylim=(0, 1.3 * most), ylabel="clients")
         left.set_title(name, loc="left", pad=3)
-        left.set_ylabel("clients")
         left.grid(axis="x", visible=False)
-        for label, cells in methods.items():
-            widths = sorted(cells)
-            look = comparison.palette[label]
-            right.errorbar(
-                widths,
-                [100 * cells[width].mean for width in widths],
-                [cells[width].bar for width in widths],
-                elinewidth=0.7,
-                capsize=1.5,
-                label=label,
-                **look.keywords(),
-            )
-        right.set_ylabel("SA (%)")
-        right.set_xlim(0, 1.08)
+        error_lines(right, part, "width", comparison.palette)
+        right.set(xlim=(0, 1.08), ylabel="SA (%)")
         right.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "¼", "½", "¾", "1"])
     panels[-1][0].set_xlabel("budget")
     panels[-1][1].set_xlabel("width")
     # A method may lack a distribution: the panel with the most methods has the whole legend.
-    fullest = max(range(len(panels)), key=lambda row: len(panels[row][1].get_legend_handles_labels()[1]))
-    legend_above(figure, panels[fullest][1])
+    fullest = max(panels[:, 1], key=lambda axes: len(axes.get_legend_handles_labels()[1]))
+    legend_above(figure, fullest)
     return figure

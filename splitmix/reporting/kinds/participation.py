@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
+import pandas as pd
 from matplotlib.figure import Figure
 
-from splitmix.reporting.cells import Cell, cell_text, collected, missing_seeds
 from splitmix.reporting.comparison import CannotShow, Comparison, Drawing, Part
-from splitmix.reporting.groups import WIDTH_KEY, Group, grouped
+from splitmix.reporting.groups import WIDTH_KEY, grouped
+from splitmix.reporting.report_table import Table, spread
 from splitmix.reporting.runs import Run
-from splitmix.reporting.style import legend_above, new_figure, styled
-from splitmix.reporting.table import Table
+from splitmix.reporting.seeds import STATISTICS, missing_seeds, over_seeds
+from splitmix.reporting.style import error_lines, legend_above, new_figure, styled
 
 AXIS = "clients_per_round"
 
@@ -22,28 +22,23 @@ def make(comparison: Comparison) -> Part:
     groups = grouped(
         comparison.runs, (WIDTH_KEY, AXIS), keep=lambda group: len({participants(run) for run in group.runs}) > 1
     )
-    tested = {group.label: set(group.accuracies()) for group in groups}
-    counts = sorted({participants(run) for group in groups for run in group.runs})
     if not groups:
         raise CannotShow(f"needs runs with at least two values of {AXIS}")
-    width = comparison.one_width(tested.values())
-    found = {group.label: by_participants(group, width) for group in groups if width in tested[group.label]}
-    rows = [[label, *(cell_text(cells.get(count)) for count in counts)] for label, cells in found.items()]
-    records: list[dict[str, Any]] = [
-        {"method": label, "width": width, AXIS: count, **cell.record()}
-        for label, cells in found.items()
-        for count, cell in sorted(cells.items())
-    ]
-    notes = missing_seeds(
-        (label, f"{count} clients", cell) for label, cells in found.items() for count, cell in cells.items()
-    )
+    counts = sorted({participants(run) for group in groups for run in group.runs})
+    lines = [line for group in groups for line in group.accuracies(**{AXIS: participants})]
+    cells = over_seeds(lines, ["method", "width", AXIS])
+    width = comparison.one_width(part for _, part in cells.groupby("method", observed=True)["width"])
+    cells = cells[cells["width"] == width]
+    notes = missing_seeds(cells, cells["method"], (f"{count} clients" for count in cells[AXIS]))
     caption = (
         f"Test SA in % on {comparison.dataset} at ×{width:g} by clients per round, mean ± standard deviation over"
         " seeds."
     )
-    table = Table("participation", caption, ["method", *map(str, counts)], rows, records, notes=notes)
+    numbers = cells[["method", "width", AXIS, *STATISTICS]]
+    rows = spread(cells, ["method"], AXIS, counts)
+    table = Table("participation", caption, ["method", *map(str, counts)], rows, numbers, notes=notes)
     text = f"Test SA at ×{width:g} against clients per round; bars: standard deviation over seeds."
-    drawing = Drawing("participation", text, lines(comparison, found, counts))
+    drawing = Drawing("participation", text, figure_of(comparison, cells, counts))
     return Part("participation", "Clients per round", [table], [drawing])
 
 
@@ -53,33 +48,15 @@ def participants(run: Run) -> int:
     return len(run.results["clients"]) if asked is None else int(asked)
 
 
-def by_participants(group: Group, width: float) -> dict[int, Cell]:
-    """Accuracy at a width by clients per round."""
-    runs = [run for run in group.runs if width in run.widths]
-    return collected((participants(run), run.seed, run.widths[width]["sa"]) for run in runs)
-
-
 @styled
-def lines(comparison: Comparison, found: Mapping[str, Mapping[int, Cell]], counts: list[int]) -> Figure:
+def figure_of(comparison: Comparison, cells: pd.DataFrame, counts: Sequence[int]) -> Figure:
     """One line per method."""
     figure = new_figure(1.9)
     axes = figure.add_subplot()
-    for label, cells in found.items():
-        shown = sorted(cells)
-        look = comparison.palette[label]
-        axes.errorbar(
-            shown,
-            [100 * cells[count].mean for count in shown],
-            [cells[count].bar for count in shown],
-            elinewidth=0.7,
-            capsize=1.5,
-            label=label,
-            **look.keywords(),
-        )
+    error_lines(axes, cells, AXIS, comparison.palette)
     axes.set_xscale("log")
     axes.set_xticks(counts, list(map(str, counts)))
     axes.minorticks_off()
-    axes.set_xlabel("clients per round")
-    axes.set_ylabel("test SA (%)")
+    axes.set(xlabel="clients per round", ylabel="test SA (%)")
     legend_above(figure, axes)
     return figure

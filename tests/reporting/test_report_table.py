@@ -3,11 +3,13 @@
 import csv
 import io
 import re
+import shutil
+import subprocess
 import xml.etree.ElementTree
 
 import pytest
 
-from splitmix.reporting.table import Entry, Table
+from splitmix.reporting.report_table import Entry, Table
 from splitmix.reporting.tables import print_table
 
 
@@ -76,3 +78,27 @@ def test_hostile_words_stay_words_in_every_form(text):
     assert len(lines) == 3 and all(len(re.findall(r"(?<!\\)\|", line)) == 3 for line in lines)
     assert not re.search(r"(?<!\\)[<$`]", table.markdown())
     assert next(csv.DictReader(io.StringIO(table.csv(), newline="")))["method"] == text or "\x00" in text
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
+def test_latex_compiles_with_hostile_words_everywhere(tmp_path):
+    tables = [
+        Table(
+            "t",
+            text,
+            [text, "×1"],
+            [[text, Entry(text, best=True)], [Entry("paper", aside=True), text]],
+            [],
+            notes=[text],
+        )
+        for text in HOSTILE
+    ]
+    # The rules of booktabs, which a small TeX installation may lack.
+    rules = "".join(rf"\newcommand{{\{name}}}{{\hline}}" for name in ("toprule", "midrule", "bottomrule"))
+    body = "\n".join(f"{table.latex()}\\clearpage" for table in tables)
+    text = rf"\documentclass{{article}}{rules}\begin{{document}}{body}\end{{document}}"
+    (tmp_path / "a.tex").write_text(text)
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "a.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]

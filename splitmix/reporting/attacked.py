@@ -1,0 +1,95 @@
+"""Robust accuracy (RA) beside standard accuracy (SA) out of test records: by attack, method, width and λ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pandas as pd
+
+from splitmix.reporting.groups import WIDTH_KEY, Group, grouped
+from splitmix.reporting.runs import CLEAN, Run, in_situ
+from splitmix.reporting.seeds import over_seeds
+
+LAMBDA_KEY = "algorithm.adv_lambda"
+PLACE = ["method", "width", "adv_lambda"]
+Attack = tuple[tuple[str, Any], ...]
+"""An attack's settings in order, so that they can be a key."""
+
+
+def attacks_of(runs: Sequence[Run]) -> dict[str, Attack]:
+    """Attacks in the test records by name; those of one name but other settings are told apart by these."""
+    attacks = dict.fromkeys(
+        tuple(sorted(record["attack"].items()))
+        for run in runs
+        for record in run.tests()
+        if record["attack"]["name"] != CLEAN
+    )
+    named: dict[str, Attack] = {}
+    for attack in attacks:
+        settings = dict(attack)
+        alike = [dict(other) for other in attacks if dict(other)["name"] == settings["name"]]
+        differing = [key for key in settings if any(other.get(key) != settings[key] for other in alike)]
+        words = ", ".join(f"{key}={settings[key]}" for key in differing)
+        named[f"{settings['name']} ({words})" if words else settings["name"]] = attack
+    return named
+
+
+def pairs(run: Run, attack: Attack) -> dict[tuple[float, float], tuple[float, float, tuple[int, int]]]:
+    """SA and RA by width and tested λ, and on how many images each was measured.
+
+    Of several tests of one model the one on the most images counts; SA is taken on as many if it was measured so.
+    """
+    both = {}
+    attacked = [record for record in run.tests(bn="trained") if tuple(sorted(record["attack"].items())) == attack]
+    for record in sorted(attacked, key=lambda record: record["n_images"]):
+        width, adv_lambda, images = record["width"], record["adv_lambda"], record["n_images"]
+        clean = run.clean_tests(bn="trained", width=width, adv_lambda=adv_lambda)
+        best = max(clean, key=lambda other: (other["n_images"] == images, other["n_images"]), default=None)
+        if best is not None:
+            both[width, adv_lambda] = (best["accuracy"], record["accuracy"], (best["n_images"], images))
+    return both
+
+
+def curves_of(runs: Sequence[Run], attack: Attack) -> list[Group]:
+    """Groups whose points make one curve: an in-situ method on its own, trained-anew ones with all their λ.
+
+    Runs without both accuracies of any model are left out.
+    """
+    known = [run for run in runs if pairs(run, attack)]
+    situ, anew = ([run for run in known if in_situ(run) is several] for several in (True, False))
+    names = {run.label for run in anew}
+    groups = grouped(situ, label=lambda run: f"{run.label} in situ" if run.label in names else run.label)
+    # The label says the λ of one run, the curve has several.
+    return groups + grouped(anew, (WIDTH_KEY, LAMBDA_KEY), lambda run: run.label.partition(" (λ")[0])
+
+
+def points(groups: Iterable[Group], attack: Attack) -> pd.DataFrame:
+    """SA and RA over seeds, as `sa_mean`, `ra_mean` and so on, by method, width and λ.
+
+    λ is the tested one in situ, the trained one otherwise.
+    """
+    lines = []
+    for group in groups:
+        for run in group.runs:
+            for (width, tested), (sa, ra, _) in pairs(run, attack).items():
+                adv_lambda = tested if in_situ(run) else float(run.settings.get(LAMBDA_KEY) or 0.0)
+                place = {"method": group.label, "seed": run.seed, "width": width, "adv_lambda": adv_lambda}
+                lines.append({**place, "sa": sa, "ra": ra})
+    sa, ra = (over_seeds(lines, PLACE, value).set_index([*PLACE, "seeds"]) for value in ("sa", "ra"))
+    return sa.add_prefix("sa_").join(ra.add_prefix("ra_")).reset_index()
+
+
+def pair_notes(groups: Sequence[Group], attack: Attack) -> list[str]:
+    """In words, on how many images SA and RA were measured."""
+    by_count: dict[tuple[int, int], list[str]] = {}
+    for group in groups:
+        for run in group.runs:
+            for *_, images in pairs(run, attack).values():
+                by_count.setdefault(images, []).append(group.label)
+    notes = []
+    for (clean, attacked), labels in by_count.items():
+        counts = f"SA and RA on {attacked}" if clean == attacked else f"SA on {clean} and RA on {attacked}"
+        of = "" if len(by_count) == 1 else f": {', '.join(dict.fromkeys(labels))}"
+        notes.append(f"{counts} test images, all clients together{of}")
+    return notes
