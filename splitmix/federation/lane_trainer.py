@@ -123,6 +123,7 @@ class LaneTrainer:
         losses = torch.zeros(len(pack.lanes), device=device)
         correct = torch.zeros(len(pack.lanes), device=device)
         streams = [rng(self.seed, "objective", state.round, lane.client, lane.row) for lane in pack.lanes]
+        dropout = [rng(self.seed, "dropout", state.round, lane.client, lane.row) for lane in pack.lanes]
         # Lanes of a client see the same augmented images, wherever they are packed.
         seeing = pack.lanes[:1] if pack.shared else pack.lanes
         drawers = [rng(self.seed, "augmentation", state.round, lane.client) for lane in seeing]
@@ -130,6 +131,7 @@ class LaneTrainer:
         rows = torch.cat([step.rows.flatten() for step in steps]).to(device, non_blocking=True)
         for step, wanted in zip(steps, rows.split([step.rows.numel() for step in steps]), strict=True):
             part = bench.part(step.low, step.high)
+            part.network.draw_from(dropout[step.low : step.high])
             own = drawers if pack.shared else drawers[step.low : step.high]
             result = self.step(part, wanted.view(step.rows.shape), step.number, streams[step.low : step.high], own)
             data_s += result["data_s"]
