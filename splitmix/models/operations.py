@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
+from splitmix.models.packed_layers import lane_log_softmax, lane_softmax
+
 ELEMENTWISE: frozenset[Any] = frozenset(
     [
         nn.Identity, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish,
@@ -57,11 +59,9 @@ RESHAPES: frozenset[Any] = frozenset(
 """Other shapes of the same values."""
 
 SCORES: dict[Any, Callable[..., Any]] = {
-    nn.Softmax: torch.softmax, nn.LogSoftmax: torch.log_softmax,
-    F.softmax: torch.softmax, F.log_softmax: torch.log_softmax,
-    torch.softmax: torch.softmax, torch.log_softmax: torch.log_softmax,
-    "softmax": torch.softmax, "log_softmax": torch.log_softmax,
-}  # fmt: skip
+    **dict.fromkeys((nn.Softmax, F.softmax, torch.softmax, "softmax"), lane_softmax),
+    **dict.fromkeys((nn.LogSoftmax, F.log_softmax, torch.log_softmax, "log_softmax"), lane_log_softmax),
+}
 """Over the features of every lane."""
 
 CONCATENATIONS: frozenset[Any] = frozenset([torch.cat, torch.concat, torch.concatenate])

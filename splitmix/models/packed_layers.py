@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -91,9 +91,14 @@ def lane_cat(tensors: Sequence[Tensor], features: int) -> Tensor:
     return torch.cat([x.unflatten(1, (lanes, -1)) for x in tensors], 2).flatten(1, 2)
 
 
-def lane_scores(x: Tensor, classes: int, function: Callable[..., Tensor]) -> Tensor:
-    """`function` (softmax or its logarithm) over the features of every lane, `[n, lanes * classes]`."""
-    return fold_lanes(function(unfold_lanes(x, x.shape[1] // classes), dim=-1))
+def lane_softmax(x: Tensor, classes: int) -> Tensor:
+    """Softmax of every lane, `[n, lanes * classes]`."""
+    return fold_lanes(unfold_lanes(x, x.shape[1] // classes).softmax(-1))
+
+
+def lane_log_softmax(x: Tensor, classes: int) -> Tensor:
+    """The logarithm of the softmax of every lane, `[n, lanes * classes]`."""
+    return fold_lanes(unfold_lanes(x, x.shape[1] // classes).log_softmax(-1))
 
 
 def reshaped(x: Tensor, rest: Sequence[int]) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor, fx, nn
 from splitmix.models import operations as ops
 from splitmix.models.fusing import fuse
 from splitmix.models.operations import Obstacle, argument, padding_of
-from splitmix.models.packed_layers import lane_cat, lane_scores, reshaped
+from splitmix.models.packed_layers import lane_cat, reshaped
 from splitmix.models.prototype import Source, prototype
 
 
@@ -105,7 +105,7 @@ class Follower:
             if node in self.shapes:
                 new = self.rule(node)
                 if new is not node:
-                    self.shapes[new] = self.shapes[node]
+                    self.shapes[new], self.larger[new] = self.shapes[node], self.larger[node]
                     node.replace_all_uses_with(new)
                     self.graph.erase_node(node)
             elif node.op not in ("call_function", "call_method") or node.target not in ops.SIZES:
@@ -217,7 +217,7 @@ class Follower:
             dim = argument(node, 1, "dim", None)
         if len(self.shapes[x]) != 2 or dim not in (1, -1):
             raise Obstacle(f"{self.named(node)} over another dimension than the scores")
-        return self.replaced(node, lane_scores, (x, self.shapes[x][1], function))
+        return self.replaced(node, function, (x, self.shapes[x][1]))
 
     def reduction(self, node: fx.Node, dims: int) -> None:
         over = argument(node, 1, "dim", None)
