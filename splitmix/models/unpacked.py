@@ -6,11 +6,12 @@ import copy
 from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import vmap
 
 from splitmix.models.network import NetworkSpec, Tensors
 from splitmix.models.own_network import BATCH_NORMS, OwnNetwork, replace_layer
@@ -56,11 +57,10 @@ class UnpackedNetwork(OwnNetwork):
         tensors = self.scaled()
         own = images.shape[1] != self.source.input_shape[0]
         images = images.contiguous()  # an ordinary forward pass may call view, which channels-last images refuse
-        if self.stacked:
+        # An export of stacked lanes would fix the number of images.
+        if self.stacked and not (torch.compiler.is_compiling() or torch.jit.is_tracing()):
             every = images.unflatten(1, (self.lanes, -1)).transpose(0, 1) if own else images
-            logits: Tensor = vmap(lambda *lane: functional_call(module, lane[0], lane[1:]), (0, 0 if own else None))(
-                tensors, every
-            )
+            logits: Tensor = vmap(lambda *lane: functional_call(module, *lane), (0, 0 if own else None))(tensors, every)
             return logits
         parts = [part.contiguous() for part in images.chunk(self.lanes, 1)] if own else [images] * self.lanes
         return torch.stack([self.alone(tensors, lane, part) for lane, part in enumerate(parts)])
@@ -81,7 +81,7 @@ class UnpackedNetwork(OwnNetwork):
             if self.training and self.seeds:
                 torch.manual_seed(self.seeds[lane])
                 self.seeds[lane] += 1  # an attack asks several times in one step
-            logits: Tensor = functional_call(self.ordinary[0], entries, (images,))
+            logits: Tensor = functional_call(self.ordinary[0], entries, images)
         return logits
 
     def scaled(self) -> Tensors:
@@ -93,6 +93,23 @@ class UnpackedNetwork(OwnNetwork):
                 if name in tensors:
                     tensors[name] = tensors[name] / width
         return tensors
+
+
+def functional_call(module: nn.Module, entries: Tensors, images: Tensor) -> Tensor:
+    """Call a module with other tensors, as `torch.func.functional_call`, which TorchScript refuses to trace."""
+    held: list[tuple[dict[str, Any], str, Any]] = []
+    for name, value in entries.items():
+        path, _, leaf = name.rpartition(".")
+        part = module.get_submodule(path)
+        tensors: dict[str, Any] = part._parameters if leaf in part._parameters else part._buffers
+        held.append((tensors, leaf, tensors[leaf]))
+        tensors[leaf] = value
+    try:
+        logits: Tensor = module(images)
+    finally:
+        for tensors, leaf, value in held:
+            tensors[leaf] = value
+    return logits
 
 
 @lru_cache(maxsize=64)
@@ -108,7 +125,7 @@ def stackable(source: Source) -> bool:
         lanes = {name: torch.rand(2, *value.shape).requires_grad_() for name, value in module.named_parameters()}
         images = torch.rand(2, 2, *source.input_shape)
         try:
-            logits = vmap(lambda *lane: functional_call(module.train(), lane[0], lane[1:]))(lanes, images)
+            logits = vmap(lambda *lane: functional_call(module.train(), *lane))(lanes, images)
             logits.sum().backward()
         except Exception:
             return False

@@ -1,5 +1,6 @@
 """A user's ordinary network over lanes: packed, stacked or separate, it computes what it computes alone."""
 
+import pickle
 from dataclasses import replace
 
 import pytest
@@ -15,6 +16,7 @@ from splitmix.algorithms.sheterofl import SHeteroFL
 from splitmix.algorithms.splitmix import SplitMix
 from splitmix.errors import UserError
 from splitmix.evaluation.cost import lane_cost
+from splitmix.evaluation.customize import CustomizedModel
 from splitmix.models.digit_cnn import DigitCNN
 from splitmix.models.module import Module
 from splitmix.models.network import NetworkSpec, hidden_dims
@@ -167,3 +169,19 @@ def features(width, input_shape, classes):
 def test_what_cannot_be_trained_is_refused_by_name(factory, settings, words):
     with pytest.raises(UserError, match=rf"model\.factory=\S*{factory.__name__}: .*{words}"):
         built(factory, **settings)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("factory", "packing"), [(Digit, "packed"), (Digit, "separate"), (Patches, "stacked")])
+def test_a_customised_model_can_be_exported_and_pickled(factory, packing):
+    network = built(factory, 2, packing=packing, bn="tracked").float().eval()
+    model = CustomizedModel(network).eval()
+    images = torch.rand(4, *SHAPE)
+    copied = pickle.loads(pickle.dumps(model))
+    torch.testing.assert_close(copied(images), model(images))
+    with torch.no_grad():
+        script = torch.jit.trace(model, images)
+        exported = torch.export.export(model, (images,), dynamic_shapes=({0: torch.export.Dim("n")},)).module()
+    more = torch.rand(7, *SHAPE)
+    for other in (script, exported):
+        torch.testing.assert_close(other(more), model(more))
