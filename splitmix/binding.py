@@ -16,7 +16,10 @@ from splitmix.errors import UserError
 Settings = TypeVar("Settings")
 
 Trusted = Mapping[str, Collection[str]]
-"""By config group the `_target_`s that may be imported."""
+"""By config group the code that may be imported: `_target_`s and factories."""
+
+CODE_KEYS = ("_target_", "factory")
+"""Keys of an option that name code: a class of settings, and a function that it calls."""
 
 OPTION = "an option of a config group"
 Component = Annotated[Any, OPTION]
@@ -60,11 +63,14 @@ def bind(node: Any, key: str, trusted: Trusted | None = None) -> Any:
     if not isinstance(node, Mapping) or "_target_" not in node:
         raise UserError(f"{key}: an option of this group must name its class with _target_; choose {key}=<option>")
     target = str(node["_target_"])
-    if trusted is not None and target not in trusted.get(key, ()):
-        raise UserError(
-            f"{key}._target_={target}: a run folder may name any code, so only splitmix's own is imported; if you trust"
-            f" this class, name it in the command: trust=[{target}], or --config-dir <folder of its option>"
-        )
+    for name in CODE_KEYS:
+        code = node.get(name)
+        if trusted is not None and code is not None and str(code) not in trusted.get(key, ()):
+            raise UserError(
+                f"{key}.{name}={code}: a run folder may name any code, so only splitmix's own is imported; if you trust"
+                f" this {'class' if name == '_target_' else 'function'}, name it in the command: trust=[{code}], or"
+                " --config-dir <folder of its option>"
+            )
     module, _, name = target.rpartition(".")
     try:
         component = getattr(import_module(module), name)
@@ -84,8 +90,8 @@ def _what_is_needed(key: str) -> str:
     group = key.partition(".")[0]
     if group == "model":
         return (
-            "a model option must be a dataclass of settings, not a plain nn.Module: write one with name, bn, check and"
-            " build (the protocol splitmix.models.network.Model; splitmix/models/digit_cnn.py is an example)"
+            "a model option must be a dataclass of settings, not a plain nn.Module: use model=module with"
+            " model.factory, a function that makes your network"
         )
     like = f", such as {EXAMPLES[group]}" if group in EXAMPLES else ""
     return f"it must be a dataclass of settings{like}"

@@ -19,7 +19,7 @@ OPTIONS = [(group, path) for group, files in groups().items() for path in files 
 
 def test_all_files_are_seen():
     # The primary configs of the verbs, options, experiments (see test_experiments), what experiments share.
-    assert len(FILES) == 12 + 50 + 40 + 4 and len(OPTIONS) == 50
+    assert len(FILES) == 12 + 51 + 40 + 4 and len(OPTIONS) == 51
 
 
 @pytest.mark.parametrize(("group", "path"), OPTIONS, ids=[f"{group}={path.stem}" for group, path in OPTIONS])
@@ -40,6 +40,9 @@ def test_every_option_composes_and_binds(group, path):
     elif path.stem == "reproducible":
         # This process imported PyTorch with all instructions.
         with pytest.raises(UserError, match=r"engine\.instructions=portable: PyTorch was imported"):
+            check_config(config)
+    elif path.stem == "module":
+        with pytest.raises(UserError, match=r"model\.factory=null: name the function that makes your network"):
             check_config(config)
     elif path.stem == "alexnet":
         with pytest.raises(UserError, match="model=alexnet needs images of at least 63x63 pixels"):

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from splitmix.binding import Trusted, convert
+from splitmix.binding import CODE_KEYS, Trusted, convert
 from splitmix.commands.help import groups, option_folders
 from splitmix.config import COMPONENTS, conf_dir
 
@@ -18,10 +18,10 @@ from splitmix.config import COMPONENTS, conf_dir
 def trusted_targets(
     named: Any = (), config_dirs: Sequence[Path] | None = None, composed: Mapping[str, Any] | None = None
 ) -> Trusted:
-    """The `_target_`s by config group that may be imported for a run folder.
+    """By config group the code that may be imported for a run folder: `_target_`s and factories.
 
     Args:
-        named: value of the key `trust`: classes that the user's command trusts in every group.
+        named: value of the key `trust`: classes and functions that the user's command trusts in every group.
         config_dirs: the user's folders of option files; None takes those of the command at work.
         composed: a config that the user's command composed, whose targets it names by this.
 
@@ -45,7 +45,7 @@ def _own_targets() -> Trusted:
 
 
 def _targets_in(folders: Iterable[Path]) -> Iterator[tuple[str, str]]:
-    """Group and target of option files; what else lies in these folders, such as runs, names nothing."""
+    """Group and code of option files; what else lies in these folders, such as runs, names nothing."""
     for folder in folders:
         for group in groups():
             for file in sorted((folder / group).rglob("*.yaml")):
@@ -59,5 +59,6 @@ def _targets_in(folders: Iterable[Path]) -> Iterator[tuple[str, str]]:
 
 def _targets_of(config: Mapping[Any, Any]) -> Iterator[tuple[str, str]]:
     for group, node in config.items():
-        if isinstance(node, Mapping) and isinstance(node.get("_target_"), str):
-            yield str(group), node["_target_"]
+        for key in CODE_KEYS if isinstance(node, Mapping) else ():
+            if isinstance(node.get(key), str):
+                yield str(group), node[key]

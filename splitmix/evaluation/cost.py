@@ -1,4 +1,4 @@
-"""What a customised model costs: multiply-accumulates and parameters, counted by thop."""
+"""What a customised model costs: multiply-accumulates and parameters, counted by PyTorch and thop."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from typing import Any
 
 import thop
 import torch
+from thop.profile import register_hooks
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from splitmix.algorithms.method import Method
 from splitmix.algorithms.values import ServerState
 from splitmix.evaluation.customize import customize
-from splitmix.models.layers import LaneConv2d, LaneLinear
 from splitmix.models.network import NetworkSpec
 from splitmix.models.norms import LaneBatchNorm
+from splitmix.models.packed_layers import LaneGroupNorm, LaneLayerNorm
+from splitmix.models.unpacked import UnpackedNetwork
 
 
 def _add(module: nn.Module, operations: int) -> None:
@@ -22,16 +25,7 @@ def _add(module: nn.Module, operations: int) -> None:
     module.get_buffer("total_ops").add_(operations)
 
 
-def _count_conv(module: LaneConv2d, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-    # Each output value of a lane sees one lane's inputs: weight entries of one output, biases left out.
-    _add(module, output[0].numel() * module.weight[0, 0].numel())
-
-
-def _count_linear(module: LaneLinear, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-    _add(module, module.weight.numel())
-
-
-def _count_batch_norm(module: LaneBatchNorm, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+def _count_norm(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
     # thop's rule: 2 per element, doubled for the affine part.
     _add(module, 4 * output[0].numel())
 
@@ -41,10 +35,14 @@ def _count_pool(module: nn.AdaptiveAvgPool2d, inputs: tuple[Tensor, ...], output
     _add(module, inputs[0][0].numel() + output[0].numel())
 
 
+def _count_nothing(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None: ...
+
+
+NORMS = (LaneBatchNorm, LaneGroupNorm, LaneLayerNorm, nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d)
 COUNTERS: dict[type[nn.Module], Any] = {
-    LaneConv2d: _count_conv,
-    LaneLinear: _count_linear,
-    LaneBatchNorm: _count_batch_norm,
+    # Convolutions and matrix products are counted as such, wherever they come from.
+    **dict.fromkeys(register_hooks, _count_nothing),
+    **dict.fromkeys(NORMS, _count_norm),
     nn.AdaptiveAvgPool2d: _count_pool,
 }
 
@@ -72,7 +70,14 @@ def lane_cost(spec: NetworkSpec) -> tuple[float, int]:
 
 
 def count(model: nn.Module, input_shape: tuple[int, int, int]) -> tuple[float, int]:
-    """MACs per image and number of parameters of a module made of lane layers."""
+    """MACs per image and number of parameters of a network."""
     # Two images, since batch statistics of one do not exist; every rule above counts a single one.
-    macs, parameters = thop.profile(model, inputs=(torch.zeros(2, *input_shape),), custom_ops=COUNTERS, verbose=False)
-    return float(macs), int(parameters)
+    images = torch.zeros(2, *input_shape)
+    for part in model.modules():
+        if isinstance(part, UnpackedNetwork):
+            part.stacked = False  # so that every lane is counted
+    with FlopCounterMode(display=False) as products:
+        macs, _ = thop.profile(model, inputs=(images,), custom_ops=COUNTERS, verbose=False)
+    # Two operations make one MAC.
+    macs += products.get_total_flops() / (2 * len(images))
+    return float(macs), sum(value.numel() for value in model.parameters())

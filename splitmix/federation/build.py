@@ -17,6 +17,7 @@ from splitmix.data.fit import fit_settings
 from splitmix.errors import UserError
 from splitmix.federation.engine_settings import EngineSettings
 from splitmix.federation.federation import Federation
+from splitmix.models.network import lane_template
 
 
 def check_config(config: RunConfig) -> None:
@@ -38,6 +39,9 @@ def check_config(config: RunConfig) -> None:
     problem = Problem.of(config.dataset, config.budget, budgets, masked, attack, config.server_optimizer)
     method = config.algorithm.bind(config.model, problem)
     check_widths(method, config.test.widths_or(method.widths), "test.widths")
+    for budget in set(budgets):
+        for spec, _ in method.training_load(budget):
+            lane_template(spec, 1)  # a network that cannot be built is refused here
     for adv_lambda in config.test.adv_lambdas_or(method.adv_lambdas):
         check_adv_lambda(method, adv_lambda, "test.adv_lambdas")
 

@@ -106,6 +106,7 @@ class LaneTrainer:
         lanes = self.load(bench, pack, fetch)
         losses = torch.zeros(len(pack.lanes), device=device)
         correct = torch.zeros(len(pack.lanes), device=device)
+        dropout = [rng(self.seed, "dropout", pack.round, lane.client, lane.base_model) for lane in pack.lanes]
         # Lanes of a client see the same augmented images, wherever they are packed.
         augmented = pack.lanes[:1] if pack.shared else pack.lanes
         draws = [rng(self.seed, "augmentation", pack.round, lane.client) for lane in augmented]
@@ -113,6 +114,7 @@ class LaneTrainer:
         rows = torch.cat([step.rows.flatten() for step in steps]).to(device, non_blocking=True)
         for step, step_rows in zip(steps, rows.split([step.rows.numel() for step in steps]), strict=True):
             part = bench.part(step.low, step.high)
+            part.network.draw_from(dropout[step.low : step.high])
             step_draws = draws if pack.shared else draws[step.low : step.high]
             of_step = part_of_lanes(lanes, step.low, step.high)
             result = self.step(part, step_rows.view(step.rows.shape), step.number, of_step, step_draws)

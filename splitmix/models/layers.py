@@ -64,11 +64,20 @@ class LaneLayer(nn.Module):
         return self.weight / self.rescale, None if self.bias is None else self.bias / self.rescale
 
 
-class LaneConv2d(LaneLayer):
-    """2-d convolution per lane. Weight `[lanes, out, in, k, k]`, bias `[lanes, out]`.
+Pair = tuple[int, int]
 
-    Input `[n, lanes * in, h, w]`, or `[n, in, h, w]` when all lanes look at the same input (then one dense
-    convolution computes them all). Output `[n, lanes * out, h', w']`.
+
+def pair(size: int | Pair) -> Pair:
+    """A size of rows and columns."""
+    return (size, size) if isinstance(size, int) else size
+
+
+class LaneConv2d(LaneLayer):
+    """2-d convolution per lane. Weight `[lanes, out, in / groups, k, k]`, bias `[lanes, out]`.
+
+    Input `[n, lanes * in, h, w]`, or with `groups` = 1 `[n, in, h, w]` when all lanes look at the same input (then one
+    dense convolution computes them all). Output `[n, lanes * out, h', w']`. Sizes are a number, or one for rows and
+    one for columns.
     """
 
     def __init__(
@@ -76,30 +85,33 @@ class LaneConv2d(LaneLayer):
         lanes: int,
         in_channels: int,
         out_channels: int,
-        kernel_size: int,
-        stride: int = 1,
-        padding: int = 0,
+        kernel_size: int | Pair,
+        stride: int | Pair = 1,
+        padding: int | Pair = 0,
         bias: bool = True,
         rescale: float = 1.0,
         init_width: float = 1.0,
+        dilation: int | Pair = 1,
+        groups: int = 1,
     ):
-        super().__init__((out_channels, in_channels, kernel_size, kernel_size), lanes, bias, rescale, init_width)
-        self.stride = stride
-        self.padding = padding
+        super().__init__((out_channels, in_channels // groups, *pair(kernel_size)), lanes, bias, rescale, init_width)
+        self.stride, self.padding, self.dilation = pair(stride), pair(padding), pair(dilation)
 
     def forward(self, x: Tensor) -> Tensor:
         weight, bias = self.scaled()
         stride = self.stride
-        if stride > 1 and weight.shape[-1] == 1:
+        if max(stride) > 1 and weight.shape[-2:] == (1, 1) and self.padding == (0, 0):
             # The same numbers; strided 1x1 convolutions of channels-last images crash in oneDNN's backward pass with
             # two threads and an odd number of images (torch 2.14, x86).
-            x, stride = x[..., ::stride, ::stride].contiguous(memory_format=torch.channels_last), 1
+            x = x[..., :: stride[0], :: stride[1]].contiguous(memory_format=torch.channels_last)
+            stride = (1, 1)
         groups = x.shape[1] // weight.shape[2]
         weight, bias = weight.flatten(0, 1), None if bias is None else bias.flatten()
-        if x.requires_grad and not weight.requires_grad and weight.shape[1] % 4 and x.device.type == "cpu":
+        plain = self.dilation == (1, 1)
+        if plain and x.requires_grad and not weight.requires_grad and weight.shape[1] % 4 and x.device.type == "cpu":
             out: Tensor = AttackedConv.apply(x, weight, bias, stride, self.padding, groups)
             return out
-        return F.conv2d(x, weight, bias, stride=stride, padding=self.padding, groups=groups)
+        return F.conv2d(x, weight, bias, stride, self.padding, self.dilation, groups)
 
 
 class AttackedConv(torch.autograd.Function):
@@ -110,7 +122,7 @@ class AttackedConv(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int, groups: int
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair, groups: int
     ) -> Tensor:
         ctx.save_for_backward(weight)
         ctx.shape, ctx.arguments = x.shape, (stride, padding, groups)
@@ -125,7 +137,7 @@ class AttackedConv(torch.autograd.Function):
         added = -own % 4
         wider = weight.new_empty(n, groups * (own + added), height, width).contiguous(memory_format=torch.channels_last)
         found = torch.ops.aten.convolution_backward(
-            gradients[0], wider, F.pad(weight, (0, 0, 0, 0, 0, added)), None, [stride] * 2, [padding] * 2, [1, 1],
+            gradients[0], wider, F.pad(weight, (0, 0, 0, 0, 0, added)), None, stride, padding, [1, 1],
             False, [0, 0], groups, [True, False, False],
         )[0]  # fmt: skip
         kept = found.permute(0, 2, 3, 1).unflatten(3, (groups, -1))[..., :own]
@@ -148,17 +160,20 @@ class LaneLinear(LaneLayer):
         init_width: float = 1.0,
         positions: int = 1,
         zero_bias: bool = False,
+        bias: bool = True,
     ):
-        super().__init__((out_features, in_features), lanes, True, rescale, init_width)
+        super().__init__((out_features, in_features), lanes, bias, rescale, init_width)
         self.positions = positions
         self.zero_bias = zero_bias
 
     def forward(self, x: Tensor) -> Tensor:
-        assert self.bias is not None  # linear layers always have one: see the constructor
         scale = 1 / self.rescale if self.training else 1.0
         x = unfold_lanes(x, self.lanes).transpose(1, 2)
         # Weight on the left: its gradient then comes out in its own layout, which saves a copy.
-        out = torch.baddbmm(self.bias.unsqueeze(2), self.weight, x, beta=scale, alpha=scale)
+        if self.bias is None:
+            out = torch.bmm(self.weight if scale == 1.0 else self.weight * scale, x)
+        else:
+            out = torch.baddbmm(self.bias.unsqueeze(2), self.weight, x, beta=scale, alpha=scale)
         return out.permute(2, 0, 1).flatten(1)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -82,6 +83,9 @@ class LaneNetwork(nn.Module):
         for module in self.modules():
             if isinstance(module, DualBatchNorm | FilmBatchNorm):
                 module.set_adv_lambda(adv_lambda, learning)
+
+    def draw_from(self, streams: Sequence[np.random.Generator]) -> None:
+        """Let what is random in training, such as dropout, follow from one stream per lane until the next call."""
 
     def batch_norms(self) -> list[LaneBatchNorm]:
         """All batch normalisation layers, each branch by itself."""
@@ -187,16 +191,21 @@ def hidden_dims(spec: NetworkSpec) -> tuple[tuple[str, int, int], ...]:
 
     (A linear layer after convolutions has a block of indices, one per pixel, for each channel of its input.)
     """
-    narrow, full = lane_template(replace(spec, width=spec.width / 2), 1), lane_template(spec, 1)
+    other, full = lane_template(replace(spec, width=compared_width(spec.width)), 1), lane_template(spec, 1)
     with torch.device("meta"):
         network = spec.build(1)
     found = []
     for name, value in full.items():
         layer = network.get_submodule(name.rpartition(".")[0])
         for dim in range(1, value.dim()):
-            if value.shape[dim] != narrow[name].shape[dim]:
+            if value.shape[dim] != other[name].shape[dim]:
                 found.append((name, dim, layer.positions if isinstance(layer, LaneLinear) and dim == 2 else 1))
     return tuple(found)
+
+
+def compared_width(width: float) -> float:
+    """Another width, which tells hidden layers by their sizes; no narrower than need be, so that no layer is empty."""
+    return 2 * width if width <= 0.5 else width / 2
 
 
 def lane_entries(spec: NetworkSpec) -> int:
