@@ -411,7 +411,7 @@ def own_code(tmp_path):
 def test_code_beside_ones_own_options_is_found(own_code):
     refused = own_code("train", "budget=mine", "model=net")
     assert refused.returncode == 2 and "model._target_=own_code.Net" in refused.stderr
-    assert "splitmix/models/digit_cnn.py is an example" in refused.stderr
+    assert "use model=module with model.factory" in refused.stderr
 
 
 @pytest.mark.slow
