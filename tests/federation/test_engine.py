@@ -201,16 +201,15 @@ def test_a_round_that_fails_in_the_merge_leaves_nothing_to_the_next(federation, 
     fed = federation(engine=EngineSettings(lanes=2, workers=2))
     state = fed.initial_state()
     expected = fed.run_round(state)[0].tensors
-    merge = SplitMixMethod.merge
+    accumulate = SplitMixMethod.accumulate
 
-    def failing(self, state, updates):
-        next(iter(updates))
+    def failing(self, aggregate, update):
         raise ValueError("the merge failed")
 
-    monkeypatch.setattr(SplitMixMethod, "merge", failing)
+    monkeypatch.setattr(SplitMixMethod, "accumulate", failing)
     with pytest.raises(ValueError, match="the merge failed") as failure:
         fed.run_round(state)
-    monkeypatch.setattr(SplitMixMethod, "merge", merge)
+    monkeypatch.setattr(SplitMixMethod, "accumulate", accumulate)
     accuracy = fed.validate(state, [1.0])
     assert accuracy.per_client.shape == (4, 1)
     again = fed.run_round(state)[0].tensors
