@@ -172,9 +172,12 @@ def entries(spec: dict[str, Any], settings: EngineSettings) -> Iterator[tuple[st
     engine = Engine(settings, settings.fabric(), method, SGD(lr=spec["lr"]), Dataset("", (), (), data, data))
     trained: list[Trained] = []
     aggregate = method.no_updates(state)
+    clients = {name: value.clone() for name, value in state.clients.items()}
     for result in engine.train(state, tasks, batches, WEIGHTS[: len(tasks)], spec["lr"]):
         tensors = {name: value.clone() for name, value in (result.update.tensors | result.memory).items()}
         aggregate = method.accumulate(aggregate, result.update)
+        for name, value in result.memory.items():
+            clients[name][result.update.task.client, list(result.update.task.base_models)] = value
         trained.append(replace(result, update=replace(result.update, tensors=tensors)))
     engine.close()
     for client in range(len(tasks)):
@@ -187,7 +190,7 @@ def entries(spec: dict[str, Any], settings: EngineSettings) -> Iterator[tuple[st
         for part in parts:
             task = part.update.task
             yield from probed(f"client{client}/trained", method, task.spec, part.update.tensors, task.base_models)
-    merged = method.finalise(state, aggregate)
+    merged = replace(method.finalise(state, aggregate), clients=clients)
     yield from probed("server", method, server_spec(method), merged.tensors, range(method.base_models))
     yield from evaluated(method, merged, spec, "logits_after")
 
