@@ -65,7 +65,7 @@ class ScaffoldMethod(FedAvgMethod):
 
     def download(self, state: ServerState, task: ClientTask) -> ClientTask:
         base_models = list(task.base_models)
-        controls = {name: value[base_models] for name, value in state.server.items() if name.startswith(CONTROL)}
+        controls = {name: value[base_models] for name, value in controls_in(state.server).items()}
         return replace(super().download(state, task), context=controls)
 
     def objective(self, network: LaneNetwork, batch: LaneBatch) -> Objective:
@@ -82,8 +82,7 @@ class ScaffoldMethod(FedAvgMethod):
         start, scale = self.start(task, memory), 1 / (training.steps * training.lr)
         controls = {
             name: control - task.context[name] + scale * (start[entry] - tensors[entry])
-            for name, control in memory.items()
-            if name.startswith(CONTROL)
+            for name, control in controls_in(memory).items()
             for entry in [name.removeprefix(CONTROL)]
         }
         changes = {name: value - memory[name] for name, value in controls.items()}
@@ -91,7 +90,7 @@ class ScaffoldMethod(FedAvgMethod):
 
     def no_updates(self, state: ServerState) -> Aggregate:
         plain = super().no_updates(state)
-        controls = {name: torch.zeros_like(value) for name, value in state.server.items() if name.startswith(CONTROL)}
+        controls = {name: torch.zeros_like(value) for name, value in controls_in(state.server).items()}
         return replace(plain, sums={**plain.sums, **controls, CLIENTS: torch.zeros(())})
 
     def accumulate(self, aggregate: Aggregate, update: Update) -> Aggregate:
@@ -105,8 +104,7 @@ class ScaffoldMethod(FedAvgMethod):
         # 1/N of the sum of changes: the mean change of the participants, times their share of the N clients.
         controls = {
             name: value + aggregate.sums[name] / len(self.problem.budgets)
-            for name, value in state.server.items()
-            if name.startswith(CONTROL)
+            for name, value in controls_in(state.server).items()
         }
         return replace(after, server={**after.server, **controls})
 
@@ -115,3 +113,8 @@ class ScaffoldMethod(FedAvgMethod):
         return super().upload_entries(budget) + sum(
             value.numel() for value in self.parameters(lane_template(self.spec, 1)).values()
         )
+
+
+def controls_in(memory: Tensors) -> Tensors:
+    """The control variates among what a client or the server remembers."""
+    return {name: value for name, value in memory.items() if name.startswith(CONTROL)}

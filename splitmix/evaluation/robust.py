@@ -11,12 +11,11 @@ import torch
 from torch import Tensor
 
 from splitmix.algorithms.base import MixGroup
-from splitmix.algorithms.method import Method
 from splitmix.data.dataset import ImageSet, to_float
 from splitmix.errors import UserError
-from splitmix.evaluation.accuracy import Accuracy, Calibration, keeps_statistics
+from splitmix.evaluation.accuracy import Accuracy, Calibration
 from splitmix.evaluation.customized import CustomizedLanes, CustomizedModel
-from splitmix.models.network import Tensors
+from splitmix.models.network import NetworkSpec, Tensors
 from splitmix.randomness import rng
 from splitmix.robustness.attacks import Attack
 from splitmix.robustness.draws import Draws
@@ -102,7 +101,7 @@ def evaluate_attacked(
             )
         models = {widths.index(width): lanes.model(width) for width in group.sizes}
         loaded = -1
-        together = TOGETHER if not clients and not estimated and lanes.keeps_statistics else 1
+        together = TOGETHER if attackable_together(group.spec, clients, calibration) else 1
         left = deque((chunk, column) for chunk in chunks(batches, together) for column in models)
         while left:
             chunk, column = left.popleft()
@@ -150,9 +149,9 @@ def survived(
     return (model(attacked).argmax(-1) == labels).cpu().double()
 
 
-def attackable_together(method: Method, clients: object, calibration: object) -> bool:
+def attackable_together(spec: NetworkSpec, clients: object, calibration: object) -> bool:
     """Whether images of several clients see the same model, whatever batch they are in."""
-    return keeps_statistics(method) and not clients and calibration is None
+    return spec.tracked and not clients and calibration is None
 
 
 def chunks(batches: Sequence[Sequence[Tensor]], together: int) -> Iterator[Chunk]:

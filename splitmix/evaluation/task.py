@@ -62,7 +62,7 @@ class EvaluationTask:
         Clients whose images are attacked in one call stay together, so that an attack's draws do not depend on `most`.
         """
         starts = list(range(len(self.batches)))
-        if self.attack is not None and attackable_together(method, clients, self.calibration):
+        if self.attack is not None and attackable_together(method.server_network, clients, self.calibration):
             starts = chunk_starts([sum(len(rows) for rows in own) for own in self.batches], TOGETHER)
         count = min(len(starts), most)
         bounds = [*(starts[len(starts) * part // count] for part in range(count)), len(self.batches)]

@@ -84,8 +84,6 @@ class ClientModule(LightningModule):
             `[lanes]`, for reports.
         """
         images, labels = batch
-        if labels.dim() == 1:
-            labels = labels.expand(self.network.lanes, -1)
         streams = self.streams if streams is None else streams
         return lane_losses(self.method, self.network, LaneBatch(images, labels, streams))
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from splitmix.algorithms.base import LocalTraining, MixGroup
+from splitmix.algorithms.base import MixGroup
 from splitmix.algorithms.method import Method
 from splitmix.algorithms.values import ClientTask, Update
 from splitmix.data.augmentation import Augmentation
 from splitmix.data.dataset import ImageSet
 from splitmix.evaluation.accuracy import Accuracy, evaluate
 from splitmix.federation.engine_settings import EngineSettings
-from splitmix.federation.finishing import TrainedLanes, finish
+from splitmix.federation.finishing import finished
 from splitmix.federation.lane_trainer import LaneTrainer
 from splitmix.federation.optimizers import SGD, Adam
 from splitmix.federation.packing import plan_packs
@@ -81,22 +81,15 @@ def client_update(
     lanes = settings.lanes or max(len(task.base_models), 1)
     remembered = {name: value.clone() for name, value in memory.items()}
     trained_lanes: list[Update] = []
+
+    def fetch(part: ClientTask) -> tuple[ClientTask, Tensors]:
+        return part, {name: value[list(part.base_models)] for name, value in memory.items()}
+
     for pack in plan_packs([task], [batches], lambda spec: lanes):
-        result = trainer.train(pack, lr, lambda part: (part, of_base_models(memory, part)))
-        for part_lanes, part in pack.tasks():
-            tensors = {name: value[part_lanes].cpu() for name, value in result.tensors.items()}
-            losses, correct = result.losses[part_lanes].cpu(), result.correct[part_lanes].cpu()
-            samples = pack.lanes[part_lanes.start].samples
-            trained = finish(
-                method,
-                part,
-                of_base_models(memory, part),
-                TrainedLanes(tensors, losses, correct, samples, result.data_s),
-                LocalTraining(lr, len(batches)),
-                float(len(rows)),
-            )
+        result = trainer.train(pack, lr, fetch).on_cpu(pack)
+        for trained in finished(method, pack, result, lr, {task.client: float(len(rows))}, fetch):
             for name, value in trained.memory.items():
-                remembered[name][list(part.base_models)] = value
+                remembered[name][list(trained.update.task.base_models)] = value
             trained_lanes.append(copied(trained.update))
     return (joined(task, trained_lanes) if trained_lanes else None), remembered
 
@@ -124,11 +117,6 @@ def client_evaluate(
     own = {name: value.unsqueeze(0) for name, value in (memory or {}).items() if name in entries}
     batches = [eval_batches(torch.arange(len(images.images)), batch_size)]
     return evaluate(groups, images, batches, adv_lambda=adv_lambda, clients=own, dtype=dtype)
-
-
-def of_base_models(memory: Tensors, task: ClientTask) -> Tensors:
-    """What a client remembers for the lanes of a task, `[lanes, ...]`."""
-    return {name: value[list(task.base_models)] for name, value in memory.items()}
 
 
 def copied(update: Update) -> Update:

@@ -12,7 +12,6 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from splitmix.algorithms.base import LocalTraining
 from splitmix.algorithms.method import Method
 from splitmix.algorithms.values import ClientTask, ServerState
 from splitmix.data.dataset import Dataset, ImageSet
@@ -20,7 +19,7 @@ from splitmix.errors import UserError
 from splitmix.evaluation.accuracy import Accuracy
 from splitmix.evaluation.task import EvaluationTask
 from splitmix.federation.engine_settings import EngineSettings
-from splitmix.federation.finishing import Trained, TrainedLanes, finish
+from splitmix.federation.finishing import Trained, finished
 from splitmix.federation.lane_tasks import TrainTask
 from splitmix.federation.lane_trainer import LaneTrainer, PackResult, fetch_from
 from splitmix.federation.lane_workers import LaneWorkers
@@ -142,24 +141,15 @@ class Engine:
             UserError: memory ran out, or a worker died.
         """
         weight_of = {task.client: weight for task, weight in zip(tasks, weights, strict=True)}
-        fetch = fetch_from(self.method, state)
+        # What was downloaded is fetched again only where it is needed: that copies the model.
+        fetch = fetch_from(self.method, state, download=self.method.uses_start)
         with self.threads():
             packs = plan_packs(tasks, batches, self.lanes_of, self.workers)
             run = self.in_workers if self.workers > 1 else self.in_process
             # An error where the results are used must not leave a half-done round behind.
             with closing(run(state, packs, lr)) as results:
                 for pack, result in results:
-                    data_s = result.data_s
-                    for lanes, planned in pack.tasks():
-                        first = pack.lanes[lanes.start]
-                        tensors = {name: value[lanes] for name, value in result.tensors.items()}
-                        trained = TrainedLanes(
-                            tensors, result.losses[lanes], result.correct[lanes], first.samples, data_s
-                        )
-                        task = fetch(planned)[0] if self.method.uses_start else planned
-                        training = LocalTraining(lr, len(first.batches))
-                        yield finish(self.method, task, state.memory(task), trained, training, weight_of[task.client])
-                        data_s = 0.0
+                    yield from finished(self.method, pack, result, lr, weight_of, fetch)
 
     def in_process(self, state: ServerState, packs: Sequence[Pack], lr: float) -> Generator[tuple[Pack, PackResult]]:
         """Train packs one after another on the device, in halves from where its memory runs out."""
@@ -174,9 +164,7 @@ class Engine:
             if result is None:  # outside the handler, whose exception keeps the failed step's memory
                 left.extendleft(reversed(self.smaller(pack)))
                 continue
-            like = lane_template(pack.spec, len(pack.lanes))
-            tensors = {name: value.to("cpu", like[name].dtype) for name, value in result.tensors.items()}
-            yield pack, PackResult(tensors, result.losses.cpu(), result.correct.cpu(), result.data_s)
+            yield pack, result.on_cpu(pack)
 
     def smaller(self, pack: Pack) -> tuple[Pack, ...]:
         """What to try instead of a pack that did not fit: the same again once idle benches are gone, then halves."""

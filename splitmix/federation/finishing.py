@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-
-from torch import Tensor
 
 from splitmix.algorithms.base import LocalTraining
 from splitmix.algorithms.method import Method
-from splitmix.algorithms.values import ClientTask, Update
+from splitmix.algorithms.values import Update
+from splitmix.federation.lane_trainer import Fetch, PackResult
+from splitmix.federation.packing import Pack
 from splitmix.models.network import Tensors
 
 
@@ -27,36 +28,27 @@ class Trained:
     data_s: float
 
 
-@dataclass(frozen=True)
-class TrainedLanes:
-    """Lanes of one task as training left them.
-
-    Attributes:
-        tensors: `[lanes, ...]`.
-        losses: loss summed over samples, `[lanes]`.
-        correct: right predictions, `[lanes]`.
-        samples: images that each lane has seen, counted as often as seen.
-        data_s: seconds of gathering batches.
-    """
-
-    tensors: Tensors
-    losses: Tensor
-    correct: Tensor
-    samples: int
-    data_s: float
-
-
-def finish(
-    method: Method, task: ClientTask, memory: Tensors, lanes: TrainedLanes, training: LocalTraining, weight: float
-) -> Trained:
-    """What the client of this task makes of its lanes.
+def finished(
+    method: Method, pack: Pack, result: PackResult, lr: float, weights: Mapping[int, float], fetch: Fetch
+) -> Iterator[Trained]:
+    """What the clients of a pack make of their lanes, one task after another.
 
     Args:
-        task: with what was downloaded, where the method `uses_start`.
-        memory: what the client remembered for these lanes before.
-        weight: its number of training samples.
+        result: the trained lanes, on the CPU.
+        lr: learning rate of the round.
+        weights: number of training samples by client.
+        fetch: gives a planned task what its client downloaded, and what the client remembered before.
     """
-    result = method.finish(task, memory, lanes.tensors, training)
-    measurements = {"loss": lanes.losses / lanes.samples, "accuracy": lanes.correct / lanes.samples}
-    update = Update(task.planned(), weight, result.tensors, result.extras, measurements)
-    return Trained(update, result.memory, lanes.data_s)
+    data_s = result.data_s
+    for lanes, planned in pack.tasks():
+        task, memory = fetch(planned)
+        first = pack.lanes[lanes.start]
+        tensors = {name: value[lanes] for name, value in result.tensors.items()}
+        made = method.finish(task, memory, tensors, LocalTraining(lr, len(first.batches)))
+        measurements = {
+            "loss": result.losses[lanes] / first.samples,
+            "accuracy": result.correct[lanes] / first.samples,
+        }
+        update = Update(task.planned(), weights[task.client], made.tensors, made.extras, measurements)
+        yield Trained(update, made.memory, data_s)
+        data_s = 0.0

@@ -20,7 +20,7 @@ from splitmix.federation.optimizers import SGD, Adam
 from splitmix.federation.packing import Pack
 from splitmix.federation.precision import Place
 from splitmix.models.layers import fold_lanes
-from splitmix.models.network import LaneNetwork, NetworkSpec, Tensors
+from splitmix.models.network import LaneNetwork, NetworkSpec, Tensors, lane_template
 from splitmix.randomness import rng
 
 
@@ -40,23 +40,34 @@ class PackResult:
     correct: Tensor
     data_s: float
 
+    def on_cpu(self, pack: Pack) -> PackResult:
+        """The same on the CPU, in the types that servers keep."""
+        like = lane_template(pack.spec, len(pack.lanes))
+        tensors = {name: value.to("cpu", like[name].dtype) for name, value in self.tensors.items()}
+        return PackResult(tensors, self.losses.cpu(), self.correct.cpu(), self.data_s)
+
 
 Fetch = Callable[[ClientTask], tuple[ClientTask, Tensors]]
 """Gives a planned task what its client downloads, and what the client remembers for its lanes."""
 
 
-def fetch_from(method: Method, state: ServerState) -> Fetch:
-    """Downloads, and clients' memories, out of a simulated federation."""
-    return lambda task: (method.download(state, task), state.memory(task))
+def fetch_from(method: Method, state: ServerState, download: bool = True) -> Fetch:
+    """Downloads, unless they are not needed, and clients' memories, out of a simulated federation."""
+    return lambda task: (method.download(state, task) if download else task, state.memory(task))
 
 
 def lane_losses(method: Method, network: LaneNetwork, batch: LaneBatch) -> dict[str, Tensor]:
     """The client objective on one batch of every lane.
 
+    Args:
+        batch: its labels may be `[n]`, when all lanes see the same images.
+
     Returns:
         `loss`: scalar, the sum over lanes, so that no lane's gradient depends on another; `losses` and `accuracy`
         `[lanes]`, for reports.
     """
+    if batch.labels.dim() == 1:
+        batch = replace(batch, labels=batch.labels.expand(network.lanes, -1))
     objective = method.objective(network, batch)
     return {"loss": objective.loss.sum(), "losses": objective.mean_loss, "accuracy": objective.accuracy}
 
@@ -155,8 +166,6 @@ class LaneTrainer:
         start = perf_counter()
         images, labels = self.gather(rows, draws)
         data_s = perf_counter() - start
-        if labels.dim() == 1:
-            labels = labels.expand(part.network.lanes, -1)
         part.optimizer.zero_grad(set_to_none=True)
         with self.place.autocast():
             result = lane_losses(self.method, part.network, replace(lanes, images=images, labels=labels))

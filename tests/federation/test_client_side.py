@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -166,3 +167,13 @@ def test_a_client_without_a_batch_uploads_nothing(federation):
     task = fed.method.download(state, fed.method.plan(state, [0], 0)[0])
     lone = ImageSet(fed.dataset.train.images[:1], fed.dataset.train.labels[:1], (1,))
     assert client_update(fed.method, task, {}, lone, ClientSettings(fed.optimizer, 8), 0.1)[0] is None
+
+
+def test_a_client_that_computes_in_float64_uploads_what_the_server_keeps(federation):
+    fed = federation(FedAvg(0.125), DigitCNN(bn="local"))
+    state = fed.initial_state()
+    task = fed.method.download(state, fed.method.plan(state, [1], fed.seed)[0])
+    settings, engine = ClientSettings(fed.optimizer, 8), replace(ONE_LANE, precision="64-true")
+    update, memory = client_update(fed.method, task, memory_of(state, 1), images_of(fed, 1), settings, 0.1, engine)
+    for name, value in {**update.tensors, **memory}.items():
+        assert value.dtype == state.tensors[name].dtype, name
