@@ -13,24 +13,24 @@ if TYPE_CHECKING:
     from splitmix.algorithms.values import ServerState
     from splitmix.data.minidigits import MiniDigits
     from splitmix.data.partition import Uniform
+    from splitmix.engine.optimizers import SGD, Adam
+    from splitmix.engine.settings import EngineSettings
     from splitmix.errors import UserError
     from splitmix.evaluation.customize import customize
     from splitmix.federation.budgets import Groups
-    from splitmix.federation.engine_settings import EngineSettings
     from splitmix.federation.federation import Federation
-    from splitmix.federation.optimizers import SGD, Adam
     from splitmix.federation.schedules import Constant, Cosine, MultiStep
     from splitmix.models.digit_cnn import DigitCNN
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "SGD": "federation.optimizers",
-    "Adam": "federation.optimizers",
+    "SGD": "engine.optimizers",
+    "Adam": "engine.optimizers",
     "Constant": "federation.schedules",
     "Cosine": "federation.schedules",
     "DigitCNN": "models.digit_cnn",
-    "EngineSettings": "federation.engine_settings",
+    "EngineSettings": "engine.settings",
     "Federation": "federation.federation",
     "Groups": "federation.budgets",
     "MiniDigits": "data.minidigits",

@@ -21,6 +21,17 @@ Trusted = Mapping[str, Collection[str]]
 CODE_KEYS = ("_target_", "factory")
 """Keys of an option that name code: a class of settings, and a function that it calls."""
 
+FORMER_TARGETS = {
+    "splitmix.federation.engine_settings.EngineSettings": "splitmix.engine.settings.EngineSettings",
+    "splitmix.federation.optimizers.SGD": "splitmix.engine.optimizers.SGD",
+    "splitmix.federation.optimizers.Adam": "splitmix.engine.optimizers.Adam",
+    "splitmix.reporting.csv_logger.CSV": "splitmix.runs.metrics.CSV",
+    "splitmix.reporting.loggers.MLflow": "splitmix.runs.loggers.MLflow",
+    "splitmix.reporting.loggers.TensorBoard": "splitmix.runs.loggers.TensorBoard",
+    "splitmix.reporting.loggers.WandB": "splitmix.runs.loggers.WandB",
+}
+"""Where classes of settings stand today, by the names that runs of earlier versions have stored."""
+
 OPTION = "an option of a config group"
 Component = Annotated[Any, OPTION]
 """Hint of a field that holds the component of a config group: the dataclass that the node's `_target_` names."""
@@ -33,9 +44,9 @@ EXAMPLES = {
     "attack": "splitmix.robustness.attacks.FGSM",
     "budget": "splitmix.federation.budgets.Groups",
     "dataset": "splitmix.data.minidigits.MiniDigits",
-    "logger": "splitmix.reporting.loggers.TensorBoard",
+    "logger": "splitmix.runs.loggers.TensorBoard",
     "model": "splitmix.models.digit_cnn.DigitCNN",
-    "optimizer": "splitmix.federation.optimizers.SGD",
+    "optimizer": "splitmix.engine.optimizers.SGD",
     "partition": "splitmix.data.partition.Uniform",
     "schedule": "splitmix.federation.schedules.Cosine",
     "train_attack": "splitmix.robustness.attacks.FGSM",
@@ -47,6 +58,16 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     """` (did you mean …?)` for another choice close to `word`, or nothing if none is."""
     close = difflib.get_close_matches(word, [choice for choice in choices if choice != word], n=1, cutoff=0.5)
     return f" (did you mean {close[0]}?)" if close else ""
+
+
+def with_current_targets(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A config in which every group names its class as it is called today."""
+    return {
+        key: {**node, "_target_": FORMER_TARGETS.get(node["_target_"], node["_target_"])}
+        if isinstance(node, Mapping) and isinstance(node.get("_target_"), str)
+        else node
+        for key, node in values.items()
+    }
 
 
 def bind(node: Any, key: str, trusted: Trusted | None = None) -> Any:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from omegaconf import DictConfig, OmegaConf
 
 import splitmix
-from splitmix.binding import Trusted, bind, bind_fields, convert, nearest, shown
+from splitmix.binding import FORMER_TARGETS, Trusted, bind, bind_fields, convert, nearest, shown
 from splitmix.errors import UserError
 from splitmix.widths import distinct
 
@@ -199,7 +199,7 @@ def former_hash(resolved: Mapping[str, Any]) -> str:
 
 
 def _hash(resolved: Mapping[str, Any], more: Mapping[str, Any]) -> str:
-    kept = {key: value for key, value in resolved.items() if key not in NOT_HASHED}
+    kept = {key: _by_first_name(value) for key, value in resolved.items() if key not in NOT_HASHED}
     # What earlier versions lacked counts only where it changes numbers, so that their runs are known again.
     if kept.get("server_optimizer") == NO_SERVER_OPTIMIZER:
         del kept["server_optimizer"]
@@ -208,6 +208,14 @@ def _hash(resolved: Mapping[str, Any], more: Mapping[str, Any]) -> str:
         kept["optimizer"] = {key: value for key, value in optimizer.items() if key != "clip_norm"}
     text = json.dumps({key: _canonical(value) for key, value in {**kept, **more}.items()}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _by_first_name(node: Any) -> Any:
+    """A group's node with its class under the first name that it ever had: a class that moves is no other run."""
+    if not isinstance(node, Mapping) or node.get("_target_") not in FORMER_TARGETS.values():
+        return node
+    first = next(former for former, current in FORMER_TARGETS.items() if current == node["_target_"])
+    return {**node, "_target_": first}
 
 
 def _canonical(value: Any) -> Any:

@@ -45,7 +45,7 @@ def dataset() -> Dataset:
 def federation(dataset: Dataset) -> Callable[..., Federation]:
     """Makes a federation of 2 x 2 clients on the noise, with overrides."""
 
-    from splitmix.federation.engine_settings import EngineSettings
+    from splitmix.engine.settings import EngineSettings
     from splitmix.federation.federation import Federation
 
     def make(*components: object, **settings: object) -> Federation:

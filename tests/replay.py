@@ -34,18 +34,18 @@ from splitmix.algorithms.sheterofl import SHeteroFL
 from splitmix.algorithms.splitmix import SplitMix
 from splitmix.algorithms.values import ServerState
 from splitmix.data.dataset import Dataset, ImageSet
+from splitmix.engine.engine import Engine
+from splitmix.engine.finishing import Trained
+from splitmix.engine.optimizers import SGD
+from splitmix.engine.settings import EngineSettings
 from splitmix.evaluation.customize import customize
-from splitmix.federation.engine import Engine
-from splitmix.federation.engine_settings import EngineSettings
-from splitmix.federation.finishing import Trained
-from splitmix.federation.optimizers import SGD
-from splitmix.federation.reference_names import reference_name
 from splitmix.models.alexnet import AlexNet
 from splitmix.models.digit_cnn import DigitCNN
 from splitmix.models.network import NetworkSpec, Tensors
 from splitmix.models.preresnet18 import PreResNet18
 from splitmix.robustness.attacks import LinfPGD
 from splitmix.robustness.draws import Draws
+from splitmix.runs.reference_names import reference_name
 
 WEIGHTS = (0.5, 0.2, 0.3)
 BATCHES = 2

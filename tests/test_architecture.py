@@ -7,7 +7,10 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "splitmix"
 # A folder may import from itself and from those to its right.
-ORDER = ["commands", "federation", "evaluation", "reporting", "algorithms", "robustness", "models", "data"]
+ORDER = [
+    "commands", "reporting", "runs", "benchmarks", "federation", "engine", "evaluation", "algorithms", "robustness",
+    "models", "data",
+]  # fmt: skip
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -22,7 +22,7 @@ from splitmix.commands.single import config_of_single, run_once
 from splitmix.commands.streams import complain, failure_of_output
 from splitmix.commands.sweep import Plan, run_sweep
 from splitmix.config import conf_dir, resolve
-from splitmix.federation.before_torch import choose_instructions
+from splitmix.engine.before_torch import choose_instructions
 from splitmix.printing import printable
 from splitmix.quoting import with_quoted_path
 

@@ -39,10 +39,10 @@ def benchmark(cfg: DictConfig) -> None:
     engine = keys.engine
     engine.check()
     out = output_file(keys.out)
+    from splitmix.benchmarks.data import data_times
+    from splitmix.benchmarks.layers import layer_times
+    from splitmix.benchmarks.workloads import WORKLOADS, benchmark, memory
     from splitmix.data.minidigits import MiniDigits
-    from splitmix.federation.benchmark import WORKLOADS, benchmark, memory
-    from splitmix.federation.benchmark_data import data_times
-    from splitmix.federation.benchmark_layers import layer_times
     from splitmix.reporting.tables import benchmark_table, print_table, quantity
 
     chosen, choices = keys.benchmark, [*WORKLOADS, "all", "layers", "data", "memory"]

@@ -23,7 +23,7 @@ def import_(cfg: DictConfig) -> None:
     resolved = resolve(cfg)
     file, out = (Path(convert(resolved.pop(key), str, key)) for key in ("file", "out"))
     config = load_run_config(resolved)
-    from splitmix.federation.import_reference import import_reference
+    from splitmix.runs.import_reference import import_reference
 
     state = import_reference(config, {**resolved, "resume": None}, file, out)
     log.info(f"{out}: {config.algorithm.name} after {state.round} rounds, from {file}")

@@ -17,7 +17,7 @@ from splitmix.errors import UserError
 
 if TYPE_CHECKING:
     from splitmix.reporting.comparison import Comparison, Part
-    from splitmix.reporting.runs import Run
+    from splitmix.runs.run import Run
 
 
 @dataclass(frozen=True)
@@ -85,11 +85,11 @@ def finished_runs(patterns: tuple[str, ...], trusted: Trusted) -> tuple[list[Run
     Raises:
         UserError: no run is finished, a file is damaged.
     """
-    from splitmix.commands.run_files import find_runs, load_run
-    from splitmix.reporting.runs import latest_of_equal
+    from splitmix.commands.run_files import load_run, results_of
+    from splitmix.runs.run import latest_of_equal
 
     runs, notes = [], []
-    for folder, results in find_runs(patterns):
+    for folder, results in results_of(patterns):
         if results["status"] == "finished" and results["widths"]:
             runs.append(load_run(folder, results, trusted))
         else:
@@ -109,7 +109,7 @@ def comparison_of(runs: Sequence[Run], width: float | None) -> Comparison:
         UserError: runs on several datasets.
     """
     from splitmix.reporting.comparison import Comparison
-    from splitmix.reporting.runs import check_same_data
+    from splitmix.runs.run import check_same_data
     from splitmix.widths import normalized
 
     if width is not None:

@@ -9,17 +9,17 @@ from typing import Any
 
 from splitmix.binding import Trusted
 from splitmix.commands.differences import command_of, defaults, differences
-from splitmix.commands.folders import read_config
 from splitmix.commands.messages import log
-from splitmix.commands.search import find_files
 from splitmix.commands.trust import trusted_targets
 from splitmix.config import load_run_config
 from splitmix.errors import UserError
-from splitmix.federation.results_file import read_results
-from splitmix.reporting.runs import Run
+from splitmix.runs.folders import read_config
+from splitmix.runs.results_file import read_results
+from splitmix.runs.run import Run
+from splitmix.runs.search import find_files
 
 
-def find_runs(patterns: Sequence[str]) -> list[tuple[Path, dict[str, Any]]]:
+def results_of(patterns: Sequence[str]) -> list[tuple[Path, dict[str, Any]]]:
     """Folder and results of all runs in and below the folders that these patterns match, each once.
 
     Raises:
@@ -39,7 +39,7 @@ def find_runs(patterns: Sequence[str]) -> list[tuple[Path, dict[str, Any]]]:
 
 def current_results(folder: Path) -> dict[str, Any]:
     """The results of a run, its status as it is now; UserError if they cannot be read."""
-    from splitmix.federation.results import status_now
+    from splitmix.runs.results import status_now
 
     results = read_results(folder / "results.json")
     return {**results, "status": status_now(folder, results)}
@@ -54,7 +54,7 @@ def load_run(folder: Path, results: dict[str, Any], trusted: Trusted | None = No
     Raises:
         UserError: a config that cannot be read or bound.
     """
-    from splitmix.federation.results import changed_config
+    from splitmix.runs.results import changed_config
 
     config = read_config(folder)
     try:

@@ -9,9 +9,9 @@ from typing import Any
 from omegaconf import DictConfig
 
 from splitmix.commands.application import run_application, settings_of
-from splitmix.commands.folders import find_run, read_config
 from splitmix.commands.trust import trusted_targets
 from splitmix.printing import printable
+from splitmix.runs.folders import find_run, read_config
 
 
 @dataclass(frozen=True)

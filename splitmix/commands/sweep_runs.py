@@ -10,16 +10,16 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from splitmix.commands.composing import MISTAKES
-from splitmix.commands.folders import NEEDED, read_config
 from splitmix.commands.help import groups, without_hydra
 from splitmix.commands.messages import log, one_line
 from splitmix.commands.sweep import Job
 from splitmix.config import NOT_HASHED, config_hash, former_hash, load_run_config, resolve
+from splitmix.engine.before_torch import prepare
 from splitmix.errors import UserError
-from splitmix.federation.before_torch import prepare
-from splitmix.federation.results_file import read_results
 from splitmix.files import refuse_links
 from splitmix.quoting import hydra_word
+from splitmix.runs.folders import NEEDED, read_config
+from splitmix.runs.results_file import read_results
 
 SLUG = 100
 """Longest readable part of a folder's name; file systems allow 255 bytes."""

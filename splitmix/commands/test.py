@@ -11,13 +11,13 @@ from omegaconf import DictConfig
 
 from splitmix.binding import Component
 from splitmix.commands.application import run_application, settings_of
-from splitmix.commands.folders import find_runs, read_config
 from splitmix.commands.messages import log
 from splitmix.commands.trust import trusted_targets
 from splitmix.config import load_run_config, resolve
+from splitmix.engine.before_torch import prepare
 from splitmix.errors import UserError
-from splitmix.federation.before_torch import prepare
 from splitmix.files import refuse_links, remove_temporary
+from splitmix.runs.folders import find_runs, read_config
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,11 @@ def test(cfg: DictConfig) -> None:
         attack.check(f"attack.{name}")
     folders = find_runs("run", list(keys.run), everything=keys.all)
     trusted = trusted_targets(keys.trust)
-    from splitmix.federation.results import changed_config
-    from splitmix.federation.results_file import read_results
-    from splitmix.federation.run_test import run_test
+    from splitmix.reporting.tables import accuracy_table, print_table
+    from splitmix.reporting.tradeoff import draw_tradeoffs
+    from splitmix.runs.results import changed_config
+    from splitmix.runs.results_file import read_results
+    from splitmix.runs.testing import run_test
 
     command = shlex.join(["splitmix", "test", *sys.argv[1:]])
     mistakes = []
@@ -67,7 +69,10 @@ def test(cfg: DictConfig) -> None:
             config = load_run_config(resolved, trusted)
             if change := changed_config(folder, resolved, read_results(folder / "results.json")):
                 log.warning(f"note: {change}: the checkpoint may be of another config")
-            run_test(config, folder, keys.checkpoint, settings, engine, attacks, command)
+            rows, records = run_test(config, folder, keys.checkpoint, settings, engine, attacks, command)
+            print_table(accuracy_table(rows))
+            for figure in draw_tradeoffs(records, folder / "figures"):
+                log.info(f"RA against SA: {figure}")
         except UserError as error:
             if len(folders) == 1:
                 raise

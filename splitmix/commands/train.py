@@ -12,15 +12,15 @@ from omegaconf import DictConfig
 
 from splitmix.commands.application import run_application
 from splitmix.commands.command_line import overrides_of
-from splitmix.commands.folders import claimed, find_run, read_config, refuse_run_in, unfinished_run
 from splitmix.commands.help import composed, run_dir, without_hydra
 from splitmix.commands.messages import log, log_to_file
 from splitmix.commands.sweep_runs import can_go_on, check, plan_runs
 from splitmix.commands.trust import trusted_targets
-from splitmix.config import load_run_config, resolve
+from splitmix.config import RunConfig, load_run_config, resolve
+from splitmix.engine.before_torch import prepare
 from splitmix.errors import UserError
-from splitmix.federation.before_torch import prepare
-from splitmix.quoting import unquoted
+from splitmix.quoting import command, unquoted
+from splitmix.runs.folders import claimed, find_run, read_config, refuse_run_in, unfinished_run
 
 FREE = ("engine", "logger")
 """Groups that may change beside `resume`: they cannot change the numbers."""
@@ -53,9 +53,7 @@ def train(cfg: DictConfig) -> None:
             said = newly_said(stored, resolved)
             log.info(f"resuming {folder}")
         config = load_run_config(resolved, trusted)
-        from splitmix.federation.run import run_training
-
-        run_training(config, folder, resolved, resume=begun, said=said)
+        train_in(config, folder, resolved, resume=begun, said=said)
 
 
 def resume(arguments: Namespace, config: DictConfig | None) -> bool:
@@ -108,13 +106,34 @@ def resume(arguments: Namespace, config: DictConfig | None) -> bool:
     if free:
         resolved = changed(resolved, free, fresh)
         bound = load_run_config(resolved, trusted)
-    from splitmix.federation.run import run_training
-
     with claimed(folder):
         log_to_file(folder / "train.log")
         log.info(f"resuming {folder}")
-        run_training(bound, folder, resolved, resume=True, said=newly_said(stored, resolved))
+        train_in(bound, folder, resolved, resume=True, said=newly_said(stored, resolved))
     return True
+
+
+def train_in(
+    config: RunConfig, folder: Path, resolved: dict[str, Any], resume: bool, said: frozenset[str] = frozenset()
+) -> None:
+    """Train, then draw the convergence figure and print the table; see `run_training`."""
+    from splitmix.runs.results_file import read_results
+    from splitmix.runs.training import run_training
+
+    trained = run_training(config, folder, resolved, resume, said)
+    from splitmix.reporting.figures import CONVERGENCE, draw_convergence
+    from splitmix.reporting.tables import print_table, width_table
+
+    if trained is None:
+        # A kill between the end of the training and this line leaves a finished run without a figure.
+        if not (folder / CONVERGENCE).exists() and read_results(folder / "results.json")["status"] == "finished":
+            draw_convergence(folder)
+        return
+    figure = draw_convergence(folder)
+    print_table(width_table(trained.rows))
+    log.info(f"run folder: {folder}   (best round: {trained.best_round + 1}; figure: {figure.name})")
+    attacks = ["attack=[none,linf_pgd]"] if trained.adversarial else []
+    log.info(f"next: {command('test', f'test.widths={trained.rows[0].width:g}', *attacks, run=folder)}")
 
 
 def newly_said(stored: dict[str, Any], resolved: dict[str, Any]) -> frozenset[str]:

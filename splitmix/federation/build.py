@@ -14,8 +14,8 @@ from splitmix.binding import shown
 from splitmix.config import RunConfig
 from splitmix.data.dataset import Dataset
 from splitmix.data.fit import fit_settings
+from splitmix.engine.settings import EngineSettings
 from splitmix.errors import UserError
-from splitmix.federation.engine_settings import EngineSettings
 from splitmix.federation.federation import Federation
 from splitmix.models.network import lane_template
 

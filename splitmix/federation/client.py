@@ -11,9 +11,9 @@ from splitmix.algorithms.algorithm import check_adv_lambda
 from splitmix.algorithms.averaging import corners
 from splitmix.algorithms.base import LaneBatch, Streams
 from splitmix.algorithms.method import Method
+from splitmix.engine.lane_trainer import lane_losses
+from splitmix.engine.optimizers import SGD, Adam
 from splitmix.errors import UserError
-from splitmix.federation.lane_trainer import lane_losses
-from splitmix.federation.optimizers import SGD, Adam
 from splitmix.models.network import LaneNetwork, lane_template
 from splitmix.randomness import rng
 

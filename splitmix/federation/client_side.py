@@ -12,12 +12,12 @@ from splitmix.algorithms.method import Method
 from splitmix.algorithms.values import ClientTask, Update
 from splitmix.data.augmentation import Augmentation
 from splitmix.data.dataset import ImageSet
+from splitmix.engine.finishing import finished
+from splitmix.engine.lane_trainer import LaneTrainer
+from splitmix.engine.optimizers import SGD, Adam
+from splitmix.engine.packing import plan_packs
+from splitmix.engine.settings import EngineSettings
 from splitmix.evaluation.accuracy import Accuracy, evaluate
-from splitmix.federation.engine_settings import EngineSettings
-from splitmix.federation.finishing import finished
-from splitmix.federation.lane_trainer import LaneTrainer
-from splitmix.federation.optimizers import SGD, Adam
-from splitmix.federation.packing import plan_packs
 from splitmix.federation.sampling import DrawnBatches, eval_batches
 from splitmix.models.network import Tensors
 

@@ -20,15 +20,15 @@ from splitmix.algorithms.values import ServerState
 from splitmix.data.clients import ClientData, Partition
 from splitmix.data.dataset import Dataset
 from splitmix.data.partition import Uniform
+from splitmix.engine.engine import Engine
+from splitmix.engine.optimizers import SGD, Adam
+from splitmix.engine.settings import EngineSettings
 from splitmix.errors import UserError
 from splitmix.evaluation.accuracy import Accuracy
 from splitmix.evaluation.statistics import CALIBRATION_IMAGES, POST_PASSES
 from splitmix.evaluation.task import EvaluationTask
 from splitmix.federation.budgets import Groups
-from splitmix.federation.engine import Engine
-from splitmix.federation.engine_settings import EngineSettings
 from splitmix.federation.finite import refuse_diverged, refuse_not_finite
-from splitmix.federation.optimizers import SGD, Adam
 from splitmix.federation.round_metrics import RoundMeasurements, RoundMetrics
 from splitmix.federation.sampling import DrawnBatches, calibration_rows, eval_batches, participants
 from splitmix.federation.schedules import Cosine, Schedule

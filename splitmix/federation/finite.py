@@ -7,9 +7,9 @@ import math
 import torch
 
 from splitmix.algorithms.values import ServerState
+from splitmix.engine.finishing import Trained
+from splitmix.engine.optimizers import SGD, Adam, likely_cause
 from splitmix.errors import UserError
-from splitmix.federation.finishing import Trained
-from splitmix.federation.optimizers import SGD, Adam, likely_cause
 
 
 def not_finite(state: ServerState) -> str | None:

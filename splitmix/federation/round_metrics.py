@@ -11,7 +11,7 @@ from time import perf_counter
 
 import torch
 
-from splitmix.federation.finishing import Trained
+from splitmix.engine.finishing import Trained
 from splitmix.models.network import Tensors
 
 

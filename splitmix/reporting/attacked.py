@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 
 from splitmix.reporting.groups import WIDTH_KEY, Group, grouped
-from splitmix.reporting.runs import CLEAN, Run, in_situ
 from splitmix.reporting.seeds import over_seeds
+from splitmix.runs.run import CLEAN, Run, in_situ
 
 LAMBDA_KEY = "algorithm.adv_lambda"
 PLACE = ["method", "width", "adv_lambda"]

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from splitmix.errors import UserError
 from splitmix.reporting.report_table import Table
-from splitmix.reporting.runs import Run
 from splitmix.reporting.style import Palette
+from splitmix.runs.run import Run
 
 MOST_COLUMNS = 8
 """Widths that stand side by side: as many as a network of eight base models has."""

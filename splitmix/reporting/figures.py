@@ -11,6 +11,29 @@ from matplotlib.ticker import MaxNLocator
 
 from splitmix.reporting.labels import Label, label_ends
 from splitmix.reporting.style import Look, new_figure, ordered, save, spaced, styled
+from splitmix.runs.metrics import read_metrics
+from splitmix.runs.results_file import read_results
+
+CONVERGENCE = "figures/convergence.png"
+"""The figure, in a run folder."""
+
+
+def draw_convergence(folder: Path) -> Path:
+    """Draw the validation accuracy of a finished run from its metrics.csv and results.json.
+
+    Returns:
+        The file written, `figures/convergence.png` of the run folder.
+
+    Raises:
+        UserError: a file of the run cannot be read, or the figure cannot be written.
+    """
+    widths = sorted(float(width) for width in read_results(folder / "results.json")["widths"])
+    rows = [row for row in read_metrics(folder / "metrics.csv") if all(f"val_sa/{width}" in row for width in widths)]
+    figure = folder / CONVERGENCE
+    figure.parent.mkdir(exist_ok=True)
+    curves = {width: [row[f"val_sa/{width}"] for row in rows] for width in widths}
+    convergence_figure(figure, [int(row["round"]) for row in rows], curves)
+    return figure
 
 
 @styled

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from splitmix.reporting.runs import Run
+from splitmix.runs.run import Run
 
 WIDTH_KEY = "algorithm.width"
 """The one width of a method that trains a network per width: it is a column of a table, not another method."""

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from splitmix.reporting.comparison import Drawing, Part
 from splitmix.reporting.rendering import render
 from splitmix.reporting.report_table import Table
-from splitmix.reporting.runs import Run
 from splitmix.reporting.style import styled
+from splitmix.runs.run import Run
 
 HALF_PAGE = 72
 """Letters of a table, with COLUMN_GAP for each column, that fit into half a page."""

@@ -6,9 +6,9 @@ from collections import Counter
 from statistics import mean
 from typing import Any
 
-from splitmix.reporting.progress import clock
-from splitmix.reporting.runs import Run
+from splitmix.progress import clock
 from splitmix.reporting.tables import UNKNOWN, percent, quantity
+from splitmix.runs.run import Run
 
 TEST_KEYS = ("attack", "adv_lambda", "bn", "checkpoint", "sort_base_models", "n_images")
 

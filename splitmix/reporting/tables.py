@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TextIO
 
 from rich import box
@@ -12,61 +11,13 @@ from rich.console import Console
 from rich.table import Table
 
 from splitmix.printing import printable
+from splitmix.runs.rows import TestRow, WidthRow
 
 UNKNOWN = "\u2013"
 FIXED = "Fixed: SA with fixed batch-norm statistics, as deployed."
 """What a column `fixed` holds."""
 FEW = 20
 """With fewer images of each client the worst and the best one are a matter of luck: an image is more than 5 points."""
-
-
-@dataclass(frozen=True)
-class WidthRow:
-    """One width after training: accuracies in [0, 1], MACs per image, bytes per client and round each way.
-
-    `fixed_sa` is the test SA with fixed batch-normalisation statistics. None is an unknown value.
-    """
-
-    width: float
-    val_sa: float | None
-    val_ra: float | None
-    test_sa: float | None
-    macs: float | None
-    params: int | None
-    bytes_per_round: int | None
-    fixed_sa: float | None = None
-
-
-@dataclass(frozen=True)
-class TestRow:
-    """One tested width and level of robustness under one attack: accuracy over clients, in [0, 1].
-
-    `images` is the least number of images that a client was tested on; `fixed` is the mean with fixed
-    batch-normalisation statistics, None where it was not measured.
-    """
-
-    __test__ = False
-
-    width: float
-    adv_lambda: float
-    attack: str
-    mean: float
-    worst: float
-    best: float
-    images: int
-    macs: float
-    params: int
-    fixed: float | None = None
-
-
-def fewest_images(record: Mapping[str, Any], clients: Sequence[Mapping[str, Any]]) -> int:
-    """The least number of images that a client of a test record was tested on (`test.max_images` gives all as many).
-
-    Args:
-        record, clients: of results.json.
-    """
-    share: int = record["n_images"] // max(1, len(clients))
-    return min([share, *(client["n_test"] for client in clients)])
 
 
 def few(images: int) -> str:
@@ -126,7 +77,7 @@ def profile_table(rows: Sequence[Mapping[str, Any]], batch_size: int) -> Table:
 
 
 def benchmark_table(workloads: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Seconds of a round by phase, packed and one lane at a time (records of `splitmix.federation.benchmark`)."""
+    """Seconds of a round by phase, packed and one lane at a time (records of `splitmix.benchmarks.workloads`)."""
     caption = "Seconds of a round (medians). Share: % of the rate of a large matrix product on the same threads."
     phases = ["data", "train", "merge", "evaluate", "total"]
     table = [["workload", "path", *phases, "speed-\nup", "lane\nsteps/s", "share"]]

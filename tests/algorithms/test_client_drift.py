@@ -12,9 +12,9 @@ from splitmix.algorithms.base import Objective
 from splitmix.algorithms.fedavg import FedAvg, FedAvgMethod
 from splitmix.algorithms.fedprox import FedProx
 from splitmix.algorithms.scaffold import CONTROL, Scaffold, ScaffoldMethod
+from splitmix.engine.optimizers import SGD
+from splitmix.engine.settings import EngineSettings
 from splitmix.errors import UserError
-from splitmix.federation.engine_settings import EngineSettings
-from splitmix.federation.optimizers import SGD
 from splitmix.federation.schedules import Constant
 from splitmix.models.network import LaneNetwork, NetworkSpec
 

@@ -12,9 +12,9 @@ from torch import nn
 from splitmix.algorithms.base import Problem
 from splitmix.algorithms.splitmix import SplitMix
 from splitmix.algorithms.values import ClientTask, ServerState, Update
+from splitmix.engine.optimizers import SGD
 from splitmix.errors import UserError
 from splitmix.federation.budgets import Groups
-from splitmix.federation.optimizers import SGD
 from splitmix.models.digit_cnn import DigitCNN
 
 SHAPE = (3, 8, 8)

@@ -15,16 +15,16 @@ from splitmix.algorithms.sheterofl import SHeteroFL
 from splitmix.algorithms.slices import window
 from splitmix.algorithms.splitmix import SplitMix
 from splitmix.algorithms.values import Update
+from splitmix.engine.settings import EngineSettings
 from splitmix.errors import UserError
 from splitmix.evaluation.customize import customize
 from splitmix.federation.budgets import Groups
-from splitmix.federation.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from splitmix.federation.engine_settings import EngineSettings
 from splitmix.models.alexnet import AlexNet
 from splitmix.models.digit_cnn import DigitCNN
 from splitmix.models.network import lane_template
 from splitmix.models.preresnet18 import PreResNet18
 from splitmix.randomness import rng
+from splitmix.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
 SHAPE = (3, 8, 8)
 EXACT = EngineSettings(lanes=3, workers=1, threads=1, precision="64-true")

@@ -16,9 +16,9 @@ import yaml
 import splitmix
 from splitmix.commands import main
 from splitmix.commands.application import run_application
-from splitmix.commands.folders import read_config
 from splitmix.commands.messages import log, log_to_file
 from splitmix.commands.train import changed
+from splitmix.runs.folders import read_config
 
 SMALL = ["debug=quick", "budget.widths=8-4"]
 

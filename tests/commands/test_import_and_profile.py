@@ -12,9 +12,9 @@ from splitmix.algorithms.fedavg import FedAvg
 from splitmix.algorithms.heterofl import HeteroFL
 from splitmix.algorithms.splitmix import SplitMix
 from splitmix.commands import main
-from splitmix.federation.reference_names import reference_name
 from splitmix.models.digit_cnn import DigitCNN
 from splitmix.models.preresnet18 import PreResNet18
+from splitmix.runs.reference_names import reference_name
 
 SMALL = ["clients_per_domain=2", "train_fraction=0.1", "engine.workers=1", "engine.lanes=8"]
 BUDGETS = (0.125, 0.25, 0.5, 1.0)

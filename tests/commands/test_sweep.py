@@ -16,13 +16,13 @@ from hydra.experimental.callback import Callback
 from omegaconf import OmegaConf
 
 from splitmix.commands import main
-from splitmix.commands.folders import claimed
 from splitmix.commands.help import composed
 from splitmix.commands.messages import one_line
 from splitmix.commands.sweep_runs import can_go_on, folder_of, former_folder, slug
 from splitmix.config import former_hash, resolve
 from splitmix.errors import UserError
-from splitmix.federation import run as federation_run
+from splitmix.runs import training
+from splitmix.runs.folders import claimed
 
 TINY = ["debug=quick", "name=x", "rounds=1", "algorithm=fedavg", "algorithm.width=0.125", "engine.workers=1"]
 TINY += ["engine.lanes=1", "engine.threads=1", "clients_per_domain=1", "test.max_images=20"]
@@ -84,14 +84,14 @@ def test_failed_jobs_stop_no_other_and_the_same_command_tries_only_them_again(he
 
 @pytest.mark.slow
 def test_a_bug_in_one_job_keeps_its_traceback_and_stops_no_other(here, capfd, monkeypatch):
-    train = federation_run.run_training
+    train = training.run_training
 
     def broken(config, *arguments, **settings):
         if config.scalars.seed == 1:
             raise ZeroDivisionError("a bug")
         train(config, *arguments, **settings)
 
-    monkeypatch.setattr(federation_run, "run_training", broken)
+    monkeypatch.setattr(training, "run_training", broken)
     assert main(["train", "-m", "seed=1,2", *TINY]) == 1
     error = capfd.readouterr().err
     assert "Traceback" in error and "ZeroDivisionError: a bug" in error.splitlines()[-2]
@@ -119,7 +119,7 @@ def test_callbacks_hear_of_the_sweep_and_of_failed_jobs(here, monkeypatch, capfd
         if config.scalars.seed == 2:
             raise UserError("does not work")
 
-    monkeypatch.setattr(federation_run, "run_training", trained)
+    monkeypatch.setattr(training, "run_training", trained)
     monkeypatch.setitem(sys.modules, "watching", SimpleNamespace(Watching=Watching))
     Watching.said.clear()
     assert main(["train", "-m", "seed=1,2,3", "+hydra.callbacks.it._target_=watching.Watching", *TINY]) == 2
@@ -144,7 +144,7 @@ def test_a_batch_of_jobs_is_launched_at_once(here, monkeypatch, capfd):
         return launcher
 
     monkeypatch.setattr(Plugins, "instantiate_launcher", spied)
-    monkeypatch.setattr(federation_run, "run_training", lambda *arguments, **settings: None)
+    monkeypatch.setattr(training, "run_training", lambda *arguments, **settings: None)
     assert main(["train", "-m", "seed=1,2,3", "hydra.sweeper.max_batch_size=2", *TINY]) == 0
     assert launched == [(0, 2), (2, 1)] and "job 3/3: " in capfd.readouterr().out
 
@@ -191,7 +191,7 @@ def test_an_experiment_is_a_sweep_and_the_command_line_replaces_its_axes(here, c
 
 
 def test_a_run_that_another_process_trains_is_left_alone(tmp_path):
-    code = "import sys; from pathlib import Path; from splitmix.commands.folders import claimed\n"
+    code = "import sys; from pathlib import Path; from splitmix.runs.folders import claimed\n"
     code += "with claimed(Path(sys.argv[1])): print('mine', flush=True); sys.stdin.read()"
     other = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -7,9 +7,9 @@ import pytest
 from run_folders import write_run
 
 from splitmix.commands import main
-from splitmix.commands.folders import read_config
 from splitmix.commands.trust import trusted_targets
 from splitmix.config import config_hash
+from splitmix.runs.folders import read_config
 
 MODULE = """
 from dataclasses import dataclass

@@ -8,7 +8,7 @@ from torchvision.transforms import functional as tv
 from splitmix.algorithms.splitmix import SplitMix
 from splitmix.data.augmentation import CropFlip, FlipRotate, augment
 from splitmix.data.dataset import Dataset
-from splitmix.federation.engine_settings import EngineSettings
+from splitmix.engine.settings import EngineSettings
 from splitmix.federation.federation import Federation
 
 

@@ -17,9 +17,9 @@ from splitmix.data.folder import ImageFolder
 from splitmix.data.image_cache import decode
 from splitmix.data.partition import Uniform
 from splitmix.data.torchvision_sets import TorchvisionSet
+from splitmix.engine.settings import EngineSettings
 from splitmix.errors import UserError
 from splitmix.federation.budgets import Groups
-from splitmix.federation.engine_settings import EngineSettings
 from splitmix.federation.federation import Federation
 from splitmix.models.alexnet import AlexNet
 from splitmix.models.preresnet18 import PreResNet18

@@ -17,8 +17,8 @@ from splitmix.algorithms.scaffold import Scaffold
 from splitmix.algorithms.splitmix import SplitMix
 from splitmix.algorithms.values import Aggregate, ClientTask, Update
 from splitmix.data.dataset import ImageSet
+from splitmix.engine.settings import EngineSettings
 from splitmix.federation.client_side import ClientSettings, client_evaluate, client_update, copied
-from splitmix.federation.engine_settings import EngineSettings
 from splitmix.models.digit_cnn import DigitCNN
 
 ONE_LANE = EngineSettings(lanes=1, workers=1, threads=1)
@@ -34,7 +34,7 @@ from splitmix.algorithms.plain_data import arrays, from_bytes, tensors_of, to_by
 from splitmix.algorithms.values import ClientTask
 from splitmix.data.dataset import ImageSet
 from splitmix.federation.client_side import ClientSettings, client_update
-from splitmix.federation.optimizers import SGD
+from splitmix.engine.optimizers import SGD
 from splitmix.models.digit_cnn import DigitCNN
 
 torch.set_num_threads(1)

@@ -6,13 +6,13 @@ import torch
 from splitmix.algorithms.sheterofl import SHeteroFL
 from splitmix.algorithms.splitmix import SplitMix
 from splitmix.config import TestSettings
+from splitmix.engine.settings import EngineSettings
 from splitmix.errors import UserError
 from splitmix.evaluation.customize import customize
 from splitmix.evaluation.statistics import CALIBRATION_IMAGES
 from splitmix.federation.deployed import fixed_accuracy
-from splitmix.federation.engine_settings import EngineSettings
-from splitmix.federation.records import records_of
 from splitmix.models.digit_cnn import DigitCNN
+from splitmix.runs.records import records_of
 
 
 @pytest.mark.parametrize("workers", [1, 2])

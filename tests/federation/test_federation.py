@@ -7,14 +7,14 @@ from torch.utils.data import DataLoader
 
 from splitmix.algorithms.splitmix import SplitMix
 from splitmix.data.dataset import to_float
+from splitmix.engine.optimizers import SGD, Adam
+from splitmix.engine.settings import EngineSettings
 from splitmix.errors import UserError
 from splitmix.federation.budgets import Groups
-from splitmix.federation.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from splitmix.federation.client import ClientModule
-from splitmix.federation.engine_settings import EngineSettings
-from splitmix.federation.optimizers import SGD, Adam
 from splitmix.models.digit_cnn import DigitCNN
 from splitmix.robustness.attacks import FGSM
+from splitmix.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
 
 def rounds(fed, count, state=None):

@@ -6,10 +6,10 @@ import torch
 from splitmix.algorithms.fedavg import FedAvg
 from splitmix.algorithms.fedavg_oat import FedAvgOAT
 from splitmix.algorithms.splitmix import SplitMix
+from splitmix.engine.optimizers import SGD
+from splitmix.engine.settings import EngineSettings
 from splitmix.federation.budgets import Groups
 from splitmix.federation.client import ClientModule
-from splitmix.federation.engine_settings import EngineSettings
-from splitmix.federation.optimizers import SGD
 from splitmix.models.digit_cnn import DigitCNN
 from splitmix.robustness.attacks import FGSM, LinfPGD
 

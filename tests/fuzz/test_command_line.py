@@ -16,8 +16,7 @@ from splitmix.commands import train as train_verb
 from splitmix.commands.composing import defaults_of
 from splitmix.commands.help import documented, groups
 from splitmix.config import conf_dir
-from splitmix.federation import run as federation_run
-from splitmix.federation import run_test as federation_test
+from splitmix.runs import testing
 
 EXAMPLES = int(os.environ.get("SPLITMIX_FUZZ_EXAMPLES", "30"))
 VERBS = ("train", "test", "show", "list", "report", "data-list")
@@ -73,8 +72,8 @@ def stubbed(tmp_path_factory):
     """An empty folder to work in, and nothing that takes long: what a verb would then do is not what is tested."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("fuzz"))
-        patch.setattr(federation_run, "run_training", lambda *args, **keywords: None)
-        patch.setattr(federation_test, "run_test", lambda *args, **keywords: None)
+        patch.setattr(train_verb, "train_in", lambda *args, **keywords: None)
+        patch.setattr(testing, "run_test", lambda *args, **keywords: ([], []))
         patch.setattr(train_verb, "check", lambda resolved: train_verb.load_run_config(resolved))
         patch.setattr("splitmix.commands.sweep_runs.check", lambda resolved: train_verb.load_run_config(resolved))
         yield Path.cwd()

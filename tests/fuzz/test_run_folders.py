@@ -19,16 +19,16 @@ from run_folders import attacked, write_run
 from splitmix.algorithms.base import Problem
 from splitmix.algorithms.fedavg import FedAvg
 from splitmix.commands.differences import command_of, differences
-from splitmix.commands.folders import read_config
 from splitmix.commands.run_files import load_run
 from splitmix.errors import UserError
-from splitmix.federation.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from splitmix.federation.results_file import read_results
 from splitmix.models.digit_cnn import DigitCNN
 from splitmix.printing import printable
 from splitmix.reporting import summary
-from splitmix.reporting.csv_logger import CSVLogger, read_metrics
 from splitmix.reporting.tables import print_table, text_table
+from splitmix.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from splitmix.runs.folders import read_config
+from splitmix.runs.metrics import CSVLogger, read_metrics
+from splitmix.runs.results_file import read_results
 
 EXAMPLES = int(os.environ.get("SPLITMIX_FUZZ_EXAMPLES", "25"))
 FUZZ = settings(

@@ -6,7 +6,7 @@ from run_folders import write_run
 from splitmix.commands.run_files import current_results, load_run
 from splitmix.errors import UserError
 from splitmix.reporting.groups import grouped, references, shown, unequal_settings
-from splitmix.reporting.runs import check_same_data, latest_of_equal
+from splitmix.runs.run import check_same_data, latest_of_equal
 
 
 @pytest.fixture

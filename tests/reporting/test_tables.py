@@ -5,14 +5,12 @@ import io
 import pytest
 
 from splitmix.reporting.tables import (
-    TestRow,
-    WidthRow,
     accuracy_table,
-    fewest_images,
     print_table,
     quantity,
     width_table,
 )
+from splitmix.runs.rows import TestRow, WidthRow, fewest_images
 
 
 def printed(table):

@@ -12,8 +12,8 @@ from splitmix.algorithms.splitmix import SplitMix
 from splitmix.binding import bind
 from splitmix.config import conf_dir
 from splitmix.data.dataset import Dataset, ImageSet
+from splitmix.engine.settings import EngineSettings
 from splitmix.federation.budgets import Groups
-from splitmix.federation.engine_settings import EngineSettings
 from splitmix.federation.federation import Federation
 from splitmix.models.alexnet import AlexNet
 from splitmix.models.digit_cnn import DigitCNN

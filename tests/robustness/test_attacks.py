@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from splitmix.algorithms.base import Problem
 from splitmix.algorithms.heterofl import HeteroFL
 from splitmix.algorithms.splitmix import SplitMix
+from splitmix.engine.settings import EngineSettings
 from splitmix.errors import UserError
 from splitmix.evaluation.customize import customize
-from splitmix.federation.engine_settings import EngineSettings
 from splitmix.models.digit_cnn import DigitCNN
 from splitmix.randomness import rng, torch_rng
 from splitmix.robustness.attacks import FGSM, L2PGD, MIM, LinfPGD, NoAttack

@@ -14,7 +14,8 @@ from splitmix.reporting.comparison import CannotShow, Comparison, Drawing, Part
 from splitmix.reporting.groups import Group, grouped, image_notes, shown
 from splitmix.reporting.report_table import Table
 from splitmix.reporting.style import new_figure, styled
-from splitmix.reporting.tables import few, fewest_images, quantity
+from splitmix.reporting.tables import few, quantity
+from splitmix.runs.rows import fewest_images
 
 FLOAT32_BYTES = 4
 LETTERS = 24  # of a method's name on one line beside its box

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from splitmix.reporting.comparison import CannotShow, Comparison, Drawing, Part
 from splitmix.reporting.groups import WIDTH_KEY, grouped
 from splitmix.reporting.report_table import Table, spread
-from splitmix.reporting.runs import Run
 from splitmix.reporting.seeds import STATISTICS, missing_seeds, over_seeds
 from splitmix.reporting.style import error_lines, legend_above, new_figure, styled
+from splitmix.runs.run import Run
 
 AXIS = "clients_per_round"
 

@@ -9,9 +9,9 @@ from splitmix.reporting.comparison import CannotShow, Comparison, Drawing, Part
 from splitmix.reporting.escape import stem
 from splitmix.reporting.groups import grouped
 from splitmix.reporting.report_table import Table, width_names
-from splitmix.reporting.runs import in_situ
 from splitmix.reporting.seeds import missing_seeds
 from splitmix.reporting.tradeoff import figure_of_methods, figure_of_widths
+from splitmix.runs.run import in_situ
 
 MOST_NAMED = 3
 """Methods that stand in the sentence that opens the page."""

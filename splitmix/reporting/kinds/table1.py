@@ -9,8 +9,8 @@ from splitmix.reporting.groups import grouped
 from splitmix.reporting.lead import sentences, winner
 from splitmix.reporting.paper import paper_accuracy, paper_rows
 from splitmix.reporting.report_table import Entry, Table, width_names
-from splitmix.reporting.runs import in_situ
 from splitmix.reporting.seeds import STATISTICS, missing_seeds, over_seeds, signed
+from splitmix.runs.run import in_situ
 
 
 def make(comparison: Comparison) -> Part:

@@ -1,0 +1,238 @@
+"""The engine: trains and evaluates the lanes of a round, in this process or shared out over worker processes."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from splitmix.algorithms.method import Method
+from splitmix.algorithms.values import ClientTask, ServerState
+from splitmix.data.dataset import Dataset, ImageSet
+from splitmix.engine.finishing import Trained, finished
+from splitmix.engine.lane_tasks import TrainTask
+from splitmix.engine.lane_trainer import LaneTrainer, PackResult, fetch_from
+from splitmix.engine.lane_workers import LaneWorkers
+from splitmix.engine.optimizers import SGD, Adam
+from splitmix.engine.packing import Pack, plan_packs
+from splitmix.engine.settings import EngineSettings
+from splitmix.engine.shared_memory import bytes_needed, views
+from splitmix.engine.tuning import measured_lanes
+from splitmix.engine.worker_process import keep_freed_memory
+from splitmix.engine.workers import WorkerPool
+from splitmix.errors import UserError
+from splitmix.evaluation.accuracy import Accuracy
+from splitmix.evaluation.task import EvaluationTask
+from splitmix.models.network import NetworkSpec, lane_template
+
+ALL_LANES = 1 << 20
+TASKS_PER_WORKER = 4
+CLIENTS_TOGETHER = 64  # batches that a GPU evaluates in one pass, as far as its memory allows
+
+
+class Engine:
+    """Trains packs of lanes and evaluates clients.
+
+    Args:
+        settings: where and how fast.
+        fabric: device and precision, from `settings.fabric()`.
+        method, optimizer: what lanes are and how they step.
+        dataset: its images are put on the device once, as uint8.
+        batch_size: images per step, for measuring.
+        seed: of the lanes' own randomness.
+        rows: index tensors that tasks are made of, such as the clients' rows; workers are sent them once.
+
+    Attributes:
+        chosen: what `auto` chose: `workers`, and lanes by network. A resumed run takes it over, so that it computes
+            the same bits.
+    """
+
+    def __init__(
+        self,
+        settings: EngineSettings,
+        fabric: Fabric,
+        method: Method,
+        optimizer: SGD | Adam,
+        dataset: Dataset,
+        batch_size: int = 32,
+        seed: int = 0,
+        rows: Sequence[Tensor] = (),
+    ):
+        self.settings = settings
+        self.fabric = fabric
+        self.method = method
+        self.train_set, self.test_set = self.on_device(dataset.train), self.on_device(dataset.test)
+        self.batch_size = batch_size
+        place = settings.place(fabric.device)
+        self.trainer = LaneTrainer(place, method, optimizer, self.train_set, dataset.augmentation, seed)
+        self.chosen: dict[str, int] = {}
+        self.lane_workers = LaneWorkers(self.trainer, self.train_set, self.test_set, rows)
+        self.together = 1 if fabric.device.type == "cpu" else CLIENTS_TOGETHER
+        if fabric.device.type == "cpu":
+            keep_freed_memory()
+
+    def on_device(self, images: ImageSet) -> ImageSet:
+        return replace(images, images=self.fabric.to_device(images.images), labels=self.fabric.to_device(images.labels))
+
+    @property
+    def choices(self) -> dict[str, int]:
+        """What `auto` chose, for a checkpoint; on which kind of device stands in the names."""
+        return {f"{self.fabric.device.type} {name}": value for name, value in self.chosen.items()}
+
+    def adopt(self, choices: Mapping[str, int]) -> None:
+        """Take over the choices of a run that stopped, as far as they were made for this kind of device."""
+        prefix = f"{self.fabric.device.type} "
+        self.chosen |= {name.removeprefix(prefix): n for name, n in choices.items() if name.startswith(prefix)}
+
+    @property
+    def workers(self) -> int:
+        """Number of processes at work."""
+        if isinstance(self.settings.workers, int):
+            return self.settings.workers
+        return self.chosen.setdefault("workers", self.settings.worker_processes)
+
+    def lanes_of(self, spec: NetworkSpec) -> int:
+        """The most lanes of this architecture in one pack."""
+        if isinstance(self.settings.lanes, int):
+            return self.chosen.get(spec.label, self.settings.lanes)  # memory may have run out since
+        if spec.label not in self.chosen:
+            on_cuda = self.fabric.device.type == "cuda"
+            self.chosen[spec.label] = ALL_LANES if on_cuda else measured_lanes(self.trainer, spec, self.batch_size)
+        return self.chosen[spec.label]
+
+    @property
+    def pool(self) -> WorkerPool | None:
+        """The worker processes, if they have been started."""
+        return self.lane_workers.pool
+
+    @contextmanager
+    def threads(self) -> Iterator[None]:
+        """Use the configured number of CPU threads; one where workers have a core each."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(1 if self.workers > 1 else self.settings.cpu_threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+    def train(
+        self,
+        state: ServerState,
+        tasks: Sequence[ClientTask],
+        batches: Sequence[Sequence[Tensor]],
+        weights: Sequence[float],
+        lr: float,
+    ) -> Generator[Trained]:
+        """Train every planned task from what its client downloads, on its batches of training rows.
+
+        Yields what comes back pack by pack, in an order that depends on the arguments and settings alone. A task
+        without a lane or a batch gives nothing. Close the generator if it is not exhausted.
+
+        Args:
+            weights: of each task's update: the client's number of training samples.
+
+        Raises:
+            UserError: memory ran out, or a worker died.
+        """
+        weight_of = {task.client: weight for task, weight in zip(tasks, weights, strict=True)}
+        # What was downloaded is fetched again only where it is needed: that copies the model.
+        fetch = fetch_from(self.method, state, download=self.method.uses_start)
+        with self.threads():
+            packs = plan_packs(tasks, batches, self.lanes_of, self.workers)
+            run = self.in_workers if self.workers > 1 else self.in_process
+            # An error where the results are used must not leave a half-done round behind.
+            with closing(run(state, packs, lr)) as results:
+                for pack, result in results:
+                    yield from finished(self.method, pack, result, lr, weight_of, fetch)
+
+    def in_process(self, state: ServerState, packs: Sequence[Pack], lr: float) -> Generator[tuple[Pack, PackResult]]:
+        """Train packs one after another on the device, in halves from where its memory runs out."""
+        left = deque(packs)
+        fetch = fetch_from(self.method, state)
+        while left:
+            pack = left.popleft()
+            try:
+                result = self.trainer.train(pack, lr, fetch)
+            except torch.OutOfMemoryError:
+                result = None
+            if result is None:  # outside the handler, whose exception keeps the failed step's memory
+                left.extendleft(reversed(self.smaller(pack)))
+                continue
+            yield pack, result.on_cpu(pack)
+
+    def smaller(self, pack: Pack) -> tuple[Pack, ...]:
+        """What to try instead of a pack that did not fit: the same again once idle benches are gone, then halves."""
+        idle = self.trainer.benches.drop_idle(pack.spec, len(pack.lanes))
+        if not idle:
+            self.trainer.benches.clear()
+        torch.cuda.empty_cache()
+        if idle:
+            return (pack,)
+        if len(pack.lanes) == 1:
+            raise UserError(
+                "the device has too little memory for a single model: lower batch_size, or use engine.accelerator=cpu"
+            )
+        self.chosen[pack.spec.label] = len(pack.lanes) // 2
+        return pack.halves()
+
+    def in_workers(self, state: ServerState, packs: Sequence[Pack], lr: float) -> Generator[tuple[Pack, PackResult]]:
+        """Train packs in worker processes."""
+        if not packs:
+            return
+        room = max(bytes_needed(lane_template(pack.spec, len(pack.lanes))) for pack in packs)
+        clients = sorted({lane.client for pack in packs for lane in pack.lanes})
+        pool = self.lane_workers.ready(self.workers, state, room, clients)
+        with closing(pool.map([TrainTask(pack, lr) for pack in packs])) as results:
+            for pack, ((losses, correct, data_s), slot) in zip(packs, results, strict=True):
+                tensors = views(slot, lane_template(pack.spec, len(pack.lanes)))
+                yield pack, PackResult(tensors, losses, correct, data_s)
+
+    def evaluate(self, state: ServerState, task: EvaluationTask) -> Accuracy:
+        """Accuracy of the customised models of a server, its clients shared out over the workers."""
+        # Of what the clients remember, only their own entries of the model are needed.
+        state = ServerState(state.round, state.tensors, clients=state.local)
+        with self.threads():
+            if self.workers == 1:
+                return self.evaluate_here(state, task)
+            task = task.prepared(self.method, state, self.train_set, self.settings.dtype)
+            most = TASKS_PER_WORKER * self.workers
+            tasks = task.parts(self.method, bool(state.clients), most)
+            with closing(self.lane_workers.ready(self.workers, state).map(tasks)) as results:
+                parts: list[Accuracy] = [part for part, _ in results]
+        per_client = torch.cat([part.per_client for part in parts])
+        per_base = torch.cat([part.per_base for part in parts])
+        return Accuracy(task.widths, per_client, per_base, sum(part.n_images for part in parts))
+
+    def evaluate_here(self, state: ServerState, task: EvaluationTask) -> Accuracy:
+        """`evaluate` in this process."""
+        dtype, seed = self.settings.dtype, self.trainer.seed
+        while True:
+            try:
+                return task.run(
+                    self.method, state, self.train_set, self.test_set, self.together, dtype, seed, self.free_memory
+                )
+            except torch.OutOfMemoryError:
+                if self.together == 1:
+                    raise UserError("the device has too little memory to evaluate: lower batch_size") from None
+            self.together //= 2
+            self.free_memory()
+
+    def free_memory(self) -> None:
+        """Give the device's memory back that waits for the next round."""
+        self.trainer.benches.clear()
+        torch.cuda.empty_cache()
+
+    def describe(self) -> dict[str, Any]:
+        """What a number can depend on, as results.json records it: device, precision, workers, lanes, threads."""
+        lanes = {network: lanes for network, lanes in self.chosen.items() if network != "workers"}
+        return self.settings.used(self.fabric.device, self.workers, lanes)
+
+    def close(self) -> None:
+        """End the workers; the next round starts new ones."""
+        self.lane_workers.close()

@@ -1,0 +1,215 @@
+"""Trains the lanes of one pack together on one device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from splitmix.algorithms.base import LaneBatch, Streams
+from splitmix.algorithms.method import Method
+from splitmix.algorithms.values import ClientTask, ServerState
+from splitmix.data.augmentation import Augmentation, augment
+from splitmix.data.dataset import ImageSet, to_float
+from splitmix.engine.benches import Bench, Benches, Part
+from splitmix.engine.optimizers import SGD, Adam
+from splitmix.engine.packing import Pack
+from splitmix.engine.precision import Place
+from splitmix.models.layers import fold_lanes
+from splitmix.models.network import LaneNetwork, NetworkSpec, Tensors, lane_template
+from splitmix.randomness import rng
+
+
+@dataclass(frozen=True)
+class PackResult:
+    """What came of a pack.
+
+    Attributes:
+        tensors: the trained lanes, on the device, valid until the next pack of the same shape is trained.
+        losses: loss summed over samples `[lanes]`.
+        correct: right predictions `[lanes]`, the mean over a lane's models where it has several.
+        data_s: seconds spent gathering batches.
+    """
+
+    tensors: Tensors
+    losses: Tensor
+    correct: Tensor
+    data_s: float
+
+    def on_cpu(self, pack: Pack) -> PackResult:
+        """The same on the CPU, in the types that servers keep."""
+        like = lane_template(pack.spec, len(pack.lanes))
+        tensors = {name: value.to("cpu", like[name].dtype) for name, value in self.tensors.items()}
+        return PackResult(tensors, self.losses.cpu(), self.correct.cpu(), self.data_s)
+
+
+Fetch = Callable[[ClientTask], tuple[ClientTask, Tensors]]
+"""Gives a planned task what its client downloads, and what the client remembers for its lanes."""
+
+
+def fetch_from(method: Method, state: ServerState, download: bool = True) -> Fetch:
+    """Downloads, unless they are not needed, and clients' memories, out of a simulated federation."""
+    return lambda task: (method.download(state, task) if download else task, state.memory(task))
+
+
+def lane_losses(method: Method, network: LaneNetwork, batch: LaneBatch) -> dict[str, Tensor]:
+    """The client objective on one batch of every lane.
+
+    Args:
+        batch: its labels may be `[n]`, when all lanes see the same images.
+
+    Returns:
+        `loss`: scalar, the sum over lanes, so that no lane's gradient depends on another; `losses` and `accuracy`
+        `[lanes]`, for reports.
+    """
+    if batch.labels.dim() == 1:
+        batch = replace(batch, labels=batch.labels.expand(network.lanes, -1))
+    objective = method.objective(network, batch)
+    return {"loss": objective.loss.sum(), "losses": objective.mean_loss, "accuracy": objective.accuracy}
+
+
+class LaneTrainer:
+    """Trains packs; networks and optimizers are set up once per architecture and number of lanes.
+
+    It can be sent to a worker, which sets up its own.
+
+    Args:
+        place: device and precision.
+        method: the client objective and the meaning of lanes.
+        optimizer: settings of the local optimizer; it must work element by element.
+        train: the training set, on the device.
+        augmentation: how its images are changed in every batch.
+        seed: of the lanes' own randomness.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        method: Method,
+        optimizer: SGD | Adam,
+        train: ImageSet,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+    ):
+        self.place = place
+        self.seed = seed
+        self.method = method
+        self.optimizer = optimizer
+        self.images, self.labels = train.images, train.labels
+        self.augmentation = augmentation
+        self.benches = Benches()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "benches": Benches()}
+
+    def train(self, pack: Pack, lr: float, fetch: Fetch) -> PackResult:
+        """Train every lane on its batches, from what its client downloads, with a fresh optimizer."""
+        device = self.place.device
+        start = perf_counter()
+        steps = list(pack.steps())
+        data_s = perf_counter() - start
+        bench = self.bench(pack.spec, len(pack.lanes), pack.round)
+        bench.reset(lr)
+        lanes = self.load(bench, pack, fetch)
+        losses = torch.zeros(len(pack.lanes), device=device)
+        correct = torch.zeros(len(pack.lanes), device=device)
+        dropout = [rng(self.seed, "dropout", pack.round, lane.client, lane.base_model) for lane in pack.lanes]
+        # Lanes of a client see the same augmented images, wherever they are packed.
+        augmented = pack.lanes[:1] if pack.shared else pack.lanes
+        draws = [rng(self.seed, "augmentation", pack.round, lane.client) for lane in augmented]
+        # One transfer for all steps: nothing in the loop waits for the device.
+        rows = torch.cat([step.rows.flatten() for step in steps]).to(device, non_blocking=True)
+        for step, step_rows in zip(steps, rows.split([step.rows.numel() for step in steps]), strict=True):
+            part = bench.part(step.low, step.high)
+            part.network.draw_from(dropout[step.low : step.high])
+            step_draws = draws if pack.shared else draws[step.low : step.high]
+            of_step = part_of_lanes(lanes, step.low, step.high)
+            result = self.step(part, step_rows.view(step.rows.shape), step.number, of_step, step_draws)
+            data_s += result["data_s"]
+            losses[step.low : step.high] += result["losses"] * step.rows.shape[-1]
+            correct[step.low : step.high] += result["accuracy"] * step.rows.shape[-1]
+        return PackResult(bench.tensors, losses, correct, data_s)
+
+    def load(self, bench: Bench, pack: Pack, fetch: Fetch) -> LaneBatch:
+        """Put every lane's start into the bench; what the objective may need to know of the lanes, without images."""
+        contexts, memories = [], []
+        for lanes, planned in pack.tasks():
+            task, memory = fetch(planned)
+            bench.load(lanes, self.method.start(task, memory))
+            contexts.append(task.context)
+            memories.append({name: value for name, value in memory.items() if name not in task.tensors})
+        device, dtype = self.place.device, self.place.dtype
+        return LaneBatch(
+            images=torch.empty(0),
+            labels=torch.empty(0),
+            streams=[rng(self.seed, "objective", pack.round, lane.client, lane.base_model) for lane in pack.lanes],
+            clients=tuple(lane.client for lane in pack.lanes),
+            budgets=tuple(self.method.problem.budgets[lane.client] for lane in pack.lanes),
+            start=bench.parameters() if self.method.uses_start else {},
+            context=side_by_side(contexts, device, dtype),
+            memory=side_by_side(memories, device, dtype),
+        )
+
+    def step(self, part: Part, rows: Tensor, number: int, lanes: LaneBatch, draws: Streams = ()) -> dict[str, Any]:
+        """One optimizer step of a part: what `lane_losses` returns, and the seconds of gathering.
+
+        Args:
+            rows: rows of the training set, `[n]` shared or `[lanes, n]`.
+            number: how many steps these lanes have done before.
+            lanes: what is known of them; its images and labels are replaced.
+            draws: randomness of augmentation, one for each batch; none leaves the images as they are.
+        """
+        start = perf_counter()
+        images, labels = self.gather(rows, draws)
+        data_s = perf_counter() - start
+        part.optimizer.zero_grad(set_to_none=True)
+        with self.place.autocast():
+            result = lane_losses(self.method, part.network, replace(lanes, images=images, labels=labels))
+        result["loss"].backward()
+        part.step(number)
+        return {**result, "data_s": data_s}
+
+    def gather(self, rows: Tensor, draws: Streams = ()) -> tuple[Tensor, Tensor]:
+        """Float images and labels of a step: shared for `[n]`, side by side in the channels for `[lanes, n]`.
+
+        Args:
+            draws: randomness of augmentation, one for each batch; none leaves the images as they are.
+        """
+        images = self.images.index_select(0, rows.flatten())
+        if self.augmentation is not None and draws:
+            images = augment(images, self.augmentation, draws)
+        if rows.dim() == 2:
+            images = fold_lanes(images.unflatten(0, rows.shape))
+        return to_float(images, self.place.dtype), self.labels[rows]
+
+    def bench(self, spec: NetworkSpec, lanes: int, round_index: int = -1) -> Bench:
+        """The place where so many lanes of this architecture are trained in this round."""
+
+        def build() -> Bench:
+            network = spec.build(lanes).to(self.place.device, self.place.dtype)
+            return Bench(self.optimizer, network)
+
+        return self.benches.get(spec, lanes, round_index, build)
+
+
+def part_of_lanes(lanes: LaneBatch, low: int, high: int) -> LaneBatch:
+    """What is known of the lanes `low` up to `high`."""
+    return replace(
+        lanes,
+        streams=lanes.streams[low:high],
+        clients=lanes.clients[low:high],
+        budgets=lanes.budgets[low:high],
+        start={name: value[low:high] for name, value in lanes.start.items()},
+        context={name: value[low:high] for name, value in lanes.context.items()},
+        memory={name: value[low:high] for name, value in lanes.memory.items()},
+    )
+
+
+def side_by_side(parts: Sequence[Tensors], device: torch.device, dtype: torch.dtype) -> Tensors:
+    """The lanes of all parts on the device, `[lanes, ...]`; floating-point values become `dtype`."""
+    joined = {name: torch.cat([part[name] for part in parts]).to(device) for name in parts[0]}
+    return {name: value.to(dtype) if value.is_floating_point() else value for name, value in joined.items()}
