@@ -65,16 +65,16 @@ class FjORDMethod(SliceMethod):
         return Objective(*(torch.cat(values) for values in zip(*lanes, strict=True)))
 
     def lane_objective(
-        self, tensors: Tensors, own: NetworkSpec, width: float, images: Tensor, labels: Tensor
+        self, tensors: Tensors, spec: NetworkSpec, width: float, images: Tensor, labels: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Loss, reported loss and accuracy, each `[1]`, of one lane that drew this width."""
-        widths = {width, own.width} if self.settings.self_distillation else {width}
-        logits = dict(forward_slices(tensors, own, widths, images))
+        widths = {width, spec.width} if self.settings.self_distillation else {width}
+        logits = dict(forward_slices(tensors, spec, widths, images))
         narrow = logits[width]
         loss = lane_cross_entropy(narrow, labels, masked=self.problem.masked_loss)
         reported = loss.detach()
         if len(widths) == 2:
-            teacher = logits[own.width]
+            teacher = logits[spec.width]
             hard = lane_cross_entropy(teacher, labels, masked=self.problem.masked_loss)
             soft = F.kl_div(narrow.log_softmax(-1), teacher.detach().log_softmax(-1), reduction="none", log_target=True)
             loss = hard + soft.sum(-1).mean(-1)

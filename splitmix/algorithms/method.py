@@ -144,8 +144,8 @@ class Method:
         Here its own batch normalisation in BN mode `local`, under the names of the model's entries.
         """
         spec = self.server_network
-        own = batch_norm_entries(spec) if spec.bn == "local" else ()
-        return {name: value for name, value in tensors.items() if name in own}
+        local = batch_norm_entries(spec) if spec.bn == "local" else ()
+        return {name: value for name, value in tensors.items() if name in local}
 
     def plan(self, state: ServerState, participants: Sequence[int], seed: int) -> list[ClientTask]:
         """Which client trains what in round `state.round`, without tensors; a function of its arguments alone."""

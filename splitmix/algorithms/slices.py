@@ -161,7 +161,7 @@ def skeleton(spec: NetworkSpec, lanes: int) -> LaneNetwork:
 
 
 def forward_slices(
-    tensors: Tensors, own: NetworkSpec, widths: Iterable[float], images: Tensor
+    tensors: Tensors, full: NetworkSpec, widths: Iterable[float], images: Tensor
 ) -> Iterator[tuple[float, Tensor]]:
     """Logits `[lanes, n, classes]` of slices of a network in training, the widest first.
 
@@ -169,11 +169,11 @@ def forward_slices(
 
     Args:
         tensors: parameters of the network, leading dimension lanes.
-        own: the network's architecture.
+        full: the network's architecture.
         widths: widths to run, up to the network's own.
     """
     lanes = len(next(iter(tensors.values())))
     for width in sorted(widths, reverse=True):
-        spec = replace(own, width=width)
+        spec = replace(full, width=width)
         tensors = corners(tensors, lane_template(spec, 1))
         yield width, functional_call(skeleton(spec, lanes), tensors, (images,))

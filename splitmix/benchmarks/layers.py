@@ -57,10 +57,10 @@ def convolutions() -> Iterator[tuple[str, dict[str, Callable[[], object]]]]:
 def convolution_ways(layer: LaneConv2d, x: Tensor) -> dict[str, Callable[[], object]]:
     assert layer.bias is not None
     weight, bias = layer.weight, layer.bias
-    wanted = [weight, bias, *([x] if x.requires_grad else [])]
+    inputs = [weight, bias, *([x] if x.requires_grad else [])]
 
     def backward(out: Tensor) -> None:
-        torch.autograd.grad(out, wanted, torch.ones_like(out))
+        torch.autograd.grad(out, inputs, torch.ones_like(out))
 
     def matrix_products() -> None:
         columns = F.unfold(x, 5, padding=2).unflatten(1, (LANES, -1)).permute(1, 2, 0, 3).flatten(2)

@@ -158,7 +158,7 @@ class Timed:
     def timing(self) -> Timing:
         """Medians over all rounds but the first."""
         seconds = {phase: median(row[phase] for row in self.seconds[1:]) for phase in PHASES}
-        engine = {**asdict(self.settings), "chosen": self.federation.engine.chosen}
+        engine = {**asdict(self.settings), "chosen": self.federation.engine.tuned}
         return Timing(engine, seconds, self.flops(), self.lane_steps())
 
     def lane_steps(self) -> int:

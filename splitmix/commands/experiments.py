@@ -17,8 +17,8 @@ def grid(path: Path) -> dict[str, str]:
     for default in node.get("defaults", []):
         if isinstance(default, str) and default != "_self_":
             axes |= grid(path.parent / f"{default}.yaml")
-    own = node.get("hydra", {}).get("sweeper", {}).get("params", {})
-    return axes | {key: str(value) for key, value in own.items()}
+    params = node.get("hydra", {}).get("sweeper", {}).get("params", {})
+    return axes | {key: str(value) for key, value in params.items()}
 
 
 def jobs(path: Path) -> int:

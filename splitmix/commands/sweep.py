@@ -115,8 +115,8 @@ def run_sweep(verb: str, arguments: Namespace, task: Callable[[DictConfig], Any]
             # A worker that was killed, a queue that is not there: launchers tell of it as they like.
             if alone:
                 raise
-            told = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            raise UserError(f"the launcher stopped ({told}); the same command goes on with the sweep") from error
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            raise UserError(f"the launcher stopped ({reason}); the same command goes on with the sweep") from error
         callbacks.on_multirun_end(config=master, config_name=verb)
         return summary(jobs, todo, returns)
 

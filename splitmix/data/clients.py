@@ -59,9 +59,9 @@ def domain_clients(
         UserError: a client with fewer than two train or validation images.
     """
     clients = []
-    for index, (own, test) in enumerate(zip(rows, tests, strict=True)):
-        n_val = int(len(own) * val_fraction)
-        train, val = own[: len(own) - n_val], own[len(own) - n_val :]
+    for index, (client_rows, test) in enumerate(zip(rows, tests, strict=True)):
+        n_val = int(len(client_rows) * val_fraction)
+        train, val = client_rows[: len(client_rows) - n_val], client_rows[len(client_rows) - n_val :]
         if len(train) < 2 or len(val) < 2:
             raise UserError(
                 f"val_fraction={val_fraction:g} leaves client {number}-{index} {len(train)} train and {len(val)}"

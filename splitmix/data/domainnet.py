@@ -87,8 +87,8 @@ class DomainNet:
         labels: dict[tuple[str, str], Sequence[int]] = {}
         for split in ("train", "test"):
             for site in self.domains:
-                found, labels[split, site] = read_list(lists / "DomainNet" / f"{site}_{split}.pkl", root, self.classes)
-                files += found
+                paths, labels[split, site] = read_list(lists / "DomainNet" / f"{site}_{split}.pkl", root, self.classes)
+                files += paths
         train, test = mapped_sets(decoded(files, SIDE, say), labels)
         augmentation = FlipRotate() if self.augment else None
         return Dataset(self.name, self.domains, self.classes, train, test, augmentation=augmentation)

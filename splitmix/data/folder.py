@@ -58,10 +58,10 @@ class ImageFolder:
 
     @cached_property
     def domains(self) -> tuple[str, ...]:
-        found = folders(self.tree)
-        if not found:
+        names = folders(self.tree)
+        if not names:
             raise UserError(f"dataset.root={self.root}: holds no folder of a domain")
-        return rotated(found, self.domain_order)
+        return rotated(names, self.domain_order)
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
@@ -76,10 +76,10 @@ class ImageFolder:
                 place = self.tree / domain / split
                 if not is_folder(place):
                     raise UserError(f"dataset.root={self.root}: the folder {place} is missing")
-                found = set(folders(place))
-                if lacking := sorted(set(self.classes) - found):
+                present = set(folders(place))
+                if lacking := sorted(set(self.classes) - present):
                     raise UserError(f"{place} lacks the class {', '.join(lacking)}, which another domain or split has")
-                if extra := sorted(found - set(self.classes)):
+                if extra := sorted(present - set(self.classes)):
                     raise UserError(f"{place} has the class {', '.join(extra)}, which no train folder has")
         if len(self.classes) < 2:
             raise UserError(f"dataset.root={self.root}: at least two classes are needed, found {len(self.classes)}")

@@ -50,20 +50,20 @@ def split_sources(
 
 
 def deal_sources(
-    wanted: NDArray[np.int64], labels: NDArray[np.int64], pool: NDArray[np.int64], rng: np.random.Generator
+    served_labels: NDArray[np.int64], labels: NDArray[np.int64], pool: NDArray[np.int64], rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Choose a source digit from `pool` for every wanted label; a source repeats only after all its class was used.
+    """Choose a source digit from `pool` for every label to serve; a source repeats only after all its class was used.
 
     Args:
-        wanted: labels to serve, int64 `[n]`.
+        served_labels: labels to serve, int64 `[n]`.
         labels: labels of all source digits; `pool` indexes them.
 
     Returns:
-        Source indices int64 `[n]`, with `labels[result] == wanted`.
+        Source indices int64 `[n]`, with `labels[result] == served_labels`.
     """
-    sources = np.empty_like(wanted)
-    for label in np.unique(wanted):
-        places = np.flatnonzero(wanted == label)
+    sources = np.empty_like(served_labels)
+    for label in np.unique(served_labels):
+        places = np.flatnonzero(served_labels == label)
         sources[places] = np.resize(rng.permutation(pool[labels[pool] == label]), len(places))
     return sources
 

@@ -98,7 +98,7 @@ class Classes:
         """Images of each class for each client, `[classes, clients]`."""
         counts = np.zeros((len(sizes), len(dealt)), dtype=np.int64)
         for label, size in enumerate(sizes.tolist()):
-            holders = [client for client, own in enumerate(dealt) if label in own]
+            holders = [client for client, labels in enumerate(dealt) if label in labels]
             if size < len(holders):
                 # A client that got none of a class would not have exactly `classes_per_client` of them.
                 raise UserError(

@@ -75,16 +75,17 @@ class LabelDirichlet:
         for _ in range(DRAWS):
             shares = generator.dirichlet(np.full(clients, self.alpha), size=len(train))
             counts, tests = (
-                np.stack([apportion(int(n), own) for n, own in zip(sizes, shares, strict=True)])
+                np.stack([apportion(int(n), share) for n, share in zip(sizes, shares, strict=True)])
                 for sizes in (train, test)
             )
-            own, own_test = counts.sum(axis=0), tests.sum(axis=0)
-            if own.min() >= self.min_samples and own_test.min() >= MIN_TEST:
+            n_train, n_test = counts.sum(axis=0), tests.sum(axis=0)
+            if n_train.min() >= self.min_samples and n_test.min() >= MIN_TEST:
                 return counts, tests
         # The client that is furthest from what it needs, of train or of test images.
-        smallest = int(np.minimum(own / self.min_samples, own_test / MIN_TEST).argmin())
+        smallest = int(np.minimum(n_train / self.min_samples, n_test / MIN_TEST).argmin())
         raise UserError(
             f"partition.alpha={shown(self.alpha)}: after {DRAWS} draws client {number}-{smallest} still has"
-            f" {own[smallest]} train and validation and {own_test[smallest]} test images, and needs {self.min_samples}"
-            f" and {MIN_TEST}; give a larger alpha, a smaller partition.min_samples or fewer clients_per_domain"
+            f" {n_train[smallest]} train and validation and {n_test[smallest]} test images, and needs"
+            f" {self.min_samples} and {MIN_TEST}; give a larger alpha, a smaller partition.min_samples or fewer"
+            " clients_per_domain"
         )

@@ -48,9 +48,9 @@ def share_classes(
     """
     taken: list[list[Tensor]] = [[] for _ in range(counts.shape[1])]
     present = labels[rows]
-    for label, wanted in enumerate(counts.tolist()):
-        of_class = rows[present == label][: sum(wanted)]
-        for client, part in zip(taken, of_class.split(wanted), strict=True):
+    for label, client_counts in enumerate(counts.tolist()):
+        of_class = rows[present == label][: sum(client_counts)]
+        for client, part in zip(taken, of_class.split(client_counts), strict=True):
             client.append(part)
     return [part[torch.from_numpy(generator.permutation(len(part)))] for part in map(torch.cat, taken)]
 

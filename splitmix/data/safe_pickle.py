@@ -218,8 +218,8 @@ class _Converter:
 def _dtype(note: Any) -> Any:
     if type(note) is not _Note or note.kind != "type" or type(note.arguments[0]) is not str:
         raise _Refused("an array of an unknown type")
-    found = TYPE.fullmatch(note.arguments[0])
-    if found is None:
+    matched = TYPE.fullmatch(note.arguments[0])
+    if matched is None:
         raise _Refused(f"an array of type {note.arguments[0]}")
     order = note.state[1] if type(note.state) is tuple and note.state[1] in ("<", ">", "|", "=") else "="
-    return np.dtype(order + found[1])
+    return np.dtype(order + matched[1])

@@ -49,7 +49,7 @@ class Engine:
         rows: index tensors that tasks are made of, such as the clients' rows; workers are sent them once.
 
     Attributes:
-        chosen: what `auto` chose: `workers`, and lanes by network. A resumed run takes it over, so that it computes
+        tuned: what `auto` chose: `workers`, and lanes by network. A resumed run takes it over, so that it computes
             the same bits.
     """
 
@@ -71,7 +71,7 @@ class Engine:
         self.batch_size = batch_size
         place = settings.place(fabric.device)
         self.trainer = LaneTrainer(place, method, optimizer, self.train_set, dataset.augmentation, seed)
-        self.chosen: dict[str, int] = {}
+        self.tuned: dict[str, int] = {}
         self.lane_workers = LaneWorkers(self.trainer, self.train_set, self.test_set, rows)
         self.together = 1 if fabric.device.type == "cpu" else CLIENTS_TOGETHER
         if fabric.device.type == "cpu":
@@ -81,30 +81,30 @@ class Engine:
         return replace(images, images=self.fabric.to_device(images.images), labels=self.fabric.to_device(images.labels))
 
     @property
-    def choices(self) -> dict[str, int]:
+    def tuned_numbers(self) -> dict[str, int]:
         """What `auto` chose, for a checkpoint; on which kind of device stands in the names."""
-        return {f"{self.fabric.device.type} {name}": value for name, value in self.chosen.items()}
+        return {f"{self.fabric.device.type} {name}": value for name, value in self.tuned.items()}
 
-    def adopt(self, choices: Mapping[str, int]) -> None:
+    def adopt(self, numbers: Mapping[str, int]) -> None:
         """Take over the choices of a run that stopped, as far as they were made for this kind of device."""
         prefix = f"{self.fabric.device.type} "
-        self.chosen |= {name.removeprefix(prefix): n for name, n in choices.items() if name.startswith(prefix)}
+        self.tuned |= {name.removeprefix(prefix): n for name, n in numbers.items() if name.startswith(prefix)}
 
     @property
     def workers(self) -> int:
         """Number of processes at work."""
         if isinstance(self.settings.workers, int):
             return self.settings.workers
-        return self.chosen.setdefault("workers", self.settings.worker_processes)
+        return self.tuned.setdefault("workers", self.settings.worker_processes)
 
     def lanes_of(self, spec: NetworkSpec) -> int:
         """The most lanes of this architecture in one pack."""
         if isinstance(self.settings.lanes, int):
-            return self.chosen.get(spec.label, self.settings.lanes)  # memory may have run out since
-        if spec.label not in self.chosen:
+            return self.tuned.get(spec.label, self.settings.lanes)  # memory may have run out since
+        if spec.label not in self.tuned:
             on_cuda = self.fabric.device.type == "cuda"
-            self.chosen[spec.label] = ALL_LANES if on_cuda else measured_lanes(self.trainer, spec, self.batch_size)
-        return self.chosen[spec.label]
+            self.tuned[spec.label] = ALL_LANES if on_cuda else measured_lanes(self.trainer, spec, self.batch_size)
+        return self.tuned[spec.label]
 
     @property
     def pool(self) -> WorkerPool | None:
@@ -167,10 +167,10 @@ class Engine:
             yield pack, result.on_cpu(pack)
 
     def smaller(self, pack: Pack) -> tuple[Pack, ...]:
-        """What to try instead of a pack that did not fit: the same again once idle benches are gone, then halves."""
-        idle = self.trainer.benches.drop_idle(pack.spec, len(pack.lanes))
+        """What to try instead of a pack that did not fit: the same again without idle lanes in memory, then halves."""
+        idle = self.trainer.cache.drop_idle(pack.spec, len(pack.lanes))
         if not idle:
-            self.trainer.benches.clear()
+            self.trainer.cache.clear()
         torch.cuda.empty_cache()
         if idle:
             return (pack,)
@@ -178,7 +178,7 @@ class Engine:
             raise UserError(
                 "the device has too little memory for a single model: lower batch_size, or use engine.accelerator=cpu"
             )
-        self.chosen[pack.spec.label] = len(pack.lanes) // 2
+        self.tuned[pack.spec.label] = len(pack.lanes) // 2
         return pack.halves()
 
     def in_workers(self, state: ServerState, packs: Sequence[Pack], lr: float) -> Generator[tuple[Pack, PackResult]]:
@@ -225,12 +225,12 @@ class Engine:
 
     def free_memory(self) -> None:
         """Give the device's memory back that waits for the next round."""
-        self.trainer.benches.clear()
+        self.trainer.cache.clear()
         torch.cuda.empty_cache()
 
     def describe(self) -> dict[str, Any]:
         """What a number can depend on, as results.json records it: device, precision, workers, lanes, threads."""
-        lanes = {network: lanes for network, lanes in self.chosen.items() if network != "workers"}
+        lanes = {network: lanes for network, lanes in self.tuned.items() if network != "workers"}
         return self.settings.used(self.fabric.device, self.workers, lanes)
 
     def close(self) -> None:

@@ -15,10 +15,10 @@ from splitmix.algorithms.method import Method
 from splitmix.algorithms.values import ClientTask, ServerState
 from splitmix.data.augmentation import Augmentation, augment
 from splitmix.data.dataset import ImageSet, to_float
-from splitmix.engine.benches import Bench, Benches, Part
 from splitmix.engine.optimizers import SGD, Adam
 from splitmix.engine.packing import Pack
 from splitmix.engine.precision import Place
+from splitmix.engine.trainable_lanes import LaneRange, TrainableLanes, TrainableLanesCache
 from splitmix.models.layers import fold_lanes
 from splitmix.models.network import LaneNetwork, NetworkSpec, Tensors, lane_template
 from splitmix.randomness import rng
@@ -101,10 +101,10 @@ class LaneTrainer:
         self.optimizer = optimizer
         self.images, self.labels = train.images, train.labels
         self.augmentation = augmentation
-        self.benches = Benches()
+        self.cache = TrainableLanesCache()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "benches": Benches()}
+        return {**self.__dict__, "cache": TrainableLanesCache()}
 
     def train(self, pack: Pack, lr: float, fetch: Fetch) -> PackResult:
         """Train every lane on its batches, from what its client downloads, with a fresh optimizer."""
@@ -112,9 +112,9 @@ class LaneTrainer:
         start = perf_counter()
         steps = list(pack.steps())
         data_s = perf_counter() - start
-        bench = self.bench(pack.spec, len(pack.lanes), pack.round)
-        bench.reset(lr)
-        lanes = self.load(bench, pack, fetch)
+        trainable = self.trainable_lanes(pack.spec, len(pack.lanes), pack.round)
+        trainable.reset(lr)
+        lanes = self.load(trainable, pack, fetch)
         losses = torch.zeros(len(pack.lanes), device=device)
         correct = torch.zeros(len(pack.lanes), device=device)
         dropout = [rng(self.seed, "dropout", pack.round, lane.client, lane.base_model) for lane in pack.lanes]
@@ -124,7 +124,7 @@ class LaneTrainer:
         # One transfer for all steps: nothing in the loop waits for the device.
         rows = torch.cat([step.rows.flatten() for step in steps]).to(device, non_blocking=True)
         for step, step_rows in zip(steps, rows.split([step.rows.numel() for step in steps]), strict=True):
-            part = bench.part(step.low, step.high)
+            part = trainable.lane_range(step.low, step.high)
             part.network.draw_from(dropout[step.low : step.high])
             step_draws = draws if pack.shared else draws[step.low : step.high]
             of_step = part_of_lanes(lanes, step.low, step.high)
@@ -132,14 +132,14 @@ class LaneTrainer:
             data_s += result["data_s"]
             losses[step.low : step.high] += result["losses"] * step.rows.shape[-1]
             correct[step.low : step.high] += result["accuracy"] * step.rows.shape[-1]
-        return PackResult(bench.tensors, losses, correct, data_s)
+        return PackResult(trainable.tensors, losses, correct, data_s)
 
-    def load(self, bench: Bench, pack: Pack, fetch: Fetch) -> LaneBatch:
-        """Put every lane's start into the bench; what the objective may need to know of the lanes, without images."""
+    def load(self, trainable: TrainableLanes, pack: Pack, fetch: Fetch) -> LaneBatch:
+        """Load every lane's start; returns what the objective may need to know of the lanes, without images."""
         contexts, memories = [], []
         for lanes, planned in pack.tasks():
             task, memory = fetch(planned)
-            bench.load(lanes, self.method.start(task, memory))
+            trainable.load(lanes, self.method.start(task, memory))
             contexts.append(task.context)
             memories.append({name: value for name, value in memory.items() if name not in task.tensors})
         device, dtype = self.place.device, self.place.dtype
@@ -149,12 +149,12 @@ class LaneTrainer:
             streams=[rng(self.seed, "objective", pack.round, lane.client, lane.base_model) for lane in pack.lanes],
             clients=tuple(lane.client for lane in pack.lanes),
             budgets=tuple(self.method.problem.budgets[lane.client] for lane in pack.lanes),
-            start=bench.parameters() if self.method.uses_start else {},
+            start=trainable.parameters() if self.method.uses_start else {},
             context=side_by_side(contexts, device, dtype),
             memory=side_by_side(memories, device, dtype),
         )
 
-    def step(self, part: Part, rows: Tensor, number: int, lanes: LaneBatch, draws: Streams = ()) -> dict[str, Any]:
+    def step(self, part: LaneRange, rows: Tensor, number: int, lanes: LaneBatch, draws: Streams = ()) -> dict[str, Any]:
         """One optimizer step of a part: what `lane_losses` returns, and the seconds of gathering.
 
         Args:
@@ -186,14 +186,14 @@ class LaneTrainer:
             images = fold_lanes(images.unflatten(0, rows.shape))
         return to_float(images, self.place.dtype), self.labels[rows]
 
-    def bench(self, spec: NetworkSpec, lanes: int, round_index: int = -1) -> Bench:
+    def trainable_lanes(self, spec: NetworkSpec, lanes: int, round_index: int = -1) -> TrainableLanes:
         """The place where so many lanes of this architecture are trained in this round."""
 
-        def build() -> Bench:
+        def build() -> TrainableLanes:
             network = spec.build(lanes).to(self.place.device, self.place.dtype)
-            return Bench(self.optimizer, network)
+            return TrainableLanes(self.optimizer, network)
 
-        return self.benches.get(spec, lanes, round_index, build)
+        return self.cache.get(spec, lanes, round_index, build)
 
 
 def part_of_lanes(lanes: LaneBatch, low: int, high: int) -> LaneBatch:

@@ -54,19 +54,21 @@ def fastest_lanes(trainer: LaneTrainer, spec: NetworkSpec, batch_size: int) -> i
     torch.set_num_threads(1)
     fetch = fetch_from(trainer.method, trainer.method.initial_state(0))
     for lanes in [lanes for lanes in CANDIDATES if lanes == 1 or lanes * lane_bytes <= MOST_BYTES]:
-        bench = trainer.bench(spec, lanes)
+        trainable = trainer.trainable_lanes(spec, lanes)
         task = ClientTask(0, 0, spec, (0,) * lanes)
-        of_lanes = trainer.load(bench, Pack(spec, tuple(Lane(task, lane, ()) for lane in range(lanes)), True), fetch)
+        of_lanes = trainer.load(
+            trainable, Pack(spec, tuple(Lane(task, lane, ()) for lane in range(lanes)), True), fetch
+        )
         rows = torch.arange(lanes * batch_size).view(lanes, batch_size) % len(trainer.images)
         times = []
         for number in range(STEPS):
             start = perf_counter()
-            trainer.step(bench.whole, rows, number, of_lanes)
+            trainer.step(trainable.whole, rows, number, of_lanes)
             times.append(perf_counter() - start)
         spent += sum(times)
         per_lane[lanes] = min(times[1:]) / lanes
         if spent > ENOUGH_S:
             break
     torch.set_num_threads(threads)
-    trainer.benches.clear()
+    trainer.cache.clear()
     return max(lanes for lanes, seconds in per_lane.items() if seconds <= NO_SLOWER * min(per_lane.values()))

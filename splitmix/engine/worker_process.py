@@ -165,7 +165,7 @@ def _end_with_parent(descriptor: int) -> None:
     poll.register(descriptor, select.POLLHUP)
     while not any(event & select.POLLHUP for _, event in poll.poll()):
         continue
-    os._exit(1)
+    os._exit(0)  # as where the main thread notices first
 
 
 def keep_freed_memory() -> None:

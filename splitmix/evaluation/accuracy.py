@@ -68,7 +68,7 @@ def evaluate(
     calibration: Calibration | None = None,
     statistics: Sequence[Tensors] | None = None,
     clients: Tensors | None = None,
-    together: int = 1,
+    batches_per_pass: int = 1,
     dtype: torch.dtype = torch.float32,
 ) -> Accuracy:
     """Evaluate the customised models of all widths on every client.
@@ -83,7 +83,7 @@ def evaluate(
             client is evaluated (BN mode `post`).
         statistics: running statistics that all clients share, from `shared_statistics`.
         clients: every client's own batch normalisation, `[clients, base models, ...]` (BN mode `local`).
-        together: batches of equal size, of any clients, that go through the network in one pass.
+        batches_per_pass: batches of equal size, of any clients, that go through the network in one pass.
         dtype: of parameters and images.
     """
     device = images.images.device
@@ -107,7 +107,7 @@ def evaluate(
                 source, rows_of = calibration
                 lanes.estimate(source[rows] for rows in rows_of[turn[0]])
             of_turn = [(client, rows) for client in turn for rows in batches[client]]
-            for numbers, rows in equal_batches(of_turn, together):
+            for numbers, rows in equal_batches(of_turn, batches_per_pass):
                 for norm in network.batch_norms():
                     norm.segments = len(numbers)
                 labels = images.labels[rows].flatten()
@@ -155,12 +155,12 @@ def keeps_statistics(method: Method) -> bool:
     return method.server_network.tracked
 
 
-def equal_batches(batches: Sequence[tuple[int, Tensor]], together: int) -> Iterator[tuple[Tensor, Tensor]]:
+def equal_batches(batches: Sequence[tuple[int, Tensor]], batches_per_pass: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Client numbers `[k]` and rows `[k, n]` of up to `together` batches of equal size `n` at a time."""
     by_size: dict[int, list[tuple[int, Tensor]]] = defaultdict(list)
     for client, rows in batches:
         by_size[len(rows)].append((client, rows))
     for equal in by_size.values():
-        for low in range(0, len(equal), together):
-            chunk = equal[low : low + together]
+        for low in range(0, len(equal), batches_per_pass):
+            chunk = equal[low : low + batches_per_pass]
             yield torch.tensor([client for client, _ in chunk]), torch.stack([rows for _, rows in chunk])

@@ -44,16 +44,16 @@ def customize(
             than two calibration images or of another shape.
     """
     check_adv_lambda(method, adv_lambda)
-    own = state.local
-    if client is not None and not own:
+    local = state.local
+    if client is not None and not local:
         raise UserError(f"client={client}: trained without local batch normalisation, all clients share one model")
-    if client is None and own and calibration is None:
+    if client is None and local and calibration is None:
         raise UserError("trained with local batch normalisation: say whose model with client=<number>")
-    clients = len(next(iter(own.values()))) if own else 0
+    clients = len(next(iter(local.values()))) if local else 0
     if client is not None and not 0 <= client < clients:
         raise UserError(f"client={client}: give a number from 0 to {clients - 1}")
     [group] = method.mix_groups(state.tensors, [width])
-    lanes = CustomizedLanes(group, adv_lambda, clients=own, estimated=calibration is not None)
+    lanes = CustomizedLanes(group, adv_lambda, clients=local, estimated=calibration is not None)
     if client is not None:
         lanes.load_client(client)
     if calibration is not None:

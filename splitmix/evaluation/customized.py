@@ -11,7 +11,7 @@ from splitmix.algorithms.base import MixGroup
 from splitmix.data.dataset import to_float
 from splitmix.errors import UserError
 from splitmix.evaluation.statistics import estimate_statistics, with_statistics
-from splitmix.models.folding import folded, folded_norms
+from splitmix.models.merging import merged_branches, merged_norms
 from splitmix.models.network import LaneNetwork, Tensors
 
 
@@ -71,7 +71,7 @@ class CustomizedLanes:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ):
-        spec, tensors = folded(group.spec, group.tensors, adv_lambda, statistics=not estimated)
+        spec, tensors = merged_branches(group.spec, group.tensors, adv_lambda, statistics=not estimated)
         if estimated:
             spec, tensors = with_statistics(spec, tensors)
         lanes = len(next(iter(tensors.values())))
@@ -84,7 +84,7 @@ class CustomizedLanes:
         if clients:
             entries = {name: value[:, :lanes] for name, value in clients.items()}
             if group.spec.norm != "plain":
-                entries = folded_norms(group.spec, {**group.tensors, **entries}, adv_lambda, statistics=not estimated)
+                entries = merged_norms(group.spec, {**group.tensors, **entries}, adv_lambda, statistics=not estimated)
             self.client_entries = entries
 
     @property

@@ -20,7 +20,7 @@ from splitmix.randomness import rng
 from splitmix.robustness.attacks import Attack
 from splitmix.robustness.draws import Draws
 
-TOGETHER = 64
+IMAGES_PER_ATTACK = 64
 """Images attacked in one call, about, where a prediction does not depend on its batch."""
 
 
@@ -101,8 +101,8 @@ def evaluate_attacked(
             )
         models = {widths.index(width): lanes.model(width) for width in group.sizes}
         loaded = -1
-        together = TOGETHER if attackable_together(group.spec, clients, calibration) else 1
-        left = deque((chunk, column) for chunk in chunks(batches, together) for column in models)
+        images_per_attack = IMAGES_PER_ATTACK if attackable_together(group.spec, clients, calibration) else 1
+        left = deque((chunk, column) for chunk in chunks(batches, images_per_attack) for column in models)
         while left:
             chunk, column = left.popleft()
             client = chunk.clients[0]
@@ -154,14 +154,14 @@ def attackable_together(spec: NetworkSpec, clients: object, calibration: object)
     return spec.tracked and not clients and calibration is None
 
 
-def chunks(batches: Sequence[Sequence[Tensor]], together: int) -> Iterator[Chunk]:
+def chunks(batches: Sequence[Sequence[Tensor]], images_per_attack: int) -> Iterator[Chunk]:
     """Batches in order; whole clients together until there are `together` images or more, with 1 each batch alone."""
-    if together == 1:
-        for client, own in enumerate(batches):
-            for number, rows in enumerate(own):
+    if images_per_attack == 1:
+        for client, client_batches in enumerate(batches):
+            for number, rows in enumerate(client_batches):
                 yield Chunk((client,), ((number,),), (rows,))
         return
-    starts = chunk_starts([sum(len(rows) for rows in own) for own in batches], together)
+    starts = chunk_starts([sum(len(rows) for rows in client_batches) for client_batches in batches], images_per_attack)
     for low, high in zip(starts, [*starts[1:], len(batches)], strict=True):
         places = [(client, number) for client in range(low, high) for number in range(len(batches[client]))]
         if places:
@@ -173,11 +173,11 @@ def chunks(batches: Sequence[Sequence[Tensor]], together: int) -> Iterator[Chunk
             )
 
 
-def chunk_starts(images: Sequence[int], together: int) -> list[int]:
+def chunk_starts(images: Sequence[int], images_per_attack: int) -> list[int]:
     """The first client of every chunk, given each client's number of images."""
     starts, filled = [0], 0
     for client, count in enumerate(images):
-        if filled >= together:
+        if filled >= images_per_attack:
             starts.append(client)
             filled = 0
         filled += count

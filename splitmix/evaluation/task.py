@@ -13,7 +13,7 @@ from splitmix.algorithms.method import Method
 from splitmix.algorithms.values import ServerState
 from splitmix.data.dataset import ImageSet
 from splitmix.evaluation.accuracy import Accuracy, evaluate, shared_statistics
-from splitmix.evaluation.robust import TOGETHER, attackable_together, chunk_starts, evaluate_attacked
+from splitmix.evaluation.robust import IMAGES_PER_ATTACK, attackable_together, chunk_starts, evaluate_attacked
 from splitmix.models.network import Tensors
 from splitmix.robustness.attacks import Attack
 
@@ -63,7 +63,9 @@ class EvaluationTask:
         """
         starts = list(range(len(self.batches)))
         if self.attack is not None and attackable_together(method.server_network, clients, self.calibration):
-            starts = chunk_starts([sum(len(rows) for rows in own) for own in self.batches], TOGETHER)
+            starts = chunk_starts(
+                [sum(len(rows) for rows in client_batches) for client_batches in self.batches], IMAGES_PER_ATTACK
+            )
         count = min(len(starts), most)
         bounds = [*(starts[len(starts) * part // count] for part in range(count)), len(self.batches)]
         return [self.part(low, high) for low, high in pairwise(bounds)]
@@ -79,7 +81,7 @@ class EvaluationTask:
         state: ServerState,
         train: ImageSet,
         test: ImageSet,
-        together: int,
+        batches_per_pass: int,
         dtype: torch.dtype,
         seed: int,
         free_memory: Callable[[], None] = lambda: None,
@@ -89,7 +91,7 @@ class EvaluationTask:
         Args:
             method, state: the federation whose models are evaluated.
             train, test: the two splits, on the device.
-            together: batches that go through the network in one pass (one when attacked).
+            batches_per_pass: batches that go through the network in one pass (one when attacked).
             dtype: of parameters and images.
             seed: of the attack's draws.
             free_memory: called where an attack ran out of memory, before it goes on in smaller pieces.
@@ -101,7 +103,8 @@ class EvaluationTask:
         if self.attack is None:
             return evaluate(
                 groups, images, self.batches,
-                adv_lambda=self.adv_lambda, calibration=calibration, clients=clients, together=together, dtype=dtype,
+                adv_lambda=self.adv_lambda, calibration=calibration, clients=clients,
+                batches_per_pass=batches_per_pass, dtype=dtype,
                 statistics=self.prepared(method, state, train, dtype).statistics,
             )  # fmt: skip
         return evaluate_attacked(

@@ -60,12 +60,12 @@ _last: list[Any] = []
 
 def load_dataset(settings: Any, train_fraction: float, say: Callable[[str], None] | None) -> Dataset:
     """Load a dataset, or take the last one if it is the same: a command checks a run first, and sweeps repeat."""
-    wanted = (settings, train_fraction, Path.cwd())
-    if not _last or _last[0] != wanted:
+    asked = (settings, train_fraction, Path.cwd())
+    if not _last or _last[0] != asked:
         _last.clear()
-        _last.extend([wanted, settings.load(say, train_fraction)])
-    found: Dataset = _last[1]
-    return found
+        _last.extend([asked, settings.load(say, train_fraction)])
+    dataset: Dataset = _last[1]
+    return dataset
 
 
 def build_federation(

@@ -72,11 +72,11 @@ def client_update(
     """
     engine = engine or EngineSettings(accelerator="cpu")
     fabric = engine.fabric()
-    own = replace(images, images=fabric.to_device(images.images), labels=fabric.to_device(images.labels))
+    on_device = replace(images, images=fabric.to_device(images.images), labels=fabric.to_device(images.labels))
     trainer = LaneTrainer(
-        engine.place(fabric.device), method, settings.optimizer, own, settings.augmentation, settings.seed
+        engine.place(fabric.device), method, settings.optimizer, on_device, settings.augmentation, settings.seed
     )
-    rows, keys = torch.arange(len(own.images)), ("batches", task.round, task.client)
+    rows, keys = torch.arange(len(on_device.images)), ("batches", task.round, task.client)
     batches = DrawnBatches(rows, settings.batch_size, settings.local_epochs, settings.fixed_steps, settings.seed, keys)
     lanes = settings.lanes or max(len(task.base_models), 1)
     remembered = {name: value.clone() for name, value in memory.items()}
@@ -114,9 +114,9 @@ def client_evaluate(
         dtype: of parameters and images.
     """
     entries = {name for group in groups for name in group.tensors}
-    own = {name: value.unsqueeze(0) for name, value in (memory or {}).items() if name in entries}
+    local = {name: value.unsqueeze(0) for name, value in (memory or {}).items() if name in entries}
     batches = [eval_batches(torch.arange(len(images.images)), batch_size)]
-    return evaluate(groups, images, batches, adv_lambda=adv_lambda, clients=own, dtype=dtype)
+    return evaluate(groups, images, batches, adv_lambda=adv_lambda, clients=local, dtype=dtype)
 
 
 def copied(update: Update) -> Update:

@@ -35,7 +35,7 @@ def fixed_accuracy(
     if keeps_statistics(federation.method):
         return federation.test(state, widths, adv_lambda=adv_lambda, batch_size=batch_size, max_images=max_images)
     check_adv_lambda(federation.method, adv_lambda)
-    share = federation.share(max_images)
+    share = federation.images_per_client(max_images)
     batches = [eval_batches(client.test[:share], batch_size) for client in federation.clients]
     rows = calibration_rows(federation.clients, calibration, federation.seed)
     task = EvaluationTask(tuple(widths), "test", batches, adv_lambda=adv_lambda, shared_calibration=rows)

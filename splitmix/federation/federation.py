@@ -189,13 +189,13 @@ class Federation:
         Args:
             max_images: use so many validation images in all, equally many of every client.
         """
-        share = self.share(max_images)
-        batches = [eval_batches(client.val[:share], self.batch_size) for client in self.clients]
+        count = self.images_per_client(max_images)
+        batches = [eval_batches(client.val[:count], self.batch_size) for client in self.clients]
         level, each = self.method.adv_lambdas[-1], distinct(widths, self.method.widths)
         task = EvaluationTask(each, "train", batches, adv_lambda=level, attack=self.problem.attack)
         return self.engine.evaluate(state, task)
 
-    def share(self, max_images: int | None) -> int | None:
+    def images_per_client(self, max_images: int | None) -> int | None:
         """Images of each client when there are to be so many in all."""
         return None if max_images is None else max(2, max_images // len(self.clients))
 
@@ -219,8 +219,8 @@ class Federation:
             attack: attack the images, each against the customised model under test; None leaves them.
         """
         check_adv_lambda(self.method, adv_lambda)
-        share = self.share(max_images)
-        batches = [eval_batches(client.test[:share], batch_size) for client in self.clients]
+        count = self.images_per_client(max_images)
+        batches = [eval_batches(client.test[:count], batch_size) for client in self.clients]
         calibration = [self.post_batches(client) for client in range(len(self.clients))] if post else None
         task = EvaluationTask(distinct(widths, self.method.widths), "test", batches, calibration, adv_lambda, attack)
         return self.engine.evaluate(state, task)

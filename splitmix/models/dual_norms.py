@@ -33,7 +33,7 @@ class DualBatchNorm(nn.Module):
         self.adv = LaneBatchNorm(lanes, channels, tracked)
         self.adv_lambda = 0.0
 
-    def set_adv_lambda(self, adv_lambda: float | Tensor, learning: Tensor | None = None) -> None:
+    def set_adv_lambda(self, adv_lambda: float | Tensor, tracking: Tensor | None = None) -> None:
         """Choose the weight of the adversarial branch, one for all lanes."""
         self.adv_lambda = float(adv_lambda)
 
@@ -47,7 +47,7 @@ class DualBatchNorm(nn.Module):
         return out
 
     @staticmethod
-    def folded(entries: Tensors, adv_lambda: float, statistics: bool) -> Tensors:
+    def merged(entries: Tensors, adv_lambda: float, statistics: bool) -> Tensors:
         """One ordinary batch normalisation that computes the same in eval mode.
 
         Both branches are affine in the same input, so that their mixture is too. With the statistics of the batch at
@@ -74,8 +74,8 @@ class DualBatchNorm(nn.Module):
         # Any mean and variance would do; those in between keep the numbers of lambda 0 and 1 what they were.
         mixed["weight"] = slope * torch.sqrt(mixed["running_var"] + BN_EPS)
         mixed["bias"] = offset + mixed["running_mean"] * slope
-        found = {name: value.to(entries["clean.weight"].dtype) for name, value in mixed.items()}
-        return {**found, "num_batches_tracked": entries["clean.num_batches_tracked"]}
+        merged = {name: value.to(entries["clean.weight"].dtype) for name, value in mixed.items()}
+        return {**merged, "num_batches_tracked": entries["clean.num_batches_tracked"]}
 
 
 class FilmBatchNorm(nn.Module):
@@ -87,7 +87,7 @@ class FilmBatchNorm(nn.Module):
 
     Attributes:
         adv_lambda: one for all lanes, or `[lanes]`.
-        learning: bool `[lanes]`, which lanes update running statistics in training mode; None are all.
+        tracking: bool `[lanes]`, which lanes update running statistics in training mode; None are all.
     """
 
     def __init__(self, lanes: int, channels: int, tracked: bool = False):
@@ -97,11 +97,11 @@ class FilmBatchNorm(nn.Module):
         self.hidden = LaneLinear(lanes, 1, FILM_HIDDEN)
         self.film = LaneLinear(lanes, FILM_HIDDEN, 2 * channels)
         self.adv_lambda: float | Tensor = 0.0
-        self.learning: Tensor | None = None
+        self.tracking: Tensor | None = None
 
-    def set_adv_lambda(self, adv_lambda: float | Tensor, learning: Tensor | None = None) -> None:
+    def set_adv_lambda(self, adv_lambda: float | Tensor, tracking: Tensor | None = None) -> None:
         """Choose lambda, for all lanes or for each, and the lanes that learn statistics."""
-        self.adv_lambda, self.learning = adv_lambda, learning
+        self.adv_lambda, self.tracking = adv_lambda, tracking
 
     def forward(self, x: Tensor) -> Tensor:
         affine = self.clean.weight
@@ -115,16 +115,16 @@ class FilmBatchNorm(nn.Module):
         if not self.training:
             return fixed_norm(x, weight, bias, mean, var)
         out = normalise(x, weight, bias, mean, var, BN_MOMENTUM)
-        learning = torch.ones_like(level, dtype=torch.bool) if self.learning is None else self.learning
-        for branch, mine in ((self.clean, (level == 0) & learning), (self.adv, (level > 0) & learning)):
+        tracking = torch.ones_like(level, dtype=torch.bool) if self.tracking is None else self.tracking
+        for branch, mine in ((self.clean, (level == 0) & tracking), (self.adv, (level > 0) & tracking)):
             for running, new in ((branch.running_mean, mean), (branch.running_var, var)):
                 running.copy_(torch.where(mine.unsqueeze(1), new.view_as(running), running))
             branch.num_batches_tracked += mine
         return out
 
     @staticmethod
-    def folded(entries: Tensors, adv_lambda: float, statistics: bool) -> Tensors:
-        """One ordinary batch normalisation that computes the same (see `DualBatchNorm.folded`)."""
+    def merged(entries: Tensors, adv_lambda: float, statistics: bool) -> Tensors:
+        """One ordinary batch normalisation that computes the same (see `DualBatchNorm.merged`)."""
         kept = entries if statistics else {name: value for name, value in entries.items() if "running" not in name}
         return selected(kept, kept["hidden.weight"].new_full(kept["hidden.weight"].shape[:1], adv_lambda))
 
@@ -138,23 +138,23 @@ def selected(entries: Tensors, level: Tensor) -> Tensors:
     hidden = F.leaky_relu(entries["hidden.weight"][..., 0] * level.unsqueeze(1) + entries["hidden.bias"])
     out = torch.baddbmm(entries["film.bias"].unsqueeze(2), entries["film.weight"], hidden.unsqueeze(2)).squeeze(2)
     scale, shift = out.chunk(2, 1)
-    found = {
+    merged = {
         leaf: torch.where(adv, entries[f"adv.{leaf}"], entries[f"clean.{leaf}"])
         for leaf in ("weight", "bias", "running_mean", "running_var")
         if f"clean.{leaf}" in entries
     }
-    found["bias"] = found["bias"] * (1 + scale) + shift
-    found["weight"] = found["weight"] * (1 + scale)
-    if "running_mean" in found:
-        found["num_batches_tracked"] = entries["clean.num_batches_tracked"]
-    return found
+    merged["bias"] = merged["bias"] * (1 + scale) + shift
+    merged["weight"] = merged["weight"] * (1 + scale)
+    if "running_mean" in merged:
+        merged["num_batches_tracked"] = entries["clean.num_batches_tracked"]
+    return merged
 
 
 NORMS: dict[str, type[nn.Module]] = {"plain": LaneBatchNorm, "dual": DualBatchNorm, "film": FilmBatchNorm}
 """What stands wherever a network normalises, by `NetworkSpec.norm`."""
 
-FOLDS: dict[str, Callable[[Tensors, float, bool], Tensors]] = {
-    "dual": DualBatchNorm.folded,
-    "film": FilmBatchNorm.folded,
+MERGES: dict[str, Callable[[Tensors, float, bool], Tensors]] = {
+    "dual": DualBatchNorm.merged,
+    "film": FilmBatchNorm.merged,
 }
 """How two-branched ones become an ordinary one."""

@@ -133,14 +133,16 @@ class AttackedConv(torch.autograd.Function):
         [weight] = ctx.saved_tensors
         stride, padding, groups = ctx.arguments
         n, _, height, width = ctx.shape
-        own = weight.shape[1]
-        added = -own % 4
-        wider = weight.new_empty(n, groups * (own + added), height, width).contiguous(memory_format=torch.channels_last)
-        found = torch.ops.aten.convolution_backward(
+        n_in = weight.shape[1]
+        added = -n_in % 4
+        wider = weight.new_empty(n, groups * (n_in + added), height, width).contiguous(
+            memory_format=torch.channels_last
+        )
+        weight_gradient = torch.ops.aten.convolution_backward(
             gradients[0], wider, F.pad(weight, (0, 0, 0, 0, 0, added)), None, stride, padding, [1, 1],
             False, [0, 0], groups, [True, False, False],
         )[0]  # fmt: skip
-        kept = found.permute(0, 2, 3, 1).unflatten(3, (groups, -1))[..., :own]
+        kept = weight_gradient.permute(0, 2, 3, 1).unflatten(3, (groups, -1))[..., :n_in]
         return kept.flatten(3).permute(0, 3, 1, 2), None, None, None, None, None
 
 

@@ -73,16 +73,16 @@ class LaneNetwork(nn.Module):
                 module.lanes = high - low
         return view
 
-    def set_adv_lambda(self, adv_lambda: float | Tensor, learning: Tensor | None = None) -> None:
+    def set_adv_lambda(self, adv_lambda: float | Tensor, tracking: Tensor | None = None) -> None:
         """Lean on the adversarial branch of every two-branched norm; without such norms nothing changes.
 
         Args:
             adv_lambda: in [0, 1]; one for all lanes, or (norm `film`) `[lanes]`.
-            learning: bool `[lanes]`, the lanes whose running statistics are updated in training (norm `film`).
+            tracking: bool `[lanes]`, the lanes whose running statistics are updated in training (norm `film`).
         """
         for module in self.modules():
             if isinstance(module, DualBatchNorm | FilmBatchNorm):
-                module.set_adv_lambda(adv_lambda, learning)
+                module.set_adv_lambda(adv_lambda, tracking)
 
     def draw_from(self, streams: Sequence[np.random.Generator]) -> None:
         """Let what is random in training, such as dropout, follow from one stream per lane until the next call."""
@@ -194,13 +194,13 @@ def hidden_dims(spec: NetworkSpec) -> tuple[tuple[str, int, int], ...]:
     other, full = lane_template(replace(spec, width=compared_width(spec.width)), 1), lane_template(spec, 1)
     with torch.device("meta"):
         network = spec.build(1)
-    found = []
+    dimensions = []
     for name, value in full.items():
         layer = network.get_submodule(name.rpartition(".")[0])
         for dim in range(1, value.dim()):
             if value.shape[dim] != other[name].shape[dim]:
-                found.append((name, dim, layer.positions if isinstance(layer, LaneLinear) and dim == 2 else 1))
-    return tuple(found)
+                dimensions.append((name, dim, layer.positions if isinstance(layer, LaneLinear) and dim == 2 else 1))
+    return tuple(dimensions)
 
 
 def compared_width(width: float) -> float:

@@ -91,6 +91,6 @@ class Program:
 @lru_cache(maxsize=64)
 def program(source: Source) -> Program:
     """The program of a network that can be traced."""
-    found = traced(source)
-    assert isinstance(found, Traced), found
-    return Program(source, found)
+    program = traced(source)
+    assert isinstance(program, Traced), program
+    return Program(source, program)

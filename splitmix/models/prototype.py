@@ -114,8 +114,8 @@ def failing(what: str) -> Iterator[None]:
     except (UserError, MemoryError):
         raise
     except Exception as error:
-        own = [frame for frame in traceback.extract_tb(sys.exc_info()[2]) if not _of_library(frame.filename)]
-        place = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
+        frames = [frame for frame in traceback.extract_tb(sys.exc_info()[2]) if not _of_library(frame.filename)]
+        place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
         raise UserError(f"{what}: {type(error).__name__}: {' '.join(str(error).split())[:300]}{place}") from error
 
 

@@ -46,31 +46,33 @@ class UnpackedNetwork(OwnNetwork):
     def draw_from(self, streams: Sequence[np.random.Generator]) -> None:
         self.seeds = [int(stream.integers(1 << 62)) for stream in streams]
 
-    def set_adv_lambda(self, adv_lambda: float | Tensor, learning: Tensor | None = None) -> None:
+    def set_adv_lambda(self, adv_lambda: float | Tensor, tracking: Tensor | None = None) -> None:
         per_lane = isinstance(adv_lambda, Tensor) and adv_lambda.dim() > 0
-        self.levels = (adv_lambda, learning) if per_lane else None  # type: ignore[assignment]
-        super().set_adv_lambda(adv_lambda, learning)
+        self.levels = (adv_lambda, tracking) if per_lane else None  # type: ignore[assignment]
+        super().set_adv_lambda(adv_lambda, tracking)
 
     def forward(self, images: Tensor) -> Tensor:
         [module] = self.ordinary
         module.training = self.training
         tensors = self.scaled()
-        own = images.shape[1] != self.source.input_shape[0]
+        separate = images.shape[1] != self.source.input_shape[0]
         images = images.contiguous()  # an ordinary forward pass may call view, which channels-last images refuse
         # An export of stacked lanes would fix the number of images.
         if self.stacked and not (torch.compiler.is_compiling() or torch.jit.is_tracing()):
-            every = images.unflatten(1, (self.lanes, -1)).transpose(0, 1) if own else images
-            logits: Tensor = vmap(lambda *lane: functional_call(module, *lane), (0, 0 if own else None))(tensors, every)
+            every = images.unflatten(1, (self.lanes, -1)).transpose(0, 1) if separate else images
+            logits: Tensor = vmap(lambda *lane: functional_call(module, *lane), (0, 0 if separate else None))(
+                tensors, every
+            )
             return logits
-        parts = [part.contiguous() for part in images.chunk(self.lanes, 1)] if own else [images] * self.lanes
+        parts = [part.contiguous() for part in images.chunk(self.lanes, 1)] if separate else [images] * self.lanes
         return torch.stack([self.alone(tensors, lane, part) for lane, part in enumerate(parts)])
 
     def alone(self, tensors: Tensors, lane: int, images: Tensor) -> Tensor:
         """The logits of one lane, `[n, classes]`."""
         if self.levels is not None:
-            level, learning = self.levels
+            level, tracking = self.levels
             chosen = slice(lane, lane + 1)
-            super().set_adv_lambda(level[chosen], None if learning is None else learning[chosen])
+            super().set_adv_lambda(level[chosen], None if tracking is None else tracking[chosen])
         entries = {
             # splitmix's own norms keep the lane dimension.
             name: value[lane : lane + 1] if name.startswith(self.norms) else value[lane]

@@ -114,7 +114,7 @@ class LinfPGD(Attack):
             noise = (2 * draws.uniform(images) - 1) * (self.eps / 255)
             start = (images + noise).clamp_(0, 1).sub_(images)
         size = self.step_size or min(1.25 * self.eps, self.eps + 4) / self.steps
-        return descend(model, images, labels, start, self.steps, self.eps, size, float("inf"))
+        return ascend(model, images, labels, start, self.steps, self.eps, size, float("inf"))
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ class L2PGD(Attack):
         if self.random_start:
             start = advertorch_utils().clamp_by_pnorm(draws.uniform(images) - images, 2, self.eps / 255)
         size = self.step_size or 2.5 * self.eps / self.steps
-        return descend(model, images, labels, start, self.steps, self.eps, size, 2)
+        return ascend(model, images, labels, start, self.steps, self.eps, size, 2)
 
 
 @dataclass(frozen=True)
@@ -221,7 +221,7 @@ def run(kind: str, model: Classifier, images: Tensor, labels: Tensor, **settings
     return attacked
 
 
-def descend(
+def ascend(
     model: Classifier,
     images: Tensor,
     labels: Tensor,

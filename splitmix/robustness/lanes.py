@@ -29,16 +29,16 @@ def attack_lanes(
     lanes, channels = network.lanes, network.spec.input_shape[0]
     n = len(images)
     if images.shape[1] == channels:
-        own = images.repeat(lanes, 1, 1, 1)
+        of_lanes = images.repeat(lanes, 1, 1, 1)
     else:
-        own = images.unflatten(1, (lanes, channels)).transpose(0, 1).flatten(0, 1)
+        of_lanes = images.unflatten(1, (lanes, channels)).transpose(0, 1).flatten(0, 1)
 
     def classifier(side_by_side: Tensor) -> Tensor:
         logits: Tensor = network(folded_images(side_by_side, lanes))
         return logits.flatten(0, 1)
 
     with frozen(network):
-        changed = attack.perturb(classifier, own.contiguous(), labels.flatten(), Draws(streams, [n] * lanes))
+        changed = attack.perturb(classifier, of_lanes.contiguous(), labels.flatten(), Draws(streams, [n] * lanes))
     return folded_images(changed, lanes)
 
 

@@ -40,7 +40,7 @@ class Checkpoint:
         best_round: 0-based round of the best validation accuracy so far; -1 before the first validation.
         best_value: that accuracy, in [0, 1].
         wall_s: seconds spent on the run so far.
-        engine: what the engine chose where it was told `auto` (see `Engine.choices`).
+        engine: what the engine chose where it was told `auto` (see `Engine.tuned_numbers`).
     """
 
     state: ServerState
@@ -49,7 +49,7 @@ class Checkpoint:
     wall_s: float
     engine: dict[str, int] = field(default_factory=dict)
 
-    def choices_without(self, said: frozenset[str]) -> dict[str, int]:
+    def tuned_without(self, said: frozenset[str]) -> dict[str, int]:
         """What the engine chose, but for what the user says now: `workers`, or all numbers of `lanes`."""
         kinds = {name: "workers" if name.endswith(" workers") else "lanes" for name in self.engine}
         return {name: number for name, number in self.engine.items() if kinds[name] not in said}

@@ -160,7 +160,7 @@ def converted(method: Method, content: dict[str, Any], file: Path) -> ServerStat
             converted_rows(method, spec, rows, entries, f"client {number}: ", problems)
             for number, entries in enumerate(clients)
         ]
-        local = {name: torch.stack([own[name] for own in each]) for name in rows}
+        local = {name: torch.stack([entries[name] for entries in each]) for name in rows}
     elif clients:
         problems.append(f"entries of {len(clients)} clients, which only model.bn=local has")
     if problems:
@@ -175,7 +175,7 @@ def converted_rows(
     method: Method, spec: NetworkSpec, like: Tensors, entries: dict[str, Any], where: str, problems: list[str]
 ) -> Tensors:
     """Tensors named and shaped like `like` from the entries of the reference; what is wrong is added to `problems`."""
-    found: Tensors = {}
+    tensors: Tensors = {}
     unused = dict(entries)
     for name, value in like.items():
         rows = []
@@ -193,6 +193,6 @@ def converted_rows(
             else:
                 rows.append(entry.to(value.dtype))
         if len(rows) == len(value):
-            found[name] = torch.stack(rows)
+            tensors[name] = torch.stack(rows)
     problems += [f"{where}{excerpt(key)} is unknown" for key in unused]
-    return found
+    return tensors

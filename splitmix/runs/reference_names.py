@@ -23,5 +23,5 @@ def reference_name(method: Method, spec: NetworkSpec, row: int, name: str) -> st
     if spec.tracked:
         name = RENAMED_NORM.sub(r"\1bn\2", name)
     if spec.norm == "dual":
-        name = BRANCH.sub(lambda found: f"{found[1]}{BRANCHES[found[2]]}{found[3]}", name)
+        name = BRANCH.sub(lambda match: f"{match[1]}{BRANCHES[match[2]]}{match[3]}", name)
     return f"{row}.{name}"

@@ -123,13 +123,13 @@ def add_tests(results: dict[str, Any], records: list[dict[str, Any]]) -> None:
 
 def versions() -> dict[str, str]:
     """Versions of what a number can depend on."""
-    found = {"python": platform.python_version()}
+    numbers = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            numbers[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return numbers
 
 
 def git_commit(package: Path = Path(splitmix.__file__).parent) -> str | None:

@@ -134,7 +134,7 @@ class Training:
             )
         if resume:
             self.last = load_checkpoint(folder / "checkpoints" / "last.ckpt", method, config.scalars.rounds)
-            self.federation.engine.adopt(self.last.choices_without(said))
+            self.federation.engine.adopt(self.last.tuned_without(said))
             self.logger.truncate(self.last.state.round)
         else:
             self.last = Checkpoint(self.federation.initial_state(), -1, -1.0, 0.0)
@@ -165,8 +165,8 @@ class Training:
                 full = {name: accuracy.mean()[self.validated[-1]] for name, accuracy in accuracies.items()}
                 seconds = perf_counter() - start
                 progress.update(metrics.loss, full, seconds)
-                told = "".join(f", validation {name.upper()} {value:.4f}" for name, value in full.items())
-                log.debug(f"round {metrics.round}: loss {metrics.loss:.4f}{told}, {seconds:.1f} s")
+                validation = "".join(f", validation {name.upper()} {value:.4f}" for name, value in full.items())
+                log.debug(f"round {metrics.round}: loss {metrics.loss:.4f}{validation}, {seconds:.1f} s")
 
     def one_round(self) -> tuple[dict[str, Accuracy], RoundMetrics]:
         """Train, validate (`sa`, and `ra` after adversarial training), log, save."""
@@ -187,7 +187,7 @@ class Training:
         if improved:
             best_round, best_value = metrics.round, value
         wall_s = self.last.wall_s + evaluated - start
-        self.last = Checkpoint(state, best_round, best_value, wall_s, self.federation.engine.choices)
+        self.last = Checkpoint(state, best_round, best_value, wall_s, self.federation.engine.tuned_numbers)
         seconds = {**metrics.seconds, "validate": evaluated - begin}
         # The log line goes first: a kill between the two only repeats the round, and resume drops the extra line.
         self.federation.fabric.log_dict(self.row(metrics, accuracies, seconds), step=metrics.round)

@@ -160,40 +160,40 @@ def test_memory_that_runs_out_halves_the_packs(federation, monkeypatch):
     got = trained(fed, exactly=False)  # the second time packs are small from the start
     for key, tensors in expected.items():
         torch.testing.assert_close(got[key]["fc3.weight"], tensors["fc3.weight"], rtol=1e-4, atol=1e-4)
-    assert 1 <= fed.engine.chosen["digit_cnn x0.125"] <= 2
+    assert 1 <= fed.engine.tuned["digit_cnn x0.125"] <= 2
     monkeypatch.setattr(LaneTrainer, "train", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError()))
     with pytest.raises(UserError, match="too little memory for a single model"):
         trained(fed)
 
 
 def test_memory_that_runs_out_takes_idle_benches_first(federation, monkeypatch):
-    """Benches of other rounds give way before lanes are halved for good."""
+    """Trainable lanes of other rounds give way before lanes are halved for good."""
     fed = federation(engine=EngineSettings(lanes=4, workers=1))
     train = LaneTrainer.train
 
     def with_little_memory(self, pack, lr, fetch):
-        self.bench(pack.spec, len(pack.lanes), pack.round)
-        if len(self.benches.kept) > 1:
+        self.trainable_lanes(pack.spec, len(pack.lanes), pack.round)
+        if len(self.cache.kept) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return train(self, pack, lr, fetch)
 
     monkeypatch.setattr(LaneTrainer, "train", with_little_memory)
     fed.run_round(fed.initial_state())
-    assert fed.method.spec.label not in fed.engine.chosen
+    assert fed.method.spec.label not in fed.engine.tuned
 
 
 def test_partial_participation_keeps_no_more_benches_than_a_round_needs(federation):
-    """Every number of lanes has its own bench: over rounds of other participants they must not pile up."""
+    """Every number of lanes has a network of its own: over rounds of other participants they must not pile up."""
     fed = federation(engine=EngineSettings(lanes=64, workers=1), clients_per_domain=5, clients_per_round=3)
     state, sizes, needed = fed.initial_state(), set(), 0
     for _ in range(6):
         state, _ = fed.run_round(state)
-        benches = fed.engine.trainer.benches.kept
-        in_round = {key for key, (_, used) in benches.items() if used == state.round - 1}
+        trainable = fed.engine.trainer.cache.kept
+        in_round = {key for key, (_, used) in trainable.items() if used == state.round - 1}
         sizes |= in_round
         needed = max(needed, sum(lanes for _, lanes in in_round))
-        assert sum(lanes for _, lanes in benches) <= needed
-    assert len(sizes) > len(benches), "the rounds must differ for this test to say anything"
+        assert sum(lanes for _, lanes in trainable) <= needed
+    assert len(sizes) > len(trainable), "the rounds must differ for this test to say anything"
 
 
 @pytest.mark.slow
@@ -279,7 +279,7 @@ def test_auto_measures_once_and_keeps_what_it_chose(federation, tmp_path, monkey
     fed = federation(engine=EngineSettings(threads=2))
     fed.run_round(fed.initial_state())
     fed.engine.close()
-    chosen = fed.engine.chosen
+    chosen = fed.engine.tuned
     assert chosen["workers"] == 2 and chosen["digit_cnn x0.125"] in (1, 2, 4, 8, 16)
     monkeypatch.setattr("splitmix.engine.tuning.fastest_lanes", lambda *_: pytest.fail("measured again"))
     again = federation(engine=EngineSettings(threads=2))
@@ -334,4 +334,4 @@ def test_the_engine_in_use_is_described(federation):
 def test_choices_made_for_another_kind_of_device_are_not_taken_over(federation):
     fed = federation(engine=EngineSettings(threads=2))
     fed.engine.adopt({"cuda workers": 1, "cuda digit_cnn x0.125": 1 << 20, "cpu workers": 3})
-    assert fed.engine.chosen == {"workers": 3} and fed.engine.choices == {"cpu workers": 3}
+    assert fed.engine.tuned == {"workers": 3} and fed.engine.tuned_numbers == {"cpu workers": 3}

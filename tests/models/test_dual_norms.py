@@ -7,7 +7,7 @@ from torch import nn
 from splitmix.models.alexnet import AlexNet
 from splitmix.models.digit_cnn import DigitCNN
 from splitmix.models.dual_norms import DualBatchNorm, FilmBatchNorm
-from splitmix.models.folding import folded
+from splitmix.models.merging import merged_branches
 from splitmix.models.network import NetworkSpec
 from splitmix.models.preresnet18 import PreResNet18
 from splitmix.randomness import torch_rng
@@ -71,7 +71,7 @@ def test_folding_equals_the_interpolated_network(model, norm, bn):
     outputs = []
     for level in LEVELS:
         network.eval().set_adv_lambda(level)
-        ordinary, tensors = folded(spec, network.lane_tensors(), level)
+        ordinary, tensors = merged_branches(spec, network.lane_tensors(), level)
         plain = ordinary.build(2).eval()
         plain.load_lanes(tensors)
         assert not any(isinstance(module, DualBatchNorm | FilmBatchNorm) for module in plain.modules())
@@ -84,7 +84,7 @@ def test_folding_equals_the_interpolated_network(model, norm, bn):
 
 def test_folding_for_new_statistics_mixes_the_affine_parameters_alone():
     spec, network = network_of(DigitCNN, "dual")
-    ordinary, tensors = folded(spec, network.lane_tensors(), 0.2, statistics=False)
+    ordinary, tensors = merged_branches(spec, network.lane_tensors(), 0.2, statistics=False)
     assert ordinary.bn == "batch" and not any("running" in name for name in tensors)
     expected = 0.8 * network.bn1.clean.weight + 0.2 * network.bn1.adv.weight
     torch.testing.assert_close(tensors["bn1.weight"], expected.detach())
@@ -93,7 +93,7 @@ def test_folding_for_new_statistics_mixes_the_affine_parameters_alone():
 def test_an_ordinary_network_is_left_alone():
     spec, network = network_of(DigitCNN, "plain")
     tensors = network.lane_tensors()
-    assert folded(spec, tensors, 0.5) == (spec, tensors)
+    assert merged_branches(spec, tensors, 0.5) == (spec, tensors)
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -103,16 +103,16 @@ def test_every_lane_may_have_its_own_lambda(training):
     _, network = network_of(DigitCNN, "film", lanes=3)
     network = network.double()
     x = torch.rand(6, *SMALL["digit_cnn"], dtype=torch.float64)
-    levels, learning = torch.tensor([0.0, 0.3, 1.0]), torch.tensor([True, True, False])
+    levels, tracking = torch.tensor([0.0, 0.3, 1.0]), torch.tensor([True, True, False])
     alone = []
     for lane, level in enumerate(levels):
         one = network.lane_view(lane, lane + 1)
         one.load_lanes(one.lane_tensors())
         clone = one.spec.build(1).double().train(training)
         clone.load_lanes(one.lane_tensors())
-        clone.set_adv_lambda(float(level), learning[lane : lane + 1])
+        clone.set_adv_lambda(float(level), tracking[lane : lane + 1])
         alone.append((clone(x)[0], clone.lane_tensors()))
-    network.train(training).set_adv_lambda(levels.double(), learning)
+    network.train(training).set_adv_lambda(levels.double(), tracking)
     before = network.lane_tensors()
     together = network(x)
     for lane, (logits, tensors) in enumerate(alone):

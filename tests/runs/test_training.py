@@ -60,7 +60,7 @@ def test_a_run_that_stops_says_so_and_one_that_goes_on_runs(begun, tmp_path, mon
 def test_what_the_user_says_wins_over_what_the_run_had_chosen(begun, tmp_path):
     chosen = {"cpu workers": 1, "cpu a network": 7}
     save_checkpoint(tmp_path / "checkpoints" / "last.ckpt", replace(begun(False).last, engine=chosen))
-    assert begun(True).federation.engine.chosen == {"workers": 1, "a network": 7}
+    assert begun(True).federation.engine.tuned == {"workers": 1, "a network": 7}
     run = begun(True, frozenset({"lanes"}), "engine.lanes=1")
-    assert run.federation.engine.chosen == {"workers": 1}
-    assert begun(True, frozenset({"workers"})).federation.engine.chosen == {"a network": 7}
+    assert run.federation.engine.tuned == {"workers": 1}
+    assert begun(True, frozenset({"workers"})).federation.engine.tuned == {"a network": 7}

@@ -1,4 +1,4 @@
-"""Benches, where lanes are trained: networks with their optimizers, kept for later packs of the same shape."""
+"""Lanes in training: networks with their optimizers, kept for later packs of the same shape."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from splitmix.models.network import LaneNetwork, NetworkSpec, Tensors, lane_temp
 
 
 @dataclass(frozen=True)
-class Part:
-    """Neighbouring lanes of a bench: a network over views of its tensors, and an optimizer over views of its state."""
+class LaneRange:
+    """Neighbouring lanes that step together: a network and an optimizer over views of all lanes."""
 
     network: LaneNetwork
     optimizer: torch.optim.Optimizer
@@ -31,7 +31,7 @@ class Part:
         self.optimizer.step()
 
 
-class Bench:
+class TrainableLanes:
     """Lanes in training: one network and one optimizer, of which any neighbouring lanes can step alone."""
 
     def __init__(self, settings: SGD | Adam, network: LaneNetwork):
@@ -39,8 +39,8 @@ class Bench:
         self.lr = settings.lr
         self.network = network
         self.tensors: Tensors = dict(network.state_dict())
-        self.whole = self.part_of(network)
-        self.parts: dict[tuple[int, int], Part] = {(0, network.lanes): self.whole}
+        self.whole = self.range_over(network)
+        self.ranges: dict[tuple[int, int], LaneRange] = {(0, network.lanes): self.whole}
         # A step from zero gradients makes the optimizer's state, so that parts can look into it.
         for parameter in network.parameters():
             parameter.grad = torch.zeros_like(parameter)
@@ -49,7 +49,7 @@ class Bench:
     def reset(self, lr: float) -> None:
         """Make all optimizers as good as new: no momentum, this learning rate."""
         self.lr = lr  # for parts that are made later in the round
-        for part in self.parts.values():
+        for part in self.ranges.values():
             for group in part.optimizer.param_groups:
                 group["lr"] = lr
             for state in part.optimizer.state.values():
@@ -66,59 +66,61 @@ class Bench:
         """A copy of all lanes' parameters."""
         return {name: value.detach().clone() for name, value in self.network.named_parameters()}
 
-    def part_of(self, network: LaneNetwork) -> Part:
+    def range_over(self, network: LaneNetwork) -> LaneRange:
         optimizer = self.settings.build(network.train().parameters(), self.lr)
-        return Part(network, optimizer, self.settings.clip_norm)
+        return LaneRange(network, optimizer, self.settings.clip_norm)
 
-    def part(self, low: int, high: int) -> Part:
+    def lane_range(self, low: int, high: int) -> LaneRange:
         """Lanes `low` up to `high`; what they learn is seen in the whole."""
-        if (low, high) not in self.parts:
+        if (low, high) not in self.ranges:
             network = self.network.lane_view(low, high)
-            part = self.part_of(network)
+            part = self.range_over(network)
             for ours, theirs in zip(network.parameters(), self.network.parameters(), strict=True):
                 part.optimizer.state[ours] = {
-                    # What is not per parameter counts steps: see Part.step.
+                    # What is not per parameter counts steps: see LaneRange.step.
                     key: value[low:high] if value.dim() else value.clone()
                     for key, value in self.whole.optimizer.state[theirs].items()
                 }
-            self.parts[low, high] = part
-        return self.parts[low, high]
+            self.ranges[low, high] = part
+        return self.ranges[low, high]
 
 
-class Benches:
-    """The benches of a trainer, at most as many bytes of them as some round has needed.
+class TrainableLanesCache:
+    """The trainable lanes of a trainer, at most as many bytes of them as some round has needed.
 
     With partial participation every round has packs of other sizes: those not used for the longest time give way.
     """
 
     def __init__(self) -> None:
-        self.kept: dict[tuple[NetworkSpec, int], tuple[Bench, int]] = {}  # the one used last stands last
+        self.kept: dict[tuple[NetworkSpec, int], tuple[TrainableLanes, int]] = {}  # the one used last stands last
         self.most = 0
 
-    def get(self, spec: NetworkSpec, lanes: int, round_index: int, build: Callable[[], Bench]) -> Bench:
-        """The bench of so many lanes of this architecture, for use in this round; built if it is not kept."""
+    def get(
+        self, spec: NetworkSpec, lanes: int, round_index: int, build: Callable[[], TrainableLanes]
+    ) -> TrainableLanes:
+        """So many trainable lanes of this architecture, for use in this round; built if it is not kept."""
         key = spec, lanes
-        bench, _ = self.kept.pop(key, (None, 0))
+        trainable, _ = self.kept.pop(key, (None, 0))
         needed = size_of(key) + sum(size_of(other) for other, (_, used) in self.kept.items() if used == round_index)
         self.most = max(self.most, needed)
         while sum(map(size_of, self.kept)) + size_of(key) > self.most:
             del self.kept[next(iter(self.kept))]
-        bench = bench or build()
-        self.kept[key] = bench, round_index
-        return bench
+        trainable = trainable or build()
+        self.kept[key] = trainable, round_index
+        return trainable
 
     def drop_idle(self, spec: NetworkSpec, lanes: int) -> bool:
-        """Free all benches but this one; returns whether there were others."""
+        """Free all but these; returns whether there were others."""
         others = [key for key in self.kept if key != (spec, lanes)]
         for key in others:
             del self.kept[key]
         return bool(others)
 
     def clear(self) -> None:
-        """Free all benches."""
+        """Free them all."""
         self.kept.clear()
 
 
 def size_of(key: tuple[NetworkSpec, int]) -> int:
-    """Bytes of a bench's parameters and statistics, which gradients and momentum multiply by about three."""
+    """Bytes of their parameters and statistics, which gradients and momentum multiply by about three."""
     return bytes_needed(lane_template(*key))

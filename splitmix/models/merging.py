@@ -7,11 +7,11 @@ from functools import lru_cache
 
 import torch
 
-from splitmix.models.dual_norms import FOLDS, NORMS
+from splitmix.models.dual_norms import MERGES, NORMS
 from splitmix.models.network import NetworkSpec, Tensors
 
 
-def folded(
+def merged_branches(
     spec: NetworkSpec, tensors: Tensors, adv_lambda: float, statistics: bool = True
 ) -> tuple[NetworkSpec, Tensors]:
     """The lanes customised to `adv_lambda`, in eval mode: exact, since both branches are affine in the same input.
@@ -22,22 +22,22 @@ def folded(
         statistics: keep running statistics, where there are some; without, they are the batch's, or are estimated
             afterwards.
     """
-    if spec.norm not in FOLDS:
+    if spec.norm not in MERGES:
         return spec, tensors
-    entries = folded_norms(spec, tensors, adv_lambda, statistics)
+    entries = merged_norms(spec, tensors, adv_lambda, statistics)
     names = two_branched(spec)
     others = {name: value for name, value in tensors.items() if not name.startswith(names)}
     return replace(spec, norm="plain", bn=spec.bn if statistics else "batch"), {**others, **entries}
 
 
-def folded_norms(spec: NetworkSpec, tensors: Tensors, adv_lambda: float, statistics: bool = True) -> Tensors:
-    """The batch-normalisation entries of `folded` alone."""
-    found: Tensors = {}
+def merged_norms(spec: NetworkSpec, tensors: Tensors, adv_lambda: float, statistics: bool = True) -> Tensors:
+    """The batch-normalisation entries of `merged_branches` alone."""
+    merged: Tensors = {}
     for prefix in two_branched(spec):
-        own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-        for leaf, value in FOLDS[spec.norm](own, adv_lambda, statistics and spec.tracked).items():
-            found[prefix + leaf] = value
-    return found
+        entries = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+        for leaf, value in MERGES[spec.norm](entries, adv_lambda, statistics and spec.tracked).items():
+            merged[prefix + leaf] = value
+    return merged
 
 
 @lru_cache(maxsize=256)
@@ -48,5 +48,5 @@ def two_branched(spec: NetworkSpec) -> tuple[str, ...]:
     return tuple(
         f"{name}."
         for name, module in network.named_modules()
-        if spec.norm in FOLDS and isinstance(module, NORMS[spec.norm])
+        if spec.norm in MERGES and isinstance(module, NORMS[spec.norm])
     )
