@@ -1,6 +1,7 @@
 """The house rules: imports point one way, first lines say a file's job, nothing compares an algorithm's name."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,13 @@ def test_no_code_compares_the_name_of_an_algorithm():
             if isinstance(node, ast.Compare):
                 words = [n.value for n in ast.walk(node) if isinstance(n, ast.Constant)]
                 assert not {"splitmix", "fedavg", "heterofl", "sheterofl", "fedrolex", "fjord"} & set(words), path
+
+
+def test_the_map_of_the_house_names_every_room_in_order_and_files_that_exist():
+    text = (PACKAGE.parent / "docs" / "architecture.md").read_text()
+    rows = re.findall(r"^\| `(\w+)/` \|.*\| (.+) \|$", text, re.MULTILINE)
+    assert [room for room, _ in rows] == ORDER
+    assert {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()} == set(ORDER)
+    for room, files in rows:
+        for file in re.findall(r"`([\w./]+)`", files):
+            assert (PACKAGE / room / file).exists(), f"{room}/{file}"

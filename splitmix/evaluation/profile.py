@@ -13,9 +13,9 @@ from splitmix.algorithms.method import Method
 from splitmix.algorithms.values import ServerState
 from splitmix.evaluation.cost import cost, lane_cost
 from splitmix.evaluation.customize import customize
+from splitmix.payload import payload_bytes
 
 TRAINING = 3  # forward, gradient by inputs, gradient by weights
-FLOAT32_BYTES = 4
 WARM_UP = 2
 WIDE = 0.5
 """Spread of a latency, as a share of its median, from which the machine was too busy to measure it."""
@@ -62,7 +62,7 @@ def profile(method: Method, widths: Sequence[float], batch_size: int, repeats: i
                 middle,
                 low,
                 high,
-                FLOAT32_BYTES * method.upload_entries(width),
+                payload_bytes(method.upload_entries(width)),
                 TRAINING * batch_size * load,
             )
         )

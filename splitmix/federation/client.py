@@ -8,21 +8,21 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 
 from splitmix.algorithms.algorithm import check_adv_lambda
-from splitmix.algorithms.averaging import corners
-from splitmix.algorithms.base import LaneBatch, Streams
+from splitmix.algorithms.base import LaneBatch, MixGroup, Streams
 from splitmix.algorithms.method import Method
 from splitmix.engine.lane_trainer import lane_losses
 from splitmix.engine.optimizers import SGD, Adam
 from splitmix.errors import UserError
-from splitmix.models.network import LaneNetwork, lane_template
+from splitmix.evaluation.customized import CustomizedLanes
+from splitmix.models.network import LaneNetwork
 from splitmix.randomness import rng
 
 
 class ClientModule(LightningModule):
     """Wraps a network over lanes.
 
-    `training_step` is the client objective of the method; `forward` is the customised model, the mean of the logits
-    of the first lanes. A stock `Trainer` and the federation loop both drive it.
+    `training_step` is the client objective of the method; `forward` is the model customised to `set_width` and
+    `set_adv_lambda`. A stock `Trainer` and the federation loop both drive it.
 
     Args:
         method: gives the objective and the meaning of a width.
@@ -37,17 +37,17 @@ class ClientModule(LightningModule):
         self.network = network
         self.optimizer_settings = optimizer
         self.lr = optimizer.lr if lr is None else lr
-        self.mixed = network.lanes
+        self.width: float | None = None
         self.adv_lambda = 0.0
-        self.spec = network.spec
         self.streams = [rng(0, "objective", lane) for lane in range(network.lanes)]
 
     def set_width(self, width: float) -> None:
-        """Mix so many lanes in `forward`. Raises UserError if the method or this module cannot give the width."""
-        [group] = self.method.mix_groups({}, [width])
-        if group.sizes[width] > self.network.lanes or group.spec.width > self.network.spec.width:
+        """Customise `forward` to this width. Raises UserError if the method or this module cannot give it."""
+        spec = self.method.network(width)
+        [group] = self.method.mix_groups(self.network.lane_tensors(), [width])
+        if group.sizes[width] > self.network.lanes or spec.width > self.network.spec.width:
             raise UserError(f"width {width:g}: this client holds {self.network.lanes} x {self.network.spec.label}")
-        self.mixed, self.spec = group.sizes[width], group.spec
+        self.width = width
 
     def set_adv_lambda(self, adv_lambda: float) -> None:
         """Lean on the adversarial batch normalisation by `adv_lambda` in [0, 1].
@@ -59,15 +59,19 @@ class ClientModule(LightningModule):
         self.adv_lambda = adv_lambda
 
     def forward(self, images: Tensor) -> Tensor:
-        """Float images `[n, channels, h, w]` in [0, 1] to logits `[n, classes]`."""
-        network = self.network
-        if self.spec != network.spec:
-            slices = self.spec.build(network.lanes).to(images.device).train(self.training)
-            slices.load_lanes(corners(network.lane_tensors(), lane_template(self.spec, 1)))
-            network = slices
-        network.set_adv_lambda(self.adv_lambda)
-        logits: Tensor = network(images)[: self.mixed]
-        return logits.mean(0)
+        """Float images `[n, channels, h, w]` in [0, 1] to logits `[n, classes]` of the customised model.
+
+        Without `set_width` all lanes are mixed. The model is that of `customize`, of this client's lanes.
+        """
+        tensors = self.network.lane_tensors()
+        if self.width is None:
+            group = MixGroup(self.network.spec, tensors, {1.0: self.network.lanes})
+        else:
+            [group] = self.method.mix_groups(tensors, [self.width])
+        lanes = CustomizedLanes(group, self.adv_lambda, device=images.device, dtype=images.dtype)
+        [width] = group.sizes
+        logits: Tensor = lanes.model(width)(images)
+        return logits
 
     def training_step(
         self, batch: tuple[Tensor, Tensor], batch_idx: int = 0, streams: Streams | None = None

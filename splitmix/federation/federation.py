@@ -34,10 +34,9 @@ from splitmix.federation.sampling import DrawnBatches, calibration_rows, eval_ba
 from splitmix.federation.schedules import Cosine, Schedule
 from splitmix.models.digit_cnn import DigitCNN
 from splitmix.models.network import Model
+from splitmix.payload import payload_bytes
 from splitmix.robustness.attacks import Attack, LinfPGD
 from splitmix.widths import distinct
-
-FLOAT32_BYTES = 4
 
 
 class Federation:
@@ -164,8 +163,8 @@ class Federation:
             lr=lr,
             loss=measured.mean("loss"),
             accuracy=measured.mean("accuracy"),
-            bytes_down=FLOAT32_BYTES * sum(map(self.method.download_entries, budgets)),
-            bytes_up=FLOAT32_BYTES * sum(map(self.method.upload_entries, budgets)),
+            bytes_down=payload_bytes(sum(map(self.method.download_entries, budgets))),
+            bytes_up=payload_bytes(sum(map(self.method.upload_entries, budgets))),
             seconds={
                 "data": planned - start + data_s,
                 "train": measured.waited_s - data_s,

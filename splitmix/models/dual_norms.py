@@ -9,9 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from splitmix.models.layers import LaneLinear
-from splitmix.models.norms import BN_EPS, BN_MOMENTUM, LaneBatchNorm, fixed_norm, normalise
-
-Tensors = dict[str, Tensor]
+from splitmix.models.norms import BN_EPS, BN_MOMENTUM, LaneBatchNorm, Tensors, fixed_norm, normalise
 
 FILM_HIDDEN = 32
 """Hidden units of the network that turns lambda into a scale and a shift per channel."""

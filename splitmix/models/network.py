@@ -16,10 +16,7 @@ from torch import Tensor, nn
 from splitmix.errors import UserError
 from splitmix.models.dual_norms import NORMS, DualBatchNorm, FilmBatchNorm
 from splitmix.models.layers import LaneLayer, LaneLinear
-from splitmix.models.norms import LaneBatchNorm
-
-Tensors = dict[str, Tensor]
-"""Parameters and statistics of a network by name, each with a leading lane dimension."""
+from splitmix.models.norms import LaneBatchNorm, Tensors
 
 ROUNDING = 1e-9
 """What a width like 3/8, not exact in binary, may be off by."""

@@ -8,6 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+Tensors = dict[str, Tensor]
+"""Parameters and statistics of a network by name, each with a leading lane dimension."""
+
 BN_EPS = 1e-5
 BN_MOMENTUM = 0.1
 

@@ -14,9 +14,10 @@ from typing import Any
 import splitmix
 from splitmix.config import config_hash, former_hash
 from splitmix.errors import UserError
-from splitmix.federation.federation import FLOAT32_BYTES, Federation
+from splitmix.federation.federation import Federation
 from splitmix.files import write_atomically
 from splitmix.locks import CLAIM, Busy, is_locked, locked
+from splitmix.payload import payload_bytes
 from splitmix.runs.results_file import SCHEMA, read_results
 
 RESULTS_LOCK = ".results.lock"
@@ -30,7 +31,7 @@ def describe_run(federation: Federation, identity: dict[str, Any]) -> dict[str, 
     Args:
         identity: algorithm, dataset, model, seed, rounds, config_hash, started.
     """
-    payload = {budget: FLOAT32_BYTES * federation.method.upload_entries(budget) for budget in set(federation.budgets)}
+    payload = {budget: payload_bytes(federation.method.upload_entries(budget)) for budget in set(federation.budgets)}
     clients = [
         {
             "id": client.id,

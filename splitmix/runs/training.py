@@ -18,9 +18,10 @@ from splitmix.errors import UserError
 from splitmix.evaluation.accuracy import Accuracy
 from splitmix.evaluation.cost import costs
 from splitmix.federation.build import build_federation
-from splitmix.federation.federation import FLOAT32_BYTES, Federation
+from splitmix.federation.federation import Federation
 from splitmix.federation.round_metrics import RoundMetrics
 from splitmix.files import write_atomically
+from splitmix.payload import payload_bytes
 from splitmix.progress import Progress
 from splitmix.quoting import command
 from splitmix.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -250,7 +251,7 @@ class Training:
                 at_best.get(f"val_ra/{width}"),
                 tested,
                 *price[width],
-                FLOAT32_BYTES * method.upload_entries(width),
+                payload_bytes(method.upload_entries(width)),
                 fixed,
             )
             for width, (tested, fixed) in sa.items()

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from splitmix.errors import UserError
+from splitmix.payload import payload_entries
 from splitmix.reporting.comparison import CannotShow, Comparison, Drawing, Part
 from splitmix.reporting.groups import Group, grouped, image_notes, shown
 from splitmix.reporting.report_table import Table
@@ -17,7 +18,6 @@ from splitmix.reporting.style import new_figure, styled
 from splitmix.reporting.tables import few, quantity
 from splitmix.runs.rows import fewest_images
 
-FLOAT32_BYTES = 4
 LETTERS = 24  # of a method's name on one line beside its box
 AXES = {
     "accuracy": ("test SA of each client (%)", 100.0),
@@ -80,7 +80,7 @@ def client_lines(comparison: Comparison, group: Group, notes: list[str]) -> list
             notes.append(f"MACs per batch of {group.label} are not known: {error}")
         for client, accuracy in zip(run.results["clients"], accuracies, strict=True):
             who = {"seed": run.seed, "client": client["id"], "domain": client["domain"], "budget": client["budget"]}
-            costs = {"macs": macs.get(client["budget"]), "params": client["bytes_up"] / FLOAT32_BYTES}
+            costs = {"macs": macs.get(client["budget"]), "params": payload_entries(client["bytes_up"])}
             lines.append({"method": group.label, **who, "accuracy": accuracy, **costs})
     return lines
 
