@@ -28,6 +28,12 @@ OPTIONAL = {
     "server_optimizer": NO_SERVER_OPTIMIZER,
 }
 """What runs of earlier versions lack, and what it was."""
+ADDED_LATER: dict[str, dict[str, Any]] = {
+    "algorithm": {"weighting": "samples"},
+    "budget": {"redraw": "never"},
+    "optimizer": {"clip_norm": None},
+}
+"""Keys of options that earlier versions lacked, with the value that leaves the numbers as they were."""
 NOT_HASHED = ("name", "engine", "logger", "resume", "hydra", "test", "fit_data", "trust")
 
 AT_LEAST = {
@@ -84,7 +90,8 @@ class TestSettings:
         widths: widths to test; `auto` is every width that the method can give.
         adv_lambdas: levels of robustness to test, in [0, 1]; `auto` is the paper's five where the method can give them,
             else 0.
-        bn: `trained`, or `post`: statistics re-estimated on each client's training images.
+        bn: `trained`; `post`: statistics estimated on each client's training images; `static`: on those of all clients
+            at once.
         batch_size: images per batch, at least 2.
         sort_base_models: mix base models from the best to the worst validation accuracy.
         max_images: test images used, all clients together; None means all.
@@ -110,8 +117,8 @@ class TestSettings:
         for adv_lambda in self.adv_lambdas_or(()):
             if not 0 <= adv_lambda <= 1:
                 raise UserError(f"test.adv_lambdas={shown(adv_lambda)}: give values from 0 (clean) to 1 (robust)")
-        if self.bn not in ("trained", "post"):
-            raise UserError(f"test.bn={self.bn}: choose trained or post")
+        if self.bn not in ("trained", "post", "static"):
+            raise UserError(f"test.bn={self.bn}: choose trained, post or static")
         if self.batch_size < 2:
             raise UserError(f"test.batch_size={self.batch_size}: give at least 2")
         if self.max_images is not None and self.max_images < 1:
@@ -203,9 +210,9 @@ def _hash(resolved: Mapping[str, Any], more: Mapping[str, Any]) -> str:
     # What earlier versions lacked counts only where it changes numbers, so that their runs are known again.
     if kept.get("server_optimizer") == NO_SERVER_OPTIMIZER:
         del kept["server_optimizer"]
-    optimizer = kept.get("optimizer")
-    if isinstance(optimizer, Mapping) and optimizer.get("clip_norm") is None:
-        kept["optimizer"] = {key: value for key, value in optimizer.items() if key != "clip_norm"}
+    for group, added in ADDED_LATER.items():
+        if isinstance(node := kept.get(group), Mapping):
+            kept[group] = {key: value for key, value in node.items() if key not in added or value != added[key]}
     text = json.dumps({key: _canonical(value) for key, value in {**kept, **more}.items()}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

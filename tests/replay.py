@@ -3,7 +3,7 @@
 A vector file holds numbers computed with the method authors' reference implementation, from inputs that `fill.py`
 makes from names. SPEC.json says what was run: model (digit_cnn, preresnet18, alexnet), algorithm (splitmix, fedavg,
 heterofl, sheterofl), atom_width or (fedavg) width, bn, rescale_layer, lr, batch_size, masked_loss, adv_lambda,
-input_shape, classes, and per client its `base_models` (splitmix) or `budget`.
+input_shape, classes, weighting (sheterofl: samples or widths), and per client its `base_models` (splitmix) or `budget`.
 
 The error of an entry is max|ours - theirs| / max|theirs|; reported is the largest per group and engine path.
 """
@@ -73,7 +73,11 @@ def method_of(spec: dict[str, Any]) -> Method:
         "splitmix": lambda: SplitMix(atom, rescale_layer=spec["rescale_layer"], adv_lambda=adv_lambda),
         "fedavg": lambda: FedAvg(spec["width"], adv_lambda=adv_lambda),
         "heterofl": lambda: HeteroFL(rescale_layer=spec.get("rescale_layer", True)),
-        "sheterofl": lambda: SHeteroFL(rescale_layer=spec.get("rescale_layer", True), candidates=tuple(WIDTHS)),
+        "sheterofl": lambda: SHeteroFL(
+            rescale_layer=spec.get("rescale_layer", True),
+            candidates=tuple(WIDTHS),
+            weighting=spec.get("weighting", "samples"),
+        ),
     }[spec["algorithm"]]()
     budgets = tuple(client.get("budget", 1.0) for client in spec["clients"])
     if spec["algorithm"] == "splitmix":

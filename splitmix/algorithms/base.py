@@ -11,6 +11,7 @@ from torch import Tensor
 
 from splitmix.algorithms.server_optimizers import NoServerOptimizer, ServerOptimizer
 from splitmix.models.network import NetworkSpec, Tensors
+from splitmix.randomness import rng
 from splitmix.robustness.attacks import Attack, LinfPGD
 
 Streams = Sequence[np.random.Generator]
@@ -29,6 +30,11 @@ class ImageShapes(Protocol):
 class Budget(Protocol):
     """What the settings of budgets must tell."""
 
+    @property
+    def redraw(self) -> str:
+        """Whether clients keep their budgets, `never`, or get new ones in every `round`."""
+        ...
+
     def listed(self) -> tuple[float, ...]:
         """The widths that the user listed."""
         ...
@@ -46,6 +52,7 @@ class Problem:
         listed: the widths of the budgets as the user listed them, duplicates too; () are those that clients have.
         attack: what adversarial training attacks with.
         server_optimizer: how the server steps towards the average of the updates.
+        redrawn: every client draws its budget anew each round, among those of all clients.
     """
 
     input_shape: tuple[int, int, int]
@@ -55,6 +62,7 @@ class Problem:
     listed: tuple[float, ...] = ()
     attack: Attack = field(default_factory=LinfPGD)
     server_optimizer: ServerOptimizer = field(default_factory=NoServerOptimizer)
+    redrawn: bool = False
 
     @classmethod
     def of(
@@ -74,7 +82,14 @@ class Problem:
         """
         classes = len(dataset.classes)
         shape, listed = dataset.input_shape, budget.listed()
-        return cls(shape, classes, tuple(budgets), masked_loss, listed, attack, server_optimizer)
+        redrawn = budget.redraw == "round"
+        return cls(shape, classes, tuple(budgets), masked_loss, listed, attack, server_optimizer, redrawn)
+
+    def budget(self, client: int, round_index: int, seed: int) -> float:
+        """The largest width that a client can train in a round, by its number and the seed of the federation."""
+        if not self.redrawn:
+            return self.budgets[client]
+        return self.budgets[int(rng(seed, "budget", round_index, client).integers(len(self.budgets)))]
 
     @property
     def budget_widths(self) -> tuple[float, ...]:

@@ -93,7 +93,7 @@ class FedAvgMethod(Method):
             )
         return self.spec
 
-    def mix_groups(self, tensors: Tensors, widths: Sequence[float]) -> list[MixGroup]:
+    def mix_groups(self, tensors: Tensors, widths: Sequence[float], rounds: int = 0) -> list[MixGroup]:
         for width in widths:
             self.network(width)
         return [MixGroup(self.spec, tensors, dict.fromkeys(widths, 1))]

@@ -108,8 +108,16 @@ class Method:
         """The architecture of one base model of the server."""
         return self.network(self.widths[-1])
 
-    def mix_groups(self, tensors: Tensors, widths: Sequence[float]) -> list[MixGroup]:
-        """What to evaluate for these widths. Raises UserError for a width that the method cannot give."""
+    def mix_groups(self, tensors: Tensors, widths: Sequence[float], rounds: int = 0) -> list[MixGroup]:
+        """What to evaluate for these widths.
+
+        Args:
+            tensors: the server's model.
+            rounds: how many rounds it has been trained for.
+
+        Raises:
+            UserError: a width that the method cannot give.
+        """
         raise NotImplementedError
 
     # The server's side of a round.

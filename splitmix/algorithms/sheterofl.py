@@ -7,7 +7,7 @@ A client sums, in every step, the gradients of all candidate widths up to its bu
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -15,10 +15,13 @@ import torch
 from splitmix.algorithms.base import LaneBatch, Objective, Problem, accuracy
 from splitmix.algorithms.objectives import lane_cross_entropy
 from splitmix.algorithms.slices import SliceMethod, bound, forward_slices
+from splitmix.algorithms.values import Aggregate, Update
 from splitmix.binding import shown
 from splitmix.errors import UserError
 from splitmix.models.network import LaneNetwork, Model, NetworkSpec
 from splitmix.widths import TOLERANCE, distinct
+
+WEIGHTINGS = ("samples", "widths")
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,11 @@ class SHeteroFL:
         duplicates: a width that stands several times among the budgets counts so often in the sum of gradients, as
             in the authors' code; by default each counts once.
         candidates: widths to train; None are the budgets.
+        weighting: `samples`: a client weighs as many as its training samples in the average; `widths`: that times the
+            number of candidate widths that it trained, as in the authors' script.
+
+    Where we differ from the authors' code (illidanlab/SplitMix: fed_hfl.py, federated/core.py) by default: it adds a
+    client once per candidate width, and lets a width that is listed twice count twice. Both are options.
     """
 
     name: ClassVar[str] = "sheterofl"
@@ -38,13 +46,16 @@ class SHeteroFL:
     rescale_layer: bool = True
     duplicates: bool = False
     candidates: tuple[float, ...] | None = None
+    weighting: str = "samples"
 
     def bind(self, model: Model, problem: Problem) -> SliceMethod:
         """Check the settings against the model and the problem.
 
         Raises:
-            UserError: a candidate width outside (0, 1] or none that the smallest budget can train.
+            UserError: a candidate width outside (0, 1] or none that the smallest budget can train, another weighting.
         """
+        if self.weighting not in WEIGHTINGS:
+            raise UserError(f"algorithm.weighting={self.weighting}: choose {' or '.join(WEIGHTINGS)}")
         for width in self.candidates or ():
             if not 0 < width <= 1:
                 raise UserError(f"algorithm.candidates has {shown(width)}: give widths above 0 and up to 1")
@@ -88,6 +99,13 @@ class SHeteroFLMethod(SliceMethod):
         loss = (torch.stack(losses) * weights).sum(0)
         share = weights / counts.sum()
         return Objective(loss, loss.detach() / counts.sum(), (torch.stack(accuracies) * share).sum(0))
+
+    def accumulate(self, aggregate: Aggregate, update: Update) -> Aggregate:
+        if self.settings.weighting == "widths":
+            width = update.task.spec.width
+            trained = sum(count for candidate, count in self.counted.items() if candidate <= width)
+            update = replace(update, weight=trained * update.weight)
+        return super().accumulate(aggregate, update)
 
     def training_load(self, budget: float) -> list[tuple[NetworkSpec, float]]:
         return [(self.spec(width), float(count)) for width, count in self.counted.items() if width <= budget]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import ClassVar, Protocol
 
 import torch
@@ -18,6 +18,9 @@ from splitmix.algorithms.values import Aggregate, ClientTask, ServerState, Updat
 from splitmix.errors import UserError
 from splitmix.models.network import LaneNetwork, Model, NetworkSpec, Tensors, hidden_dims, lane_entries, lane_template
 from splitmix.widths import TOLERANCE
+
+Offsets = Callable[[int], int]
+"""The first channel of a slice, by the number of channels of the layer."""
 
 
 class SliceSettings(Protocol):
@@ -64,9 +67,13 @@ class SliceMethod(Method):
         """The server's network."""
         return self.spec(self.problem.full_width)
 
-    def offset(self, round_index: int) -> int:
-        """The first channel of every client's slice in a round."""
+    def offset(self, round_index: int, channels: int) -> int:
+        """The first channel of every client's slice in a round, in a layer of so many channels."""
         return 0
+
+    def offsets(self, round_index: int) -> Offsets:
+        """`offset` in this round, as a function of the number of channels."""
+        return partial(self.offset, round_index)
 
     @property
     def server_network(self) -> NetworkSpec:
@@ -82,10 +89,13 @@ class SliceMethod(Method):
 
     def plan(self, state: ServerState, participants: Sequence[int], seed: int) -> list[ClientTask]:
         specs = {budget: self.spec(budget) for budget in set(self.problem.budgets)}
-        return [ClientTask(state.round, client, specs[self.problem.budgets[client]], (0,)) for client in participants]
+        return [
+            ClientTask(state.round, client, specs[self.problem.budget(client, state.round, seed)], (0,))
+            for client in participants
+        ]
 
     def download(self, state: ServerState, task: ClientTask) -> ClientTask:
-        return replace(task, tensors=window(state.tensors, self.full, task.spec, self.offset(state.round)))
+        return replace(task, tensors=window(state.tensors, self.full, task.spec, self.offsets(state.round)))
 
     def no_updates(self, state: ServerState) -> Aggregate:
         return no_slices(state)
@@ -95,14 +105,16 @@ class SliceMethod(Method):
 
     def average(self, state: ServerState, aggregate: Aggregate) -> Average:
         """Every entry on average over the clients whose slice holds it."""
-        offset = self.offset(state.round)
+        offsets = self.offsets(state.round)
         # The clients' slices begin at channel `offset`, which the sums have first.
-        moved = average_slices(rolled(state.tensors, self.full, -offset), aggregate)
-        return Average(rolled(moved.tensors, self.full, offset), rolled(moved.trained, self.full, offset))
+        moved = average_slices(rolled(state.tensors, self.full, offsets, back=True), aggregate)
+        return Average(rolled(moved.tensors, self.full, offsets), rolled(moved.trained, self.full, offsets))
 
-    def mix_groups(self, tensors: Tensors, widths: Sequence[float]) -> list[MixGroup]:
+    def mix_groups(self, tensors: Tensors, widths: Sequence[float], rounds: int = 0) -> list[MixGroup]:
         specs = {width: self.network(width) for width in widths}
-        return [MixGroup(spec, corners(tensors, lane_template(spec, 1)), {width: 1}) for width, spec in specs.items()]
+        # The slice that clients of the width trained last.
+        offsets = self.offsets(max(rounds - 1, 0))
+        return [MixGroup(spec, window(tensors, self.full, spec, offsets), {width: 1}) for width, spec in specs.items()]
 
     def upload_entries(self, budget: float) -> int:
         return lane_entries(self.spec(budget))
@@ -126,30 +138,30 @@ def bound(method: type[SliceMethod], settings: SliceSettings, model: Model, prob
     return method(settings, model, problem)
 
 
-def window(tensors: Tensors, full: NetworkSpec, part: NetworkSpec, offset: int) -> Tensors:
+def window(tensors: Tensors, full: NetworkSpec, part: NetworkSpec, offsets: Offsets) -> Tensors:
     """The channels `offset`, `offset + 1`, … of every hidden layer, cyclically, as many as `part` has.
 
     Args:
         tensors: of the network `full`, leading dimension lanes.
+        offsets: the offset by the layer's number of channels.
     """
     template = lane_template(part, 1)
-    if offset == 0:
-        return corners(tensors, template)
     slices = dict(tensors)
     for name, dim, block in hidden_dims(full):
         size = tensors[name].shape[dim]
-        units = torch.arange(template[name].shape[dim] // block)
-        index = ((units.unsqueeze(1) + offset) * block % size + torch.arange(block)).flatten()
-        slices[name] = slices[name].index_select(dim, index)
-    return slices
+        if offset := offsets(size // block):
+            units = torch.arange(template[name].shape[dim] // block)
+            index = ((units.unsqueeze(1) + offset) * block % size + torch.arange(block)).flatten()
+            slices[name] = slices[name].index_select(dim, index)
+    return corners(slices, template)
 
 
-def rolled(tensors: Tensors, full: NetworkSpec, channels: int) -> Tensors:
-    """The network `full` with the channels of every hidden layer moved up by `channels`, cyclically."""
+def rolled(tensors: Tensors, full: NetworkSpec, offsets: Offsets, back: bool = False) -> Tensors:
+    """The network `full` with the channels of every hidden layer moved up, or back, by their offsets, cyclically."""
     moved = dict(tensors)
-    if channels:
-        for name, dim, block in hidden_dims(full):
-            moved[name] = moved[name].roll(channels * block, dim)
+    for name, dim, block in hidden_dims(full):
+        if offset := offsets(tensors[name].shape[dim] // block):
+            moved[name] = moved[name].roll((-offset if back else offset) * block, dim)
     return moved
 
 

@@ -152,7 +152,7 @@ class SplitMixMethod(Method):
         cycle, position = divmod(slot, self.base_models)
         first = int(rng(seed, "round-robin", cycle).permutation(self.base_models)[position])
         others = [base for base in range(self.base_models) if base != first]
-        extra = self.count(self.problem.budgets[client]) - 1
+        extra = self.count(self.problem.budget(client, round_index, seed)) - 1
         drawn = rng(seed, "base models", round_index, client).choice(others, extra, replace=False) if extra else None
         return tuple(sorted([first, *([] if drawn is None else drawn.tolist())]))
 
@@ -175,7 +175,7 @@ class SplitMixMethod(Method):
         self.mix_size(width)
         return self.spec
 
-    def mix_groups(self, tensors: Tensors, widths: Sequence[float]) -> list[MixGroup]:
+    def mix_groups(self, tensors: Tensors, widths: Sequence[float], rounds: int = 0) -> list[MixGroup]:
         sizes = {width: self.mix_size(width) for width in widths}
         most = max(sizes.values())
         return [MixGroup(self.spec, {name: value[:most] for name, value in tensors.items()}, sizes)]

@@ -197,6 +197,7 @@ class Engine:
         """Accuracy of the customised models of a server, its clients shared out over the workers."""
         # Of what the clients remember, only their own entries of the model are needed.
         state = ServerState(state.round, state.tensors, clients=state.local)
+        task = replace(task, rounds=state.round)
         with self.threads():
             if self.workers == 1:
                 return self.evaluate_here(state, task)

@@ -148,7 +148,7 @@ class LaneTrainer:
             labels=torch.empty(0),
             streams=[rng(self.seed, "objective", pack.round, lane.client, lane.base_model) for lane in pack.lanes],
             clients=tuple(lane.client for lane in pack.lanes),
-            budgets=tuple(self.method.problem.budgets[lane.client] for lane in pack.lanes),
+            budgets=tuple(self.method.problem.budget(lane.client, pack.round, self.seed) for lane in pack.lanes),
             start=trainable.parameters() if self.method.uses_start else {},
             context=side_by_side(contexts, device, dtype),
             memory=side_by_side(memories, device, dtype),

@@ -52,7 +52,7 @@ def customize(
     clients = len(next(iter(local.values()))) if local else 0
     if client is not None and not 0 <= client < clients:
         raise UserError(f"client={client}: give a number from 0 to {clients - 1}")
-    [group] = method.mix_groups(state.tensors, [width])
+    [group] = method.mix_groups(state.tensors, [width], state.round)
     lanes = CustomizedLanes(group, adv_lambda, clients=local, estimated=calibration is not None)
     if client is not None:
         lanes.load_client(client)

@@ -65,6 +65,7 @@ def evaluate_attacked(
     *,
     adv_lambda: float = 0.0,
     calibration: Calibration | None = None,
+    statistics: Sequence[Tensors] | None = None,
     clients: Tensors | None = None,
     dtype: torch.dtype = torch.float32,
     seed: int = 0,
@@ -77,7 +78,7 @@ def evaluate_attacked(
     attack sees the statistics of the batch too; otherwise neighbouring clients' batches are attacked in one call.
 
     Args:
-        groups, images, batches, adv_lambda, calibration, clients, dtype: as for `evaluate`.
+        groups, images, batches, adv_lambda, calibration, statistics, clients, dtype: as for `evaluate`.
         seed: of the attack's draws: equal ones for every width, others for every client and batch.
         first: number of the first of these clients, for the draws.
         free_memory: called where the device's memory ran out. From there on fewer images are attacked in one call.
@@ -91,13 +92,15 @@ def evaluate_attacked(
     samples = torch.tensor([sum(len(rows) for rows in client) for client in batches])
     widths = [width for group in groups for width in group.sizes]
     per_client = torch.zeros(len(batches), len(widths), dtype=torch.float64)
-    estimated = calibration is not None
-    for group in groups:
+    estimated = calibration is not None or statistics is not None
+    for number, group in enumerate(groups):
         lanes = CustomizedLanes(group, adv_lambda, clients=clients, estimated=estimated, device=device, dtype=dtype)
+        if statistics is not None:
+            lanes.network.load_entries(statistics[number])
         if not lanes.keeps_statistics and attack.fixed_statistics:
             raise UserError(
                 f"attack={attack.name}: picks images out of a batch, and this run's predictions depend on the batch;"
-                " fix the statistics with test.bn=post, or train with model.bn=tracked"
+                " fix the statistics with test.bn=post or static, or train with model.bn=tracked"
             )
         models = {widths.index(width): lanes.model(width) for width in group.sizes}
         loaded = -1

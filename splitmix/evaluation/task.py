@@ -31,9 +31,9 @@ class EvaluationTask:
         adv_lambda: level of robustness.
         attack: what is done to the images; None leaves them.
         first: number of the first of these clients in the federation.
-        shared_calibration: rows of the training set from which to estimate statistics that all clients share; without
-            an attack.
+        shared_calibration: rows of the training set from which to estimate statistics that all clients share.
         statistics: what was estimated from them.
+        rounds: how many rounds the server has trained (`Engine.evaluate` sets it).
     """
 
     widths: tuple[float, ...]
@@ -45,13 +45,14 @@ class EvaluationTask:
     first: int = 0
     shared_calibration: Tensor | None = None
     statistics: Sequence[Tensors] | None = None
+    rounds: int = 0
 
     def prepared(self, method: Method, state: ServerState, train: ImageSet, dtype: torch.dtype) -> EvaluationTask:
         """The same with the statistics that all clients share estimated, once for all its parts."""
         if self.shared_calibration is None or self.statistics is not None:
             return self
         statistics = shared_statistics(
-            method.mix_groups(state.tensors, self.widths), train.images, self.shared_calibration,
+            method.mix_groups(state.tensors, self.widths, self.rounds), train.images, self.shared_calibration,
             adv_lambda=self.adv_lambda, dtype=dtype,
         )  # fmt: skip
         return replace(self, statistics=statistics)
@@ -99,16 +100,17 @@ class EvaluationTask:
         images = train if self.split == "train" else test
         calibration = None if self.calibration is None else (train.images, self.calibration)
         clients = {name: value[self.first :] for name, value in state.local.items()}
-        groups = method.mix_groups(state.tensors, self.widths)
+        groups = method.mix_groups(state.tensors, self.widths, self.rounds)
+        statistics = self.prepared(method, state, train, dtype).statistics
         if self.attack is None:
             return evaluate(
                 groups, images, self.batches,
                 adv_lambda=self.adv_lambda, calibration=calibration, clients=clients,
                 batches_per_pass=batches_per_pass, dtype=dtype,
-                statistics=self.prepared(method, state, train, dtype).statistics,
+                statistics=statistics,
             )  # fmt: skip
         return evaluate_attacked(
             groups, images, self.batches, self.attack,
-            adv_lambda=self.adv_lambda, calibration=calibration, clients=clients, dtype=dtype, seed=seed,
-            first=self.first, free_memory=free_memory,
+            adv_lambda=self.adv_lambda, calibration=calibration, statistics=statistics, clients=clients, dtype=dtype,
+            seed=seed, first=self.first, free_memory=free_memory,
         )  # fmt: skip

@@ -11,6 +11,7 @@ from splitmix.errors import UserError
 from splitmix.randomness import rng
 
 ASSIGNMENTS = ("blocked", "spread", "random")
+REDRAWS = ("never", "round")
 GRID = tuple(k / 8 for k in range(1, 9))
 
 LOGNORMAL = re.compile(r"ln([0-9.]+)_([0-9.]+)")
@@ -27,17 +28,22 @@ class Groups:
             log-normal distribution of shape S and scale M.
         assignment: `blocked` (ascending over the list of clients, so that a budget nearly coincides with a domain, as
             in the paper), `spread` (every budget in every domain) or `random` (a seeded shuffle).
+        redraw: `never`; or `round`: every participant draws its budget anew each round, among those of all clients
+            (dynamic budgets, as FedRolex is tested by its authors). Reports go by the budgets before the first round.
     """
 
     name: ClassVar[str] = "groups"
 
     widths: str = "8-4-2-1"
     assignment: str = "blocked"
+    redraw: str = "never"
 
     def check(self) -> None:
         """Raise UserError for a string or an assignment that cannot be read."""
         if self.assignment not in ASSIGNMENTS:
             raise UserError(f"budget.assignment={self.assignment}: choose one of {', '.join(ASSIGNMENTS)}")
+        if self.redraw not in REDRAWS:
+            raise UserError(f"budget.redraw={self.redraw}: choose {' or '.join(REDRAWS)}")
         ascending_budgets(self.widths, 1)
 
     def listed(self) -> tuple[float, ...]:

@@ -157,7 +157,7 @@ class Federation:
         refuse_not_finite(after, self.optimizer)
         merged = perf_counter()
         data_s = measured.data_s / self.engine.workers
-        budgets = [self.budgets[client] for client in chosen]
+        budgets = [self.problem.budget(client, state.round, self.seed) for client in chosen]
         return after, RoundMetrics(
             round=state.round,
             lr=lr,
@@ -205,7 +205,7 @@ class Federation:
         *,
         adv_lambda: float = 0.0,
         batch_size: int = 128,
-        post: bool = False,
+        bn: str = "trained",
         max_images: int | None = None,
         attack: Attack | None = None,
     ) -> Accuracy:
@@ -213,15 +213,31 @@ class Federation:
 
         Args:
             adv_lambda: level of robustness, in [0, 1]; other than 0 needs a method that gives several in situ.
-            post: re-estimate batch-normalisation statistics on each client's training images first (20 passes).
+            bn: which batch-normalisation statistics: `trained`: as the run left them; `post`: estimated on each
+                client's training images first (20 passes); `static`: estimated in one pass over the training images of
+                all clients, one set for all (static batch normalisation of HeteroFL, Diao et al., ICLR 2021).
             max_images: use so many test images in all, equally many of every client.
             attack: attack the images, each against the customised model under test; None leaves them.
+
+        Raises:
+            UserError: a width or a level that the method cannot give; `bn=static` where statistics stay with clients.
         """
         check_adv_lambda(self.method, adv_lambda)
         count = self.images_per_client(max_images)
         batches = [eval_batches(client.test[:count], batch_size) for client in self.clients]
-        calibration = [self.post_batches(client) for client in range(len(self.clients))] if post else None
-        task = EvaluationTask(distinct(widths, self.method.widths), "test", batches, calibration, adv_lambda, attack)
+        if bn == "static" and state.local:
+            raise UserError("test.bn=static: with model.bn=local each client has its own statistics; use test.bn=post")
+        everyone = range(len(self.clients))
+        images = sum(len(client.train) for client in self.clients)
+        task = EvaluationTask(
+            distinct(widths, self.method.widths),
+            "test",
+            batches,
+            [self.post_batches(client) for client in everyone] if bn == "post" else None,
+            adv_lambda,
+            attack,
+            shared_calibration=calibration_rows(self.clients, images, self.seed) if bn == "static" else None,
+        )
         return self.engine.evaluate(state, task)
 
     def calibration_images(self, count: int = CALIBRATION_IMAGES) -> Tensor:

@@ -48,7 +48,7 @@ def records_of(
         widths,
         adv_lambda=adv_lambda,
         batch_size=test.batch_size,
-        post=test.bn == "post",
+        bn=test.bn,
         max_images=test.max_images,
         attack=attack,
     )

@@ -15,15 +15,19 @@ from splitmix.algorithms.sheterofl import SHeteroFL
 from splitmix.algorithms.slices import window
 from splitmix.algorithms.splitmix import SplitMix
 from splitmix.algorithms.values import Update
+from splitmix.data.dataset import to_float
 from splitmix.engine.settings import EngineSettings
 from splitmix.errors import UserError
+from splitmix.evaluation.accuracy import evaluate
 from splitmix.evaluation.customize import customize
 from splitmix.federation.budgets import Groups
+from splitmix.federation.sampling import eval_batches
 from splitmix.models.alexnet import AlexNet
 from splitmix.models.digit_cnn import DigitCNN
 from splitmix.models.network import lane_template
 from splitmix.models.preresnet18 import PreResNet18
 from splitmix.randomness import rng
+from splitmix.robustness.autoattack import Square
 from splitmix.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
 SHAPE = (3, 8, 8)
@@ -134,15 +138,15 @@ def test_the_window_rolls_and_keeps_layers_in_step():
     """Channels 3, 4, … of every layer; and the full network with its channels rolled computes the same."""
     method = bound(FedRolex(), (0.25, 0.5))
     state, full = method.initial_state(0), method.full
-    part = window(state.tensors, full, method.spec(0.25), 3)
+    part = window(state.tensors, full, method.spec(0.25), lambda channels: 3)
     assert torch.equal(part["conv1.weight"], state.tensors["conv1.weight"][:, 3:19])
     assert torch.equal(part["conv2.weight"], state.tensors["conv2.weight"][:, 3:19, 3:19])
     # 8x8 images: 4 pixels per channel in front of the first linear layer.
     assert torch.equal(part["fc1.weight"], state.tensors["fc1.weight"][:, 3:515, 3 * 4 : 35 * 4])
     assert torch.equal(part["fc3.bias"], state.tensors["fc3.bias"])
-    end = window(state.tensors, full, method.spec(0.25), 30)["bn1.bias"]
+    end = window(state.tensors, full, method.spec(0.25), lambda channels: 30)["bn1.bias"]
     assert torch.equal(end[0], state.tensors["bn1.bias"][0, [30, 31, *range(14)]])
-    rolled = window(state.tensors, full, full, 5)
+    rolled = window(state.tensors, full, full, lambda channels: 5)
     one, two = full.build(1).eval(), full.build(1).eval()
     one.load_lanes(state.tensors)
     two.load_lanes(rolled)
@@ -160,6 +164,82 @@ def test_after_enough_rounds_every_channel_has_been_trained_by_the_narrowest_cli
         zeros = {name: torch.zeros_like(value) for name, value in method.download(state, task).tensors.items()}
         state = method.merge(state, [Update(task, 1.0, zeros)])
     assert not state.tensors["conv1.weight"].any() and not state.tensors["bn1.weight"].any()
+
+
+def test_a_model_of_fedrolex_is_the_slice_that_was_trained_last():
+    """Not the first channels, which the clients of its width may not have seen for many rounds."""
+    method = bound(FedRolex(step=3), (0.125, 0.25))
+    fresh = method.initial_state(0)
+    state = replace(fresh, round=5, tensors={name: torch.zeros_like(value) for name, value in fresh.tensors.items()})
+    task = method.plan(state, [0], 0)[0]
+    ones = {name: torch.ones_like(value) for name, value in method.download(state, task).tensors.items()}
+    state = method.merge(state, [Update(task, 1.0, ones)])
+    [trained] = method.mix_groups(state.tensors, [0.125], state.round)
+    [first] = method.mix_groups(state.tensors, [0.125])
+    assert all(value.all() for value in trained.tensors.values())
+    assert not first.tensors["conv2.weight"].all()
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_fedrolex_is_tested_at_its_window_by_workers_too(federation, workers):
+    engine = EngineSettings(lanes=2, workers=workers, threads=1)
+    fed = federation(FedRolex(step=5), budget=Groups("8-1"), engine=engine)
+    state, _ = after(fed, 2)
+    [group] = fed.method.mix_groups(state.tensors, [0.125], 2)
+    batches = [eval_batches(client.test, 128) for client in fed.clients]
+    expected = evaluate([group], fed.dataset.test, batches)
+    assert torch.equal(fed.test(state, [0.125]).per_client, expected.per_client)
+    assert not torch.equal(group.tensors["conv1.weight"], state.tensors["conv1.weight"][:, :8])
+    fed.engine.close()
+
+
+def test_a_step_of_fedrolex_may_be_a_share_of_the_layer():
+    method = bound(FedRolex(step=0.25))
+    assert [method.offset(round_index, 64) for round_index in range(5)] == [0, 16, 32, 48, 0]
+    assert [method.offset(round_index, 8) for round_index in range(5)] == [0, 2, 4, 6, 0]
+
+
+def test_sheterofl_weighs_a_client_once_per_width_that_it_trained_if_asked():
+    """The authors' script: 1 : 2 for budgets of one and of two candidates, instead of samples alone."""
+    merged = {}
+    for weighting in ("samples", "widths"):
+        method = bound(SHeteroFL(weighting=weighting), (0.125, 0.25))
+        state = method.initial_state(0)
+        updates = []
+        for client, (task, samples) in enumerate(zip(method.plan(state, [0, 1], 0), (30.0, 10.0), strict=True)):
+            tensors = {name: torch.full_like(v, client) for name, v in method.download(state, task).tensors.items()}
+            updates.append(Update(task, samples, tensors))
+        merged[weighting] = float(method.merge(state, updates).tensors["conv1.weight"][0, 0, 0, 0, 0])
+    assert merged == pytest.approx({"samples": 10 / 40, "widths": 20 / 50})
+
+
+@pytest.mark.parametrize("algorithm", [HeteroFL(), SplitMix()])
+def test_redrawn_budgets_differ_between_rounds_and_are_those_of_the_fleet(federation, algorithm):
+    fed = federation(algorithm, budget=Groups("8-1", redraw="round"), clients_per_domain=4)
+    drawn = [[fed.problem.budget(client, number, fed.seed) for client in range(8)] for number in range(3)]
+    assert drawn[0] != drawn[1] != drawn[2] and {width for row in drawn for width in row} == {0.125, 1.0}
+    tasks = fed.method.plan(fed.initial_state(), range(8), fed.seed)
+    assert [len(task.base_models) * task.spec.width for task in tasks] == drawn[0]
+    assert fed.run_round(fed.initial_state())[1].bytes_up == 4 * sum(map(fed.method.upload_entries, drawn[0]))
+
+
+def test_static_statistics_are_those_of_all_clients_training_images(federation):
+    fed = federation(HeteroFL())
+    state, _ = after(fed, 1)
+    static = fed.test(state, [0.25], bn="static", batch_size=7).per_client
+    rows = torch.cat([client.train for client in fed.clients])
+    model = customize(fed.method, state, 0.25, calibration=fed.dataset.train.images[rows])
+    for client, accuracy in zip(fed.clients, static[:, 0].tolist(), strict=True):
+        with torch.no_grad():
+            predicted = model(to_float(fed.dataset.test.images[client.test])).argmax(-1)
+        hits = (predicted == fed.dataset.test.labels[client.test]).double().mean()
+        # The calibration images come in another order, which moves the statistics a little.
+        assert abs(float(hits) - accuracy) <= 2 / len(client.test)
+    attacked = fed.test(state, [0.25], bn="static", attack=Square(steps=2))
+    assert (attacked.per_client <= static + 1e-9).all()
+    local = federation(FedAvg(), DigitCNN(bn="local"))
+    with pytest.raises(UserError, match=r"test\.bn=static"):
+        local.test(local.initial_state(), [1.0], bn="static")
 
 
 def test_sheterofl_sums_the_gradients_of_all_widths_up_to_the_budget():
@@ -284,6 +364,9 @@ MISTAKES = {
     "algorithm.loss_temperature=0": lambda: bound(FedAvg(loss_temperature=0.0)),
     "algorithm.loss_temperature=hot": lambda: bound(FedAvg(loss_temperature="hot")),
     "algorithm.step=-1": lambda: bound(FedRolex(step=-1)),
+    "algorithm.step=1.5": lambda: bound(FedRolex(step=1.5)),
+    "algorithm.weighting=images": lambda: bound(SHeteroFL(weighting="images")),
+    "budget.redraw=daily": lambda: Groups(redraw="daily").check(),
     "algorithm.candidates has 1.5": lambda: bound(SHeteroFL(candidates=(0.125, 1.5))),
     "algorithm.candidates has 0:": lambda: bound(SHeteroFL(candidates=(0.0,))),
     "clients of budget 0.125 could train none of them": lambda: bound(SHeteroFL(candidates=(0.5,))),

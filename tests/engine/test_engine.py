@@ -122,9 +122,9 @@ def test_evaluation_is_the_same_on_every_path(federation, bn, post):
     several = federation(model=DigitCNN(bn=bn), engine=ORACLE)
     several.engine.together = 3
     state, _ = one.run_round(one.initial_state())
-    expected = one.test(state, [0.125, 0.5, 1.0], batch_size=3, post=post)
+    expected = one.test(state, [0.125, 0.5, 1.0], batch_size=3, bn="post" if post else "trained")
     for other in (two, several):
-        got = other.test(state, [0.125, 0.5, 1.0], batch_size=3, post=post)
+        got = other.test(state, [0.125, 0.5, 1.0], batch_size=3, bn="post" if post else "trained")
         assert torch.equal(got.per_client, expected.per_client) and torch.equal(got.per_base, expected.per_base)
         assert got.n_images == expected.n_images == 44
     validated = two.validate(state, [1.0]).per_client

@@ -101,7 +101,7 @@ def test_post_statistics_leave_the_state_alone(federation, bn):
     fed = federation(None, DigitCNN(bn=bn))
     state = fed.initial_state()
     before = {name: value.clone() for name, value in state.tensors.items()}
-    accuracy = fed.test(state, [0.25], post=True, max_images=16)
+    accuracy = fed.test(state, [0.25], bn="post", max_images=16)
     assert accuracy.n_images == 16
     assert all(torch.equal(before[name], value) for name, value in state.tensors.items())
 

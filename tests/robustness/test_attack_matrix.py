@@ -96,6 +96,6 @@ def check_test(network, bn, name):
     if bn == "batch" and attack.fixed_statistics:
         pytest.skip("needs fixed statistics, and is refused otherwise (test_autoattack.py)")
     accuracy = federation.test(
-        state, [WIDTH, 2 * WIDTH], adv_lambda=0.5, post=bn == "post", max_images=4, attack=attack
+        state, [WIDTH, 2 * WIDTH], adv_lambda=0.5, bn="post" if bn == "post" else "trained", max_images=4, attack=attack
     )
     assert accuracy.n_images == 4 and accuracy.per_client.shape == (2, 2)

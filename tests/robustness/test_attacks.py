@@ -87,7 +87,9 @@ def test_the_same_draws_on_every_path(federation, bn):
     for engine in (EngineSettings(lanes=4, workers=1, threads=1), EngineSettings(lanes=4, workers=2)):
         fed = federation(SplitMix(), DigitCNN(bn=bn), engine=engine)
         state = fed.initial_state()
-        accuracies.append(fed.test(state, [0.25], post=bn == "local", attack=LinfPGD(32.0)).per_client)
+        accuracies.append(
+            fed.test(state, [0.25], bn="post" if bn == "local" else "trained", attack=LinfPGD(32.0)).per_client
+        )
         before = torch.random.get_rng_state()
         fed.test(state, [0.25], max_images=8, attack=LinfPGD(32.0))
         assert torch.equal(before, torch.random.get_rng_state())

@@ -42,7 +42,7 @@ def test_a_run_whose_predictions_depend_on_the_batch_is_refused_unless_statistic
     state = fed.initial_state()
     with pytest.raises(UserError, match=r"attack=square: picks images out of a batch.*test\.bn=post"):
         fed.test(state, [0.125], attack=Square(steps=2))
-    assert fed.test(state, [0.125], attack=Square(steps=2), post=True, max_images=8).n_images == 8
+    assert fed.test(state, [0.125], attack=Square(steps=2), bn="post", max_images=8).n_images == 8
     tracked = federation(SplitMix(), DigitCNN(bn="tracked"))
     assert tracked.test(tracked.initial_state(), [0.125], attack=Square(steps=2)).n_images == 44
 
