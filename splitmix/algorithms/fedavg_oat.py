@@ -28,6 +28,10 @@ class FedAvgOAT:
     Attributes:
         width: width of the network that every client trains.
         lambdas: what a batch's lambda is drawn from; 0 and at least one value above it.
+
+    Where we differ from the authors' code (VITA-Group/Once-for-All-Adversarial-Training: OAT.py, FiLM.py): it draws a
+    lambda for every image, and a sixth of every batch has lambda 0, so that the clean branch learns in every step; here
+    it learns in one batch of six. Its FiLM sees a random code of lambda and has two units per channel.
     """
 
     name: ClassVar[str] = "fedavg_oat"

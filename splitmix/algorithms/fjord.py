@@ -29,6 +29,10 @@ class FjORD:
     Attributes:
         self_distillation: also train the slice of the whole budget in every step and let it teach the drawn one.
         rescale_layer: divide the outputs of sliced layers by the slice's width while training (not in the paper).
+
+    Where we differ from the authors' code (adap/flower: baselines/fjord): it keeps running statistics of batch
+    normalisation for every width, where we take those of the batch; it always distils; it trains widths 0.2, 0.4, … 1
+    with momentum 0 and weight decay 1e-4.
     """
 
     name: ClassVar[str] = "fjord"
