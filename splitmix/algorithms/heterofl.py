@@ -23,10 +23,10 @@ class HeteroFL:
         rescale_layer: divide the outputs of sliced layers by the slice's width while training.
 
     Where we differ from the authors' code (HeteroFL by diaoenmao: src/fed.py, models/resnet.py): it weighs clients
-    equally, not by their samples; it clips gradients at norm 1 (`optimizer.clip_norm=1`); it merges classifier rows only
-    from clients that have the label, and masks the labels that a client lacks, where a label-skewed partition here masks
-    those that the batch lacks. Its static batch normalisation is `test.bn=static`. Its budgets may be drawn anew each
-    round (`budget.redraw=round`).
+    equally, not by their samples; it clips gradients at norm 1 (`optimizer.clip_norm=1`); it merges classifier rows
+    only from clients that have the label, and masks the labels that a client lacks, where a label-skewed partition
+    here masks those that the batch lacks. Its static batch normalisation is `test.bn=static`. Its budgets may be drawn
+    anew each round (`budget.redraw=round`).
     """
 
     name: ClassVar[str] = "heterofl"
