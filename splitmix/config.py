@@ -23,6 +23,7 @@ COMPONENTS = (
 NO_SERVER_OPTIMIZER = {"_target_": "splitmix.algorithms.server_optimizers.NoServerOptimizer"}
 OPTIONAL = {
     "resume": None,
+    "validate_clients": None,
     "fit_data": False,
     "train_attack": {"_target_": "splitmix.robustness.attacks.LinfPGD"},
     "server_optimizer": NO_SERVER_OPTIMIZER,
@@ -38,7 +39,7 @@ NOT_HASHED = ("name", "engine", "logger", "resume", "hydra", "test", "fit_data",
 
 AT_LEAST = {
     "seed": 0, "rounds": 1, "local_epochs": 1, "batch_size": 2, "clients_per_domain": 1, "clients_per_round": 1,
-    "validate_every": 1, "repeats": 1, "image_size": 1
+    "validate_clients": 1, "validate_every": 1, "repeats": 1, "image_size": 1
 }  # fmt: skip
 AT_MOST = {"seed": 2**63 - 1, "clients_per_domain": 10**5, "image_size": 4096, "batch_size": 10**6}
 """Largest whole numbers by key; 10^9 for the others."""
@@ -72,6 +73,7 @@ class Scalars:
     train_fraction: float
     val_fraction: float
     validate_every: int
+    validate_clients: int | None = None
     resume: str | None = None
     fit_data: bool = False
 
@@ -210,6 +212,8 @@ def _hash(resolved: Mapping[str, Any], more: Mapping[str, Any]) -> str:
     # What earlier versions lacked counts only where it changes numbers, so that their runs are known again.
     if kept.get("server_optimizer") == NO_SERVER_OPTIMIZER:
         del kept["server_optimizer"]
+    if kept.get("validate_clients", 0) is None:
+        del kept["validate_clients"]
     for group, added in ADDED_LATER.items():
         if isinstance(node := kept.get(group), Mapping):
             kept[group] = {key: value for key, value in node.items() if key not in added or value != added[key]}

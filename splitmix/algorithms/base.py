@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -91,12 +92,12 @@ class Problem:
             return self.budgets[client]
         return self.budgets[int(rng(seed, "budget", round_index, client).integers(len(self.budgets)))]
 
-    @property
+    @cached_property
     def budget_widths(self) -> tuple[float, ...]:
         """The widths of the budgets, ascending, as often as they were listed."""
         return tuple(sorted(self.listed or set(self.budgets)))
 
-    @property
+    @cached_property
     def full_width(self) -> float:
         """The width of the whole network: the largest budget."""
         return max(self.budgets)

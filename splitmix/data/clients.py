@@ -60,14 +60,15 @@ def domain_clients(
     """
     clients = []
     for index, (client_rows, test) in enumerate(zip(rows, tests, strict=True)):
-        n_val = int(len(client_rows) * val_fraction)
-        train, val = client_rows[: len(client_rows) - n_val], client_rows[len(client_rows) - n_val :]
-        if len(train) < 2 or len(val) < 2:
+        count = client_rows.shape[0]  # `len` of a tensor is slow, and there may be 100,000 clients
+        n_val = int(count * val_fraction)
+        n_train = count - n_val
+        if n_train < 2 or n_val < 2:
             raise UserError(
-                f"val_fraction={val_fraction:g} leaves client {number}-{index} {len(train)} train and {len(val)}"
+                f"val_fraction={val_fraction:g} leaves client {number}-{index} {n_train} train and {n_val}"
                 " validation images: give each at least 2, or raise partition.min_samples"
             )
-        clients.append(ClientData(f"{number}-{index}", domain, train, val, test))
+        clients.append(ClientData(f"{number}-{index}", domain, client_rows[:n_train], client_rows[n_train:], test))
     return clients
 
 

@@ -107,6 +107,7 @@ def build_federation(
         clients_per_round=config.scalars.clients_per_round,
         train_fraction=config.scalars.train_fraction,
         val_fraction=config.scalars.val_fraction,
+        validate_clients=config.scalars.validate_clients,
     )
 
 

@@ -30,7 +30,7 @@ from splitmix.evaluation.task import EvaluationTask
 from splitmix.federation.budgets import Groups
 from splitmix.federation.finite import refuse_diverged, refuse_not_finite
 from splitmix.federation.round_metrics import RoundMeasurements, RoundMetrics
-from splitmix.federation.sampling import DrawnBatches, calibration_rows, eval_batches, participants
+from splitmix.federation.sampling import DrawnBatches, calibration_rows, eval_batches, participants, validated_clients
 from splitmix.federation.schedules import Cosine, Schedule
 from splitmix.models.digit_cnn import DigitCNN
 from splitmix.models.network import Model
@@ -55,6 +55,7 @@ class Federation:
         clients_per_round: participants per round; None means all.
         train_fraction: share of the train set that is used.
         val_fraction: share of a client's train images kept for validation.
+        validate_clients: validate so many clients, drawn once; None are all.
 
     Raises:
         UserError: components that do not fit each other, or too few images.
@@ -82,6 +83,7 @@ class Federation:
         clients_per_round: int | None = None,
         train_fraction: float = 1.0,
         val_fraction: float = 0.5,
+        validate_clients: int | None = None,
     ):
         dataset.check()
         partition, budget = partition or Uniform(), budget or Groups()
@@ -105,6 +107,12 @@ class Federation:
         self.clients: tuple[ClientData, ...] = partition.split(
             dataset, clients_per_domain, 1.0 if dataset.fraction_applied else train_fraction, val_fraction, seed
         )
+        if validate_clients is not None and not 1 <= validate_clients <= len(self.clients):
+            raise UserError(
+                f"validate_clients={validate_clients}: the federation has {len(self.clients)} clients; give 1 to"
+                f" {len(self.clients)}, or null for all"
+            )
+        self.validated = validated_clients(seed, len(self.clients), validate_clients)
         self.fixed_steps = self.equal_steps() if partition.fixed_steps else None
         engine = engine or EngineSettings()
         self.fabric = engine.fabric(loggers)
@@ -178,24 +186,28 @@ class Federation:
         return DrawnBatches(rows, self.batch_size, self.local_epochs, self.fixed_steps, self.seed, keys)
 
     def validate(self, state: ServerState, widths: Sequence[float]) -> Accuracy:
-        """Validation SA of every client, in batches of the training batch size; each width once."""
-        batches = [eval_batches(client.val, self.batch_size) for client in self.clients]
-        return self.engine.evaluate(state, EvaluationTask(distinct(widths, self.method.widths), "train", batches))
+        """Validation SA of every validated client, in batches of the training batch size; each width once."""
+        return self._validate(state, EvaluationTask(distinct(widths, self.method.widths), "train", []))
 
     def validate_robust(self, state: ServerState, widths: Sequence[float], max_images: int | None = None) -> Accuracy:
-        """Validation RA of every client under the training attack, at the highest level of robustness.
+        """Validation RA of every validated client under the training attack, at the highest level of robustness.
 
         Args:
             max_images: use so many validation images in all, equally many of every client.
         """
-        count = self.images_per_client(max_images)
-        batches = [eval_batches(client.val[:count], self.batch_size) for client in self.clients]
         level, each = self.method.adv_lambdas[-1], distinct(widths, self.method.widths)
-        task = EvaluationTask(each, "train", batches, adv_lambda=level, attack=self.problem.attack)
-        return self.engine.evaluate(state, task)
+        task = EvaluationTask(each, "train", [], adv_lambda=level, attack=self.problem.attack)
+        return self._validate(state, task, None if max_images is None else max(2, max_images // len(self.validated)))
+
+    def _validate(self, state: ServerState, task: EvaluationTask, count: int | None = None) -> Accuracy:
+        """Run a task on the validated clients' first `count` validation images."""
+        batches = [eval_batches(self.clients[client].val[:count], self.batch_size) for client in self.validated]
+        if len(self.validated) < len(self.clients):
+            state = replace(state, clients={name: value[self.validated] for name, value in state.clients.items()})
+        return self.engine.evaluate(state, replace(task, batches=batches))
 
     def images_per_client(self, max_images: int | None) -> int | None:
-        """Images of each client when there are to be so many in all."""
+        """Test images of each client when there are to be so many in all."""
         return None if max_images is None else max(2, max_images // len(self.clients))
 
     def test(

@@ -23,6 +23,13 @@ def participants(seed: int, round_index: int, clients: int, per_round: int | Non
     return sorted(rng(seed, "participants", round_index).choice(clients, per_round, replace=False).tolist())
 
 
+def validated_clients(seed: int, clients: int, count: int | None) -> list[int]:
+    """Clients that are validated, ascending, the same in all rounds; None are all."""
+    if count is None or count == clients:
+        return list(range(clients))
+    return sorted(rng(seed, "validated clients").choice(clients, count, replace=False).tolist())
+
+
 def train_batches(rows: Tensor, batch_size: int, epochs: int, generator: np.random.Generator) -> list[Tensor]:
     """The batches of a client's round: `epochs` passes, reshuffled at each, the last partial batch kept.
 

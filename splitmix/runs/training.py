@@ -127,8 +127,9 @@ class Training:
             log.warning(f"note: {note}")
         self.widths = config.test.widths_or(method.widths)
         self.validated = tuple(sorted({*self.widths, method.widths[-1]}))
+        self.validated_clients = [self.federation.clients[client] for client in self.federation.validated]
         if method.adversarial and config.test.max_images is None:
-            images = sum(len(client.val) for client in self.federation.clients)
+            images = sum(len(client.val) for client in self.validated_clients)
             log.info(
                 f"note: RA is validated on all {images} validation images at {len(self.validated)} widths; less with"
                 " test.max_images=256, test.widths=1 or validate_every=5"
@@ -213,7 +214,7 @@ class Training:
         for name, accuracy in accuracies.items():
             row |= {f"val_{name}/{width}": value for width, value in accuracy.mean().items()}
             full = accuracy.per_client[:, -1].tolist()
-            row |= {f"val_{name}_client/{c.id}": value for c, value in zip(self.federation.clients, full, strict=True)}
+            row |= {f"val_{name}_client/{c.id}": value for c, value in zip(self.validated_clients, full, strict=True)}
         return row
 
     def save(self, name: str, checkpoint: Checkpoint) -> None:

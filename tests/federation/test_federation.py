@@ -132,3 +132,18 @@ def test_a_width_given_twice_or_with_a_rounding_error_is_one_column(federation):
     assert list(fed.validate(state, [0.1 * 3, 0.3]).mean()) == [0.3]
     attacked = fed.test(state, [0.1 * 3, 0.3], attack=FGSM(), max_images=8)
     assert list(attacked.mean()) == [0.3]
+
+
+@pytest.mark.parametrize("bn", ["batch", "local"])
+def test_validating_some_clients_gives_the_values_of_those_clients(federation, bn):
+    fed, few = federation(model=DigitCNN(bn=bn)), federation(model=DigitCNN(bn=bn), validate_clients=2)
+    state, _ = fed.run_round(fed.initial_state())
+    assert len(few.validated) == 2 and few.validated == sorted(few.validated)
+    assert torch.equal(few.validate(state, [0.25]).per_client, fed.validate(state, [0.25]).per_client[few.validated])
+    assert few.validate_robust(state, [0.25], 8).n_images == 8
+
+
+@pytest.mark.parametrize("count", [0, 5])
+def test_more_validated_clients_than_there_are_are_refused(federation, count):
+    with pytest.raises(UserError, match=f"validate_clients={count}: the federation has 4 clients"):
+        federation(validate_clients=count)
