@@ -30,7 +30,7 @@ OPTIONAL = {
 }
 """What runs of earlier versions lack, and what it was."""
 ADDED_LATER: dict[str, dict[str, Any]] = {
-    "algorithm": {"weighting": "samples"},
+    "algorithm": {"draw": "batch", "weighting": "samples"},
     "budget": {"redraw": "never"},
     "optimizer": {"clip_norm": None},
 }

@@ -2,12 +2,13 @@
 and Accuracy for Free", NeurIPS 2020 (arXiv 2010.11828), federated by averaging: a rival of Hong et al., ICLR 2022.
 
 One model is conditioned on lambda: FiLM after every batch normalisation, which has one branch for lambda = 0 and one
-for the rest. Every batch draws a lambda and minimises (1 - lambda) CE(clean) + lambda CE(attacked at that lambda).
-Different from the paper: one lambda per batch, not per image; see also `splitmix.models.dual_norms.FilmBatchNorm`.
+for the rest. Every batch, or every image, draws a lambda and minimises (1 - lambda) CE(clean) + lambda CE(attacked at
+that lambda). See also `splitmix.models.dual_norms.FilmBatchNorm`.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -15,10 +16,14 @@ from typing import ClassVar
 import torch
 
 from splitmix.algorithms.adversarial import IN_SITU, adversarial_objective, check_train_attack, dual_notes, step_cost
-from splitmix.algorithms.base import LaneBatch, Objective, Problem
+from splitmix.algorithms.base import LaneBatch, Objective, Problem, accuracy
 from splitmix.algorithms.fedavg import FedAvgMethod, check_width
+from splitmix.algorithms.objectives import image_cross_entropy
 from splitmix.errors import UserError
 from splitmix.models.network import LaneNetwork, Model, NetworkSpec
+from splitmix.robustness.lanes import attack_lanes
+
+DRAWS = ("batch", "image")
 
 
 @dataclass(frozen=True)
@@ -27,11 +32,12 @@ class FedAvgOAT:
 
     Attributes:
         width: width of the network that every client trains.
-        lambdas: what a batch's lambda is drawn from; 0 and at least one value above it.
+        lambdas: what lambda is drawn from; 0 and at least one value above it.
+        draw: `batch`: one lambda for a batch, as Hong et al. word it, so that the clean branch learns in one batch of
+            six; `image`: one for every image, of which the first sixth has lambda 0, as in OAT's authors' code.
 
-    Where we differ from the authors' code (VITA-Group/Once-for-All-Adversarial-Training: OAT.py, FiLM.py): it draws a
-    lambda for every image, and a sixth of every batch has lambda 0, so that the clean branch learns in every step; here
-    it learns in one batch of six. Its FiLM sees a random code of lambda and has two units per channel.
+    Where we differ from the authors' code (VITA-Group/Once-for-All-Adversarial-Training: OAT.py, FiLM.py): it draws by
+    image. Its FiLM sees a random code of lambda and has two units per channel.
     """
 
     name: ClassVar[str] = "fedavg_oat"
@@ -40,10 +46,13 @@ class FedAvgOAT:
 
     width: float = 1.0
     lambdas: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3, 0.4, 1.0)
+    draw: str = "batch"
 
     def bind(self, model: Model, problem: Problem) -> FedAvgOATMethod:
         """Check the settings against the model and the problem (UserError)."""
         check_width(self.width)
+        if self.draw not in DRAWS:
+            raise UserError(f"algorithm.draw={self.draw}: choose {' or '.join(DRAWS)}")
         if 0 not in self.lambdas or not any(self.lambdas) or not all(0 <= value <= 1 for value in self.lambdas):
             raise UserError(
                 f"algorithm.lambdas={list(self.lambdas)}: give values from 0 to 1, 0 among them and one above it"
@@ -90,8 +99,31 @@ class FedAvgOATMethod(FedAvgMethod):
         return step_cost(self.problem, 0.5)
 
     def objective(self, network: LaneNetwork, batch: LaneBatch) -> Objective:
+        if self.settings.draw == "image":
+            return self.objective_by_image(network, batch)
         drawn = [stream.choice(self.settings.lambdas) for stream in batch.streams]
         level = torch.tensor(drawn, dtype=batch.images.dtype, device=batch.images.device)
         return adversarial_objective(
             network, batch, self.problem, level, levels=(level, level), attacked_statistics=level > 0
         )
+
+    def objective_by_image(self, network: LaneNetwork, batch: LaneBatch) -> Objective:
+        """A lambda for every image, zeros first; images of lambda 0 are not attacked."""
+        n, masked = batch.labels.shape[1], self.problem.masked_loss
+        positive = [value for value in self.settings.lambdas if value > 0]
+        # A branch that sees a single image cannot normalise it; of a small last batch all images draw a positive lambda.
+        zeros = max(2, math.ceil(n / len(self.settings.lambdas)))
+        zeros = zeros if n - zeros >= 2 else 0
+        drawn = [[0.0] * zeros + stream.choice(positive, n - zeros).tolist() for stream in batch.streams]
+        level = torch.tensor(drawn, dtype=batch.images.dtype, device=batch.images.device)  # [lanes, n]
+        network.set_adv_lambda(level.T)
+        logits = network(batch.images)
+        losses = image_cross_entropy(logits, batch.labels, masked=masked) * (1 - level)
+        right = accuracy(logits, batch.labels)
+        labels, weight = batch.labels[:, zeros:], level[:, zeros:]
+        network.set_adv_lambda(weight.T)
+        logits = network(attack_lanes(network, batch.images[zeros:], labels, self.problem.attack, batch.streams))
+        robust = image_cross_entropy(logits, labels, masked=masked) * weight
+        right = (right + accuracy(logits, labels)) / 2
+        loss = torch.cat([losses[:, :zeros], losses[:, zeros:] + robust], 1).mean(1)
+        return Objective(loss, loss.detach(), right)

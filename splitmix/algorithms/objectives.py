@@ -28,7 +28,12 @@ def temperature_of(temperature: float | str | None, width: float) -> float:
 
 
 def lane_cross_entropy(logits: Tensor, labels: Tensor, *, masked: bool = False, temperature: float = 1.0) -> Tensor:
-    """Mean cross-entropy of each lane.
+    """Mean cross-entropy of each lane, `[lanes]`; see `image_cross_entropy`."""
+    return image_cross_entropy(logits, labels, masked=masked, temperature=temperature).mean(1)
+
+
+def image_cross_entropy(logits: Tensor, labels: Tensor, *, masked: bool = False, temperature: float = 1.0) -> Tensor:
+    """Cross-entropy of each image.
 
     Args:
         logits: `[lanes, n, classes]`.
@@ -38,7 +43,7 @@ def lane_cross_entropy(logits: Tensor, labels: Tensor, *, masked: bool = False, 
         temperature: tau in tau * CE(logits / tau).
 
     Returns:
-        `[lanes]`.
+        `[lanes, n]`.
     """
     if masked:
         present = torch.zeros_like(logits[:, 0]).scatter_(1, labels, 1.0)
@@ -46,4 +51,4 @@ def lane_cross_entropy(logits: Tensor, labels: Tensor, *, masked: bool = False, 
     if temperature != 1.0:
         logits = logits / temperature
     losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
-    return temperature * losses.view(labels.shape).mean(1)
+    return temperature * losses.view(labels.shape)

@@ -84,7 +84,8 @@ class FilmBatchNorm(nn.Module):
     value in [0, 1] can be asked for; the scale begins near 1; the hidden layer has a fixed size.
 
     Attributes:
-        adv_lambda: one for all lanes, or `[lanes]`.
+        adv_lambda: one for all lanes, `[lanes]`, or one for every image, `[n, lanes]`: then zeros stand first, equally
+            many in all lanes, and each branch normalises the images that go through it by themselves.
         tracking: bool `[lanes]`, which lanes update running statistics in training mode; None are all.
     """
 
@@ -102,6 +103,8 @@ class FilmBatchNorm(nn.Module):
         self.adv_lambda, self.tracking = adv_lambda, tracking
 
     def forward(self, x: Tensor) -> Tensor:
+        if isinstance(self.adv_lambda, Tensor) and self.adv_lambda.dim() == 2:
+            return self.by_image(x, self.adv_lambda)
         affine = self.clean.weight
         level = torch.as_tensor(self.adv_lambda, dtype=affine.dtype, device=affine.device).expand(len(affine))
         entries = {**dict(self.named_parameters()), **dict(self.named_buffers())}
@@ -120,11 +123,33 @@ class FilmBatchNorm(nn.Module):
             branch.num_batches_tracked += mine
         return out
 
+    def by_image(self, x: Tensor, level: Tensor) -> Tensor:
+        """Normalise `[n, lanes * channels, ...]` at a lambda for every image, `[n, lanes]`."""
+        zeros = int((level[:, 0] == 0).sum())
+        parts = []
+        entries: Tensors = dict(self.named_parameters())
+        for branch, rows in ((self.clean, slice(zeros)), (self.adv, slice(zeros, None))):
+            if len(images := x[rows]):
+                scale, shift = (
+                    value.transpose(0, 1).flatten(1)[(..., *[None] * (x.dim() - 2))]
+                    for value in film(entries, level[rows].T)
+                )
+                parts.append(branch(images) * (1 + scale) + shift)
+        return torch.cat(parts)
+
     @staticmethod
     def merged(entries: Tensors, adv_lambda: float, statistics: bool) -> Tensors:
         """One ordinary batch normalisation that computes the same (see `DualBatchNorm.merged`)."""
         kept = entries if statistics else {name: value for name, value in entries.items() if "running" not in name}
         return selected(kept, kept["hidden.weight"].new_full(kept["hidden.weight"].shape[:1], adv_lambda))
+
+
+def film(entries: Tensors, level: Tensor) -> tuple[Tensor, Tensor]:
+    """Scale (less 1) and shift of every channel, `[lanes, n, channels]` each, at the lambdas `[lanes, n]`."""
+    hidden = F.leaky_relu(entries["hidden.weight"].mT * level.unsqueeze(2) + entries["hidden.bias"].unsqueeze(1))
+    out = torch.baddbmm(entries["film.bias"].unsqueeze(1), hidden, entries["film.weight"].mT)
+    scale, shift = out.chunk(2, 2)
+    return scale, shift
 
 
 def selected(entries: Tensors, level: Tensor) -> Tensors:
@@ -133,9 +158,7 @@ def selected(entries: Tensors, level: Tensor) -> Tensors:
     FiLM is affine, so it goes into weight and bias.
     """
     adv = (level > 0).unsqueeze(1)
-    hidden = F.leaky_relu(entries["hidden.weight"][..., 0] * level.unsqueeze(1) + entries["hidden.bias"])
-    out = torch.baddbmm(entries["film.bias"].unsqueeze(2), entries["film.weight"], hidden.unsqueeze(2)).squeeze(2)
-    scale, shift = out.chunk(2, 1)
+    scale, shift = (value.squeeze(1) for value in film(entries, level.unsqueeze(1)))
     merged = {
         leaf: torch.where(adv, entries[f"adv.{leaf}"], entries[f"clean.{leaf}"])
         for leaf in ("weight", "bias", "running_mean", "running_var")

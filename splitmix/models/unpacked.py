@@ -72,7 +72,7 @@ class UnpackedNetwork(OwnNetwork):
         if self.levels is not None:
             level, tracking = self.levels
             chosen = slice(lane, lane + 1)
-            super().set_adv_lambda(level[chosen], None if tracking is None else tracking[chosen])
+            super().set_adv_lambda(level[..., chosen], None if tracking is None else tracking[chosen])
         entries = {
             # splitmix's own norms keep the lane dimension.
             name: value[lane : lane + 1] if name.startswith(self.norms) else value[lane]

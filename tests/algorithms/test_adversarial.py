@@ -186,3 +186,50 @@ def test_attacks_of_a_lane_start_where_its_own_stream_says():
     one = network_of(method, 2).lane_view(1, 2)
     alone = method.objective(one, LaneBatch(images, labels[1:], [rng(6)])).loss
     np.testing.assert_allclose(losses[1].item(), alone.item(), rtol=1e-9)
+
+
+def test_oat_by_image_is_two_batches_of_their_own():
+    """Half of the images at lambda 0, half at 0.5: every branch sees its half, and only the second is attacked."""
+    method = method_of(FedAvgOAT(0.125, lambdas=(0.0, 0.5), draw="image"))
+    ours, by_hand = network_of(method), network_of(method)
+    images, labels = batch()
+    objective = method.objective(ours, LaneBatch(images, labels, [rng(0)]))
+    objective.loss.sum().backward()
+    losses = []
+    for level, rows in ((0.0, slice(3)), (0.5, slice(3, None))):
+        by_hand.set_adv_lambda(level)
+        losses.append((1 - level) * F.cross_entropy(by_hand(images[rows])[0], labels[0, rows], reduction="sum"))
+    attacked = attacked_by_hand(by_hand, images[3:], labels[:, 3:])
+    losses.append(0.5 * F.cross_entropy(by_hand(attacked)[0], labels[0, 3:], reduction="sum"))
+    loss = sum(losses) / 6
+    loss.backward()
+    torch.testing.assert_close(objective.loss[0], loss)
+    for (name, value), other in zip(ours.named_parameters(), by_hand.parameters(), strict=True):
+        torch.testing.assert_close(value.grad, other.grad, msg=name)
+    for (name, value), other in zip(ours.named_buffers(), by_hand.buffers(), strict=True):
+        torch.testing.assert_close(value, other, msg=name)
+
+
+def test_oat_by_image_in_packed_lanes_is_one_lane_at_a_time():
+    method = method_of(FedAvgOAT(0.125, draw="image"))
+    images, labels = batch(lanes=3, n=8)
+    together = network_of(method, lanes=3)
+    objective = method.objective(together, LaneBatch(images, labels, [rng(lane) for lane in range(3)]))
+    for lane in range(3):
+        one = network_of(method, lanes=1)
+        one.load_lanes({name: value[lane : lane + 1] for name, value in network_of(method, 3).lane_tensors().items()})
+        alone = method.objective(one, LaneBatch(images, labels[lane : lane + 1], [rng(lane)]))
+        torch.testing.assert_close(objective.loss[lane], alone.loss[0])
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5])
+def test_oat_by_image_learns_from_small_batches_too(n):
+    method = method_of(FedAvgOAT(0.125, draw="image"))
+    images, labels = batch(n=n)
+    objective = method.objective(network_of(method), LaneBatch(images, labels, [rng(0)]))
+    assert objective.loss.isfinite().all()
+
+
+def test_a_draw_of_another_kind_is_refused():
+    with pytest.raises(UserError, match=r"algorithm\.draw=client: choose batch or image"):
+        method_of(FedAvgOAT(draw="client"))

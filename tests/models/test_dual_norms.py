@@ -121,3 +121,17 @@ def test_every_lane_may_have_its_own_lambda(training):
             torch.testing.assert_close(value[lane], tensors[name][0])
             if lane == 2 and "running" in name:
                 assert torch.equal(value[lane], before[name][lane])
+
+
+def test_every_image_may_have_its_own_lambda():
+    """In eval mode each image is what it is at its lambda alone."""
+    _, network = network_of(DigitCNN, "film", lanes=2, bn="tracked")
+    network = network.double().eval()
+    x = torch.rand(5, *SMALL["digit_cnn"], dtype=torch.float64)
+    levels = torch.tensor([[0.0, 0.0, 0.1, 0.7, 1.0], [0.0, 0.0, 0.4, 0.4, 0.2]], dtype=torch.float64)
+    network.set_adv_lambda(levels.T)
+    by_image = network(x)
+    for lane in range(2):
+        for number in range(5):
+            network.set_adv_lambda(float(levels[lane, number]))
+            torch.testing.assert_close(by_image[lane, number], network(x[number : number + 1])[lane, 0])
