@@ -111,7 +111,7 @@ class FedAvgOATMethod(FedAvgMethod):
         """A lambda for every image, zeros first; images of lambda 0 are not attacked."""
         n, masked = batch.labels.shape[1], self.problem.masked_loss
         positive = [value for value in self.settings.lambdas if value > 0]
-        # A branch that sees a single image cannot normalise it; of a small last batch all images draw a positive lambda.
+        # A branch cannot normalise a single image; all images of a small last batch draw a positive lambda.
         zeros = max(2, math.ceil(n / len(self.settings.lambdas)))
         zeros = zeros if n - zeros >= 2 else 0
         drawn = [[0.0] * zeros + stream.choice(positive, n - zeros).tolist() for stream in batch.streams]
