@@ -21,6 +21,8 @@ from splitmix.commands.train import changed
 from splitmix.runs.folders import read_config
 
 SMALL = ["debug=quick", "budget.widths=8-4"]
+SMALLER = ["train_fraction=0.03", "test.max_images=60", "engine.workers=1", "engine.threads=1"]
+"""For the run that the quick tests share."""
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +32,7 @@ def workplace(tmp_path_factory):
     here = Path.cwd()
     os.chdir(folder)
     try:
-        assert main(["train", *SMALL, "name=first"]) == 0
+        assert main(["train", *SMALL, *SMALLER, "name=first"]) == 0
     finally:
         os.chdir(here)
     return folder
@@ -284,6 +286,9 @@ MISTAKES = {
     "train algorithm=sheterofl algorithm.candidates=abc": "candidates=abc: expected a list of numbers or null",
     "profile widths=0.3": "widths=0.3: width 0.3 is not a multiple",
     "test test.bn=magic": "test.bn=magic",
+    "list hydra.searchpath=[/proc/nope]": "hydra.searchpath=[/proc/nope]: no such folder or package of options; give --config-dir",
+    "train -m seed=1,2 hydra.searchpath=[pkg://nope]": "hydra.searchpath=[pkg://nope]: no such folder or package",
+    "list -m what=model hydra.launcher=null": "hydra.launcher: has no _target_; give hydra/launcher=basic",
 }
 
 
