@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,7 +54,16 @@ def commands():
     return [words for line in lines if len(words := shlex.split(line, comments=True)) > 1]
 
 
-@pytest.mark.parametrize("words", commands(), ids=lambda words: " ".join(words[1:])[:70])
+def mostly_slow():
+    """All commands; the first two of each verb are in the quick suite."""
+    before = Counter()
+    for words in commands():
+        before[words[1]] += 1
+        marks = pytest.mark.slow if before[words[1]] > 2 else ()
+        yield pytest.param(words, marks=marks, id=" ".join(words[1:])[:70])
+
+
+@pytest.mark.parametrize("words", mostly_slow())
 def test_every_command_composes(words):
     """Names and values are known: what a config file says of them, not what lies on the disk."""
     _, verb, *rest = words

@@ -1,5 +1,6 @@
 """The command line: a whole run, tests of it, resume after a kill, and one-line mistakes."""
 
+import errno
 import json
 import os
 import shutil
@@ -286,7 +287,7 @@ MISTAKES = {
     "train algorithm=sheterofl algorithm.candidates=abc": "candidates=abc: expected a list of numbers or null",
     "profile widths=0.3": "widths=0.3: width 0.3 is not a multiple",
     "test test.bn=magic": "test.bn=magic",
-    "list hydra.searchpath=[/proc/nope]": "hydra.searchpath=[/proc/nope]: no such folder or package of options; give --config-dir",
+    "list hydra.searchpath=[/proc/nope]": "hydra.searchpath=[/proc/nope]: no such folder or package",
     "train -m seed=1,2 hydra.searchpath=[pkg://nope]": "hydra.searchpath=[pkg://nope]: no such folder or package",
     "list -m what=model hydra.launcher=null": "hydra.launcher: has no _target_; give hydra/launcher=basic",
 }
@@ -369,6 +370,14 @@ def test_a_failure_to_read_inside_the_task_is_no_mistake_of_the_users():
 
     with pytest.raises(FileNotFoundError):
         run_application("list", [], task)
+
+
+def test_a_limit_of_open_files_is_told_with_its_mend(capfd):
+    def task(cfg):
+        raise OSError(errno.EMFILE, "Too many open files", "conf/list.yaml")
+
+    assert run_application("list", [], task) == 2
+    assert capfd.readouterr().err == "splitmix list: Too many open files: raise the limit (ulimit -n)\n"
 
 
 def test_flags_may_stand_anywhere(tmp_path, monkeypatch, capsys):

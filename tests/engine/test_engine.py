@@ -57,11 +57,12 @@ def trained(fed, lr=0.1, exactly=True, ragged=RAGGED):
     batches = [
         list(fed.clients[client].train.repeat(2)[: sum(sizes)].split(sizes)) for client, (_, sizes) in ragged.items()
     ]
+    weights = [1.0 + client for client in ragged]
     state = fed.initial_state()
     # Twice from the same start: what the first time leaves behind must not matter.
     times = [
         lanes_of(
-            fed.engine.train(state, tasks, batches, [1.0 + client for client in ragged], lr),
+            fed.engine.train(state, tasks, batches, weights, lr),
             weight=lambda client: client + 1,
         )
         for _ in range(2)
