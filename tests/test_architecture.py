@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,18 @@ ORDER = [
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
+@cache
+def tree_of(path):
+    """The syntax tree of a file."""
+    return ast.parse(path.read_text())
+
+
 @pytest.mark.parametrize("path", FILES, ids=[str(path.relative_to(PACKAGE)) for path in FILES])
 def test_imports_point_one_way(path):
     folder = path.relative_to(PACKAGE).parts[0]
     if folder not in ORDER:
         return
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("splitmix."):
             target = node.module.split(".")[1]
             if target in ORDER:
@@ -30,13 +37,13 @@ def test_imports_point_one_way(path):
 @pytest.mark.parametrize("path", FILES, ids=[str(path.relative_to(PACKAGE)) for path in FILES])
 def test_every_file_says_its_job_and_stays_small(path):
     text = path.read_text()
-    assert not text or ast.get_docstring(ast.parse(text))
+    assert not text or ast.get_docstring(tree_of(path))
     assert len(text.splitlines()) <= 260
 
 
 def test_no_code_compares_the_name_of_an_algorithm():
     for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(tree_of(path)):
             if isinstance(node, ast.Compare):
                 words = [n.value for n in ast.walk(node) if isinstance(n, ast.Constant)]
                 assert not {"splitmix", "fedavg", "heterofl", "sheterofl", "fedrolex", "fjord"} & set(words), path

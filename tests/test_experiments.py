@@ -15,6 +15,8 @@ from splitmix.federation.build import check_config
 
 FILES = groups()["experiment"]
 NAMES = [path.stem for path in FILES]
+MOSTLY_SLOW = [pytest.param(path, marks=pytest.mark.slow if number % 4 else ()) for number, path in enumerate(FILES)]
+"""Every fourth in the quick suite."""
 
 
 def test_all_experiments_are_seen():
@@ -57,7 +59,7 @@ def check_experiment(path, point, monkeypatch):
     check_config(config)
 
 
-@pytest.mark.parametrize("path", FILES, ids=NAMES)
+@pytest.mark.parametrize("path", MOSTLY_SLOW, ids=NAMES)
 def test_every_experiment_is_valid_and_hydra_sees_the_grid_that_list_counts(path, monkeypatch):
     check_experiment(path, [], monkeypatch)
     hydra = composed_with_hydra((f"experiment={path.stem}",)).hydra

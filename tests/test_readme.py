@@ -2,22 +2,40 @@
 
 import re
 import shlex
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from splitmix.commands import VERBS
 from splitmix.commands.help import composed, groups
 from splitmix.config import load_run_config, resolve
+from splitmix.data.dataset import ImageSet
+from splitmix.data.minidigits import MiniDigits
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
 
-def test_the_python_example_runs(capsys):
+@pytest.mark.parametrize("test_images", [50, pytest.param(500, marks=pytest.mark.slow)])
+def test_the_python_example_runs(capsys, monkeypatch, test_images):
+    """With all images of its dataset, or with a tenth of the test images."""
+    load = MiniDigits.load
+    monkeypatch.setattr(MiniDigits, "load", lambda self: with_test_images(load(self), test_images))
     [code] = re.findall(r"```python\n(.*?)```", README, re.S)
     exec(compile(code, "README.md", "exec"), {})
     accuracies, digit = capsys.readouterr().out.strip().splitlines()[-2:]
     assert "0.125" in accuracies and 0 <= int(digit) <= 9
+
+
+def with_test_images(dataset, count):
+    """The dataset with `count` test images of each domain."""
+    slices = [dataset.test.domain_slice(domain) for domain in range(len(dataset.domains))]
+    images, labels = (
+        torch.cat([values[part][:count] for part in slices]) for values in (dataset.test.images, dataset.test.labels)
+    )
+    return replace(dataset, test=ImageSet(images, labels, (count,) * len(slices)))
 
 
 def test_the_table_of_groups_names_every_group_and_option():
@@ -36,7 +54,16 @@ def commands():
     return [words for line in lines if len(words := shlex.split(line, comments=True)) > 1]
 
 
-@pytest.mark.parametrize("words", commands(), ids=lambda words: " ".join(words[1:])[:70])
+def mostly_slow():
+    """All commands; the first two of each verb are in the quick suite."""
+    before = Counter()
+    for words in commands():
+        before[words[1]] += 1
+        marks = pytest.mark.slow if before[words[1]] > 2 else ()
+        yield pytest.param(words, marks=marks, id=" ".join(words[1:])[:70])
+
+
+@pytest.mark.parametrize("words", mostly_slow())
 def test_every_command_composes(words):
     """Names and values are known: what a config file says of them, not what lies on the disk."""
     _, verb, *rest = words

@@ -28,6 +28,8 @@ from splitmix.quoting import with_quoted_path
 
 BEYOND_US = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 """Failures of the file system that no code can prevent: a name too long, no right, a full disk."""
+TOO_MANY = (errno.EMFILE, errno.ENFILE)
+"""A limit of open files, of the process or of the machine, is reached."""
 
 
 def run_application(
@@ -117,6 +119,8 @@ def settings_of(cfg: DictConfig, schema: type[Settings]) -> Settings:
 
 def file_system_mistake(error: OSError, words: Sequence[str]) -> str | None:
     """A name, a right or a disk that the user must see to, in words; None for any other failure to read or write."""
+    if error.errno in TOO_MANY:
+        return f"{error.strerror}: raise the limit (ulimit -n)"
     if error.errno not in BEYOND_US:
         return None
     name = str(error.filename or "")

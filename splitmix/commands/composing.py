@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sysconfig
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,24 +32,29 @@ def composing(compose: Callable[[list[str]], Composed], overrides: Sequence[str]
     Raises:
         UserError: such words; the first one that fails alone is named.
     """
-    try:
-        return compose(list(overrides))
-    except MISTAKES:
-        raise
-    except Exception as error:
-        if not raised_by_hydra(error):
+    with warnings.catch_warnings():
+        # Of a place that is not there Hydra only warns, and the options that the user has there are not found.
+        warnings.filterwarnings("error", message="provider=hydra.searchpath", category=UserWarning)
+        try:
+            return compose(list(overrides))
+        except MISTAKES:
             raise
-        for word in overrides:
-            try:
-                compose([word])
-            except MISTAKES:
-                continue
-            except Exception as alone:
-                raise UserError(f"{word}: {_reason(alone)}") from error
-        raise UserError(f"{' '.join(overrides)}: {_reason(error)}") from error
+        except Exception as error:
+            if not raised_by_hydra(error):
+                raise
+            for word in overrides:
+                try:
+                    compose([word])
+                except MISTAKES:
+                    continue
+                except Exception as alone:
+                    raise UserError(f"{word}: {_reason(alone)}") from error
+            raise UserError(f"{' '.join(overrides)}: {_reason(error)}") from error
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, UserWarning):
+        return "no such folder or package of options; give --config-dir <folder>"
     if str(error).startswith("Config group override"):
         return "a group cannot be null; choose one of its options"
     return f"no config can be made of this word ({type(error).__name__}: {' '.join(str(error).split())[:200]})"

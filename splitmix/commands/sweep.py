@@ -122,7 +122,9 @@ def run_sweep(verb: str, arguments: Namespace, task: Callable[[DictConfig], Any]
 
 
 def check_sweeper(master: DictConfig) -> None:
-    """Raise UserError for another sweeper than the one that `run_sweep` stands for, or a batch of no jobs."""
+    """Raise UserError for another sweeper than the one that `run_sweep` stands for, no launcher, a batch of no jobs."""
+    if OmegaConf.select(master, "hydra.launcher._target_") is None:
+        raise UserError("hydra.launcher: has no _target_; give hydra/launcher=basic, or another launcher that is there")
     target = OmegaConf.select(master, "hydra.sweeper._target_")
     if target != f"{BasicSweeper.__module__}.{BasicSweeper.__name__}":
         raise UserError(

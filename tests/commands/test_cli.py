@@ -1,5 +1,6 @@
 """The command line: a whole run, tests of it, resume after a kill, and one-line mistakes."""
 
+import errno
 import json
 import os
 import shutil
@@ -21,6 +22,8 @@ from splitmix.commands.train import changed
 from splitmix.runs.folders import read_config
 
 SMALL = ["debug=quick", "budget.widths=8-4"]
+SMALLER = ["train_fraction=0.03", "test.max_images=60", "engine.workers=1", "engine.threads=1"]
+"""For the run that the quick tests share."""
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +33,7 @@ def workplace(tmp_path_factory):
     here = Path.cwd()
     os.chdir(folder)
     try:
-        assert main(["train", *SMALL, "name=first"]) == 0
+        assert main(["train", *SMALL, *SMALLER, "name=first"]) == 0
     finally:
         os.chdir(here)
     return folder
@@ -284,6 +287,9 @@ MISTAKES = {
     "train algorithm=sheterofl algorithm.candidates=abc": "candidates=abc: expected a list of numbers or null",
     "profile widths=0.3": "widths=0.3: width 0.3 is not a multiple",
     "test test.bn=magic": "test.bn=magic",
+    "list hydra.searchpath=[/proc/nope]": "hydra.searchpath=[/proc/nope]: no such folder or package",
+    "train -m seed=1,2 hydra.searchpath=[pkg://nope]": "hydra.searchpath=[pkg://nope]: no such folder or package",
+    "list -m what=model hydra.launcher=null": "hydra.launcher: has no _target_; give hydra/launcher=basic",
 }
 
 
@@ -364,6 +370,14 @@ def test_a_failure_to_read_inside_the_task_is_no_mistake_of_the_users():
 
     with pytest.raises(FileNotFoundError):
         run_application("list", [], task)
+
+
+def test_a_limit_of_open_files_is_told_with_its_mend(capfd):
+    def task(cfg):
+        raise OSError(errno.EMFILE, "Too many open files", "conf/list.yaml")
+
+    assert run_application("list", [], task) == 2
+    assert capfd.readouterr().err == "splitmix list: Too many open files: raise the limit (ulimit -n)\n"
 
 
 def test_flags_may_stand_anywhere(tmp_path, monkeypatch, capsys):

@@ -16,6 +16,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import OmegaConf
 
 from splitmix.commands import main
+from splitmix.commands import train as train_verb
 from splitmix.commands.help import composed
 from splitmix.commands.messages import one_line
 from splitmix.commands.sweep_runs import can_go_on, folder_of, former_folder, slug
@@ -188,6 +189,34 @@ def test_an_experiment_is_a_sweep_and_the_command_line_replaces_its_axes(here, c
     assert main(["train", "experiment=mini_widths_fedavg", "algorithm.width=0.125", "seed=1", *words]) == 0
     assert "sweep of 1 job, 1 to run" in capfd.readouterr().out
     assert list(statuses(here).values()) == ["finished"]
+
+
+def test_run_trains_an_experiment_once_without_its_grid(here, monkeypatch, capfd):
+    configs = []
+    monkeypatch.setattr(train_verb, "train_in", lambda config, *arguments, **settings: configs.append(config))
+    words = [word for word in TINY if not word.startswith("algorithm")]
+    assert main(["train", "experiment=mini_widths_fedavg", "algorithm.width=0.125", *words, "--run"]) == 0
+    [config] = configs
+    assert config.algorithm.name == "fedavg" and config.algorithm.width == 0.125 and config.scalars.seed == 1
+    assert "sweep" not in capfd.readouterr().out
+    [folder] = (here / "outputs" / "x").iterdir()
+    assert (folder / ".hydra" / "overrides.yaml").is_file() and not (here / "multirun.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    {
+        "-m --run seed=1,2": "--run and -m: give one of them",
+        "--run --cfg job": "--run and --cfg: give one of them",
+        "--run seed=1,2": "seed=1,2: several values are a sweep; give -m, or seed=[1,2] for a list",
+        "--run experiment=mini_widths seed=range(3)": "seed=range(3): several values are a sweep; give -m",
+        "--run experiment=mini_widths rounds=0": "rounds=0: give at least 1",
+    }.items(),
+)
+def test_run_is_one_run(words, told, here, capfd):
+    assert main(["train", *words.split()]) == 2
+    error = capfd.readouterr().err
+    assert told in error and error.count("\n") == 1 and list(here.iterdir()) == []
 
 
 def test_a_run_that_another_process_trains_is_left_alone(tmp_path):

@@ -81,11 +81,31 @@ def test_the_command_names_it_again_by_key(run, tmp_path, verb):
     assert (tmp_path / "imported").exists()
 
 
-@pytest.mark.parametrize("verb", ["show", "train"])
+@pytest.mark.parametrize("verb", ["show", "report", "train"])
 def test_the_command_names_it_again_by_an_option_file(run, tmp_path, verb):
     (tmp_path / "conf" / "budget").mkdir(parents=True)
     (tmp_path / "conf" / "budget" / "mine.yaml").write_text(f"# Mine.\n_target_: {TARGET}\nwidths: '8'\n")
-    assert main([verb, "--config-dir", "conf", VERBS[verb]]) == 0
+    assert main([verb, "--config-dir", "conf", *VERBS[verb].split()]) == 0
+    assert (tmp_path / "imported").exists()
+
+
+@pytest.mark.parametrize("verb", ["show", "report"])
+def test_the_search_path_names_it_again_too(run, tmp_path, verb):
+    (tmp_path / "conf" / "budget").mkdir(parents=True)
+    (tmp_path / "conf" / "budget" / "mine.yaml").write_text(f"# Mine.\n_target_: {TARGET}\nwidths: '8'\n")
+    assert main([verb, "hydra.searchpath=[file://conf]", *VERBS[verb].split()]) == 0
+    assert (tmp_path / "imported").exists()
+
+
+@pytest.mark.parametrize("verb", ["show", "report"])
+def test_the_code_of_an_option_file_is_found_beside_its_folder(run, tmp_path, monkeypatch, verb):
+    """`--config-dir` says where it lies, as for training; PYTHONPATH need not."""
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place != str(tmp_path / "modules")])
+    (tmp_path / "modules" / "conf" / "budget").mkdir(parents=True)
+    option = tmp_path / "modules" / "conf" / "budget" / "mine.yaml"
+    option.write_text(f"# Mine.\n_target_: {TARGET}\nwidths: '8'\n")
+    assert main([verb, "--config-dir", "modules/conf", *VERBS[verb].split()]) == 0
+    assert (tmp_path / "imported").exists()
 
 
 def test_a_run_below_the_config_dir_names_nothing(run, tmp_path, capfd):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from functools import partialmethod
 from pathlib import Path
@@ -17,16 +18,21 @@ from splitmix.data.minidigits import MiniDigits, recipe_hash
 from splitmix.data.minidigits_handwritten import load_source_digits
 from splitmix.data.minidigits_recipe import DOMAINS, RENDERED, make_minidigits
 from splitmix.errors import UserError
+from splitmix.files import cache_folder
 
 
 @pytest.fixture(scope="session")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("minidigits") / "made" / "by" / "load"
+def dataset() -> Dataset:
+    """As every other test has it: drawn only where this recipe was never drawn before."""
+    return MiniDigits().load()
 
 
 @pytest.fixture(scope="session")
-def dataset(root: Path) -> Dataset:
-    return MiniDigits(root=str(root)).load()
+def root(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that holds a copy of its file."""
+    root = tmp_path_factory.mktemp("minidigits")
+    shutil.copy(cache_folder() / minidigits._cache_name(), root)
+    return root
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from splitmix.engine.optimizers import SGD, Adam
 from splitmix.engine.settings import EngineSettings
 from splitmix.errors import UserError
 from splitmix.models.digit_cnn import DigitCNN
+from splitmix.robustness.attacks import FGSM
 
 ORACLE = EngineSettings(lanes=1, workers=1, threads=1)
 PATHS = {
@@ -50,16 +51,20 @@ class ManyOAT(SplitMix):
         return Method(self, model, problem)
 
 
-def trained(fed, lr=0.1, exactly=True):
+def trained(fed, lr=0.1, exactly=True, ragged=RAGGED):
     """Every lane after a ragged round, by client and base model, with its loss and accuracy."""
-    tasks = [ClientTask(0, client, fed.method.spec, base_models) for client, (base_models, _) in RAGGED.items()]
+    tasks = [ClientTask(0, client, fed.method.spec, base_models) for client, (base_models, _) in ragged.items()]
     batches = [
-        list(fed.clients[client].train.repeat(2)[: sum(sizes)].split(sizes)) for client, (_, sizes) in RAGGED.items()
+        list(fed.clients[client].train.repeat(2)[: sum(sizes)].split(sizes)) for client, (_, sizes) in ragged.items()
     ]
+    weights = [1.0 + client for client in ragged]
     state = fed.initial_state()
     # Twice from the same start: what the first time leaves behind must not matter.
     times = [
-        lanes_of(fed.engine.train(state, tasks, batches, [1.0, 2.0, 3.0, 4.0], lr), weight=lambda client: client + 1)
+        lanes_of(
+            fed.engine.train(state, tasks, batches, weights, lr),
+            weight=lambda client: client + 1,
+        )
         for _ in range(2)
     ]
     fed.engine.close()
@@ -108,6 +113,22 @@ def test_ragged_clients_equal_one_lane_at_a_time(federation, path, setting):
     engines = (replace(settings, precision="64-true") for settings in (ORACLE, PATHS[path]))
     one, other = (trained(federation(algorithm, model, engine=engine, **components), lr) for engine in engines)
     assert one.keys() == other.keys() and len(one) == 7
+    for key, tensors in one.items():
+        for name, value in tensors.items():
+            torch.testing.assert_close(other[key][name], value, rtol=1e-6, atol=1e-6, msg=f"{key} {name}")
+
+
+def test_attacked_images_of_ragged_clients_train_dual_norms_as_one_lane_at_a_time_does(federation):
+    """The case dat above, with a short attack and a few steps."""
+    algorithm = SplitMix(rescale_init=False, rescale_layer=False, adv_lambda=0.4)
+    ragged = {0: ((0, 3), [8, 5]), 1: ((3,), [3])}
+    engines = (replace(settings, precision="64-true") for settings in (ORACLE, PATHS["packed"]))
+    one, other = (
+        trained(federation(algorithm, DigitCNN(bn="tracked"), train_attack=FGSM(), engine=engine), ragged=ragged)
+        for engine in engines
+    )
+    assert one.keys() == other.keys() and len(one) == 3
+    assert any(".adv." in name for name in one[0, 0])
     for key, tensors in one.items():
         for name, value in tensors.items():
             torch.testing.assert_close(other[key][name], value, rtol=1e-6, atol=1e-6, msg=f"{key} {name}")

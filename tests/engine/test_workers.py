@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from splitmix.engine.shared_memory import known_regions, pickled, share, shared_bytes, unpickled
-from splitmix.engine.worker_host import WorkerHost
+from splitmix.engine.worker_host import WorkerHost, worker_host
 from splitmix.engine.workers import SLOTS, WorkerPool
 from splitmix.errors import UserError
 from splitmix.federation.sampling import DrawnBatches
@@ -74,7 +74,7 @@ def test_a_handler_that_cannot_be_sent_is_a_mistake(pool):
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
 def test_an_ended_worker_leaves_no_zombie_and_how_it_ended_is_known():
-    host = WorkerHost()
+    host = worker_host()
     connections, pids = zip(*(host.start() for _ in range(2)), strict=True)
     os.kill(pids[0], signal.SIGKILL)
     connections[1].close()
@@ -83,7 +83,6 @@ def test_an_ended_worker_leaves_no_zombie_and_how_it_ended_is_known():
         time.sleep(0.05)
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
     assert [host.end_of(pid) for pid in (*pids, pids[0])] == [KILLED, "exit code 0", KILLED]
-    host.close()
 
 
 @pytest.mark.slow

@@ -1,5 +1,5 @@
 """Random command lines: whatever is typed, a verb ends with 0 or with 2 and one line; SPLITMIX_FUZZ_EXAMPLES says how
-many (30 in the suite; thousands before a release).
+many (8 in the suite; thousands before a release).
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from splitmix.commands.help import documented, groups
 from splitmix.config import conf_dir
 from splitmix.runs import testing
 
-EXAMPLES = int(os.environ.get("SPLITMIX_FUZZ_EXAMPLES", "30"))
+EXAMPLES = int(os.environ.get("SPLITMIX_FUZZ_EXAMPLES", "8"))
 VERBS = ("train", "test", "show", "list", "report", "data-list")
 
 

@@ -80,7 +80,13 @@ def test_every_lane_is_the_ordinary_network(factory, packing, kind, shared):
         torch.testing.assert_close(together[lane], ordinary(images if shared else images[:, 3 * lane : 3 * lane + 3]))
 
 
-@pytest.mark.parametrize("algorithm", [SplitMix(), FedAvg(width=0.25), HeteroFL(), SHeteroFL(), FedRolex(), FjORD()])
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        *(SplitMix(), FedAvg(width=0.25)),
+        *(pytest.param(width, marks=pytest.mark.slow) for width in (HeteroFL(), SHeteroFL(), FedRolex(), FjORD())),
+    ],
+)
 def test_a_federation_is_that_of_the_network_written_over_lanes(federation, algorithm):
     """From the same weights, after two rounds."""
     ours, theirs = (federation(algorithm, model) for model in (Module(Digit), DigitCNN()))
