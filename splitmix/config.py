@@ -30,6 +30,9 @@ OPTIONAL = {
 """What runs of earlier versions lack, and what it was."""
 NOT_HASHED = ("name", "engine", "logger", "resume", "hydra", "test", "fit_data", "trust")
 
+METRICS = ("accuracy", "balanced_accuracy", "f1", "calibration_error", "nll", "confusion_matrix")
+"""What `test.metrics` may list; `accuracy` alone is what every test measures."""
+
 AT_LEAST = {
     "seed": 0, "rounds": 1, "local_epochs": 1, "batch_size": 2, "clients_per_domain": 1, "clients_per_round": 1,
     "validate_every": 1, "repeats": 1, "image_size": 1
@@ -88,6 +91,7 @@ class TestSettings:
         batch_size: images per batch, at least 2.
         sort_base_models: mix base models from the best to the worst validation accuracy.
         max_images: test images used, all clients together; None means all.
+        metrics: some of `METRICS`.
     """
 
     __test__: ClassVar[bool] = False  # the name is not a test's
@@ -98,6 +102,7 @@ class TestSettings:
     batch_size: int = 128
     sort_base_models: bool = False
     max_images: int | None = None
+    metrics: tuple[str, ...] = ("accuracy",)
 
     def check(self) -> None:
         """Raise UserError for a value out of range."""
@@ -116,6 +121,17 @@ class TestSettings:
             raise UserError(f"test.batch_size={self.batch_size}: give at least 2")
         if self.max_images is not None and self.max_images < 1:
             raise UserError(f"test.max_images={self.max_images}: give at least 1, or null for all")
+        if not self.metrics:
+            raise UserError("test.metrics=[]: give at least one, such as accuracy")
+        for name in self.metrics:
+            if name not in METRICS:
+                known = ", ".join(METRICS)
+                raise UserError(f"test.metrics={name}: no such metric{nearest(name, METRICS)}; known: {known}")
+
+    @property
+    def asks_predictions(self) -> bool:
+        """Whether the metrics need the prediction of every image."""
+        return set(self.metrics) != {"accuracy"}
 
     def widths_or(self, auto: tuple[float, ...]) -> tuple[float, ...]:
         """The widths to test, each once and as the method names them, `auto` standing for all that it names."""

@@ -34,6 +34,7 @@ class EvaluationTask:
         shared_calibration: rows of the training set from which to estimate statistics that all clients share; without
             an attack.
         statistics: what was estimated from them.
+        predictions: also give the predictions of every image.
     """
 
     widths: tuple[float, ...]
@@ -45,6 +46,7 @@ class EvaluationTask:
     first: int = 0
     shared_calibration: Tensor | None = None
     statistics: Sequence[Tensors] | None = None
+    predictions: bool = False
 
     def prepared(self, method: Method, state: ServerState, train: ImageSet, dtype: torch.dtype) -> EvaluationTask:
         """The same with the statistics that all clients share estimated, once for all its parts."""
@@ -102,10 +104,10 @@ class EvaluationTask:
             return evaluate(
                 groups, images, self.batches,
                 adv_lambda=self.adv_lambda, calibration=calibration, clients=clients, together=together, dtype=dtype,
-                statistics=self.prepared(method, state, train, dtype).statistics,
+                statistics=self.prepared(method, state, train, dtype).statistics, predictions=self.predictions,
             )  # fmt: skip
         return evaluate_attacked(
             groups, images, self.batches, self.attack,
             adv_lambda=self.adv_lambda, calibration=calibration, clients=clients, dtype=dtype, seed=seed,
-            first=self.first, free_memory=free_memory,
+            first=self.first, free_memory=free_memory, predictions=self.predictions,
         )  # fmt: skip

@@ -209,6 +209,7 @@ class Federation:
         post: bool = False,
         max_images: int | None = None,
         attack: Attack | None = None,
+        predictions: bool = False,
     ) -> Accuracy:
         """Test accuracy of every client, at each width once.
 
@@ -217,12 +218,16 @@ class Federation:
             post: re-estimate batch-normalisation statistics on each client's training images first (20 passes).
             max_images: use so many test images in all, equally many of every client.
             attack: attack the images, each against the customised model under test; None leaves them.
+            predictions: also give the predictions of every image, for `splitmix.evaluation.classification`.
         """
         check_adv_lambda(self.method, adv_lambda)
         share = self.share(max_images)
         batches = [eval_batches(client.test[:share], batch_size) for client in self.clients]
         calibration = [self.post_batches(client) for client in range(len(self.clients))] if post else None
-        task = EvaluationTask(distinct(widths, self.method.widths), "test", batches, calibration, adv_lambda, attack)
+        each = distinct(widths, self.method.widths)
+        task = EvaluationTask(
+            each, "test", batches, calibration, adv_lambda=adv_lambda, attack=attack, predictions=predictions
+        )
         return self.engine.evaluate(state, task)
 
     def calibration_images(self, count: int = CALIBRATION_IMAGES) -> Tensor:

@@ -410,7 +410,9 @@ def test_joint(compare):
 def test_all_names_what_the_runs_cannot_show(compare):
     parts, skipped = make_all(compare(([], {1.0: 0.9}, {"tests": []})))
     assert [part.kind for part in parts] == ["table1", "macs", "convergence", "clients", "domains"]
-    assert [line.split()[1] for line in skipped] == ["ablation", "budgets", "participation", "tradeoff", "joint"]
+    assert [line.split()[1] for line in skipped] == [
+        "metrics", "ablation", "budgets", "participation", "tradeoff", "joint"
+    ]  # fmt: skip
     assert len(parts) + len(skipped) == len(KINDS)
 
 
