@@ -38,6 +38,20 @@ def record(width: float, accuracy: float, **changes: Any) -> dict[str, Any]:
     return {**base, "per_client": [better, better, worse, worse], **changes}
 
 
+def measured(pooled: float = 0.5, names: Sequence[str] = ("accuracy", "calibration_error", "nll")) -> dict[str, Any]:
+    """What `test.metrics` adds to a record of two domains and two classes, each a tenth off `pooled`."""
+    values = {
+        "pooled": pooled,
+        "per_domain": {DOMAINS[0]: pooled + 0.1, DOMAINS[1]: pooled - 0.1},
+        "per_class": {"cat": pooled + 0.1, "dog": None},
+    }
+    metrics = {name: dict(values) for name in names}
+    if "calibration_error" in metrics:
+        metrics["calibration_error"]["confidence"] = 0.25
+    matrix = {"classes": ["cat", "dog"], "pooled": [[3, 1], [0, 4]], "per_domain": {DOMAINS[0]: [[1, 0], [0, 1]]}}
+    return {"metrics": metrics, "confusion_matrix": matrix}
+
+
 def write_run(
     folder: Path,
     overrides: Sequence[str],

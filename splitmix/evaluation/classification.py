@@ -117,7 +117,8 @@ def measured(
 
     Returns:
         `metrics`: by name `pooled` (all images together, whichever client has them), `per_domain` (all images of its
-        clients together) and `per_class`; `confusion_matrix`, if it was asked for: `classes`, `pooled`, `per_domain`.
+        clients together) and `per_class`, of the calibration error also the mean
+        `confidence` of all images; `confusion_matrix`, if it was asked for: `classes`, `pooled`, `per_domain`.
     """
     by_domain = {}
     for domain in dict.fromkeys(domains):
@@ -133,6 +134,9 @@ def measured(
                 "per_domain": {domain: known(measure(some, len(classes))[0]) for domain, some in by_domain.items()},
                 "per_class": dict(zip(classes, map(known, per_class.tolist()), strict=True)),
             }
+            if measure is calibration_error:
+                # Whether the model is too sure or not sure enough, which the error without its sign does not say.
+                metrics[name]["confidence"] = known(float(predictions.confidence.mean()))
     result: dict[str, Any] = {"metrics": metrics} if metrics else {}
     if MATRIX in names:
         matrices = {domain: matrix(some, len(classes)) for domain, some in by_domain.items()}

@@ -73,7 +73,7 @@ def accuracy_table(rows: Sequence[TestRow]) -> Table:
         tested = [f"×{row.width:g}", f"{row.adv_lambda:g}", row.attack]
         measured = [metric_text(name, row.metrics.get(name)) for name in metrics]
         table.append([*tested, *accuracies, *measured, quantity(row.macs), quantity(row.params)])
-    return _table(table, caption)
+    return _table(table, caption, padding=0 if metrics else 1)
 
 
 def profile_table(rows: Sequence[Mapping[str, Any]], batch_size: int) -> Table:

@@ -45,11 +45,15 @@ class ClientRecord(Struct):
 
 
 class MetricRecord(Struct):
-    """One metric of a test: of all images together, of each domain's, and of each class; null where it is unknown."""
+    """One metric of a test: of all images together, of each domain's, and of each class; null where it is unknown.
 
-    pooled: float | None
-    per_domain: dict[str, float | None]
-    per_class: dict[str, float | None]
+    The calibration error also has the mean confidence of all images.
+    """
+
+    pooled: Amount | None
+    per_domain: dict[str, Amount | None]
+    per_class: dict[str, Amount | None]
+    confidence: Share | None = None
 
 
 class MatrixRecord(Struct):
