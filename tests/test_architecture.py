@@ -41,11 +41,8 @@ PACKAGE_NAME = "splitmix"
 def choices_by_name(source: str) -> set[int]:
     """Lines where code asks which algorithm it has: a name that decides something, or a comparison of `….name`."""
     tree, lines = ast.parse(source), set()
-    declared = {
-        id(node.value)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "name"
-    }
+    annotated = [node for node in ast.walk(tree) if isinstance(node, ast.AnnAssign)]
+    declared = {id(node.value) for node in annotated if ast.unparse(node.target) == "name"}
     for node in ast.walk(tree):
         deciding: list[ast.AST] = []
         if isinstance(node, ast.Compare):
@@ -58,7 +55,7 @@ def choices_by_name(source: str) -> set[int]:
             # table.get(name), name.startswith("fed")
             lookup = node.func.attr in ("get", "pop", "setdefault")
             text = node.func.attr in ("startswith", "endswith", "find", "count")
-            deciding = list(node.args) if lookup else [node.func.value] if text else []
+            deciding = node.args[:1] if lookup else [node.func.value] if text else []
         elif isinstance(node, ast.Constant) and node.value in ALGORITHMS - {PACKAGE_NAME} and id(node) not in declared:
             lines.add(node.lineno)
         for part in (inner for root in deciding for inner in ast.walk(root)):
