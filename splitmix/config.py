@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any, ClassVar
 from omegaconf import DictConfig, OmegaConf
 
 import splitmix
-from splitmix.binding import FORMER_TARGETS, Trusted, bind, bind_fields, convert, nearest, shown
+from splitmix.binding import Trusted, bind, bind_fields, convert, nearest, shown
 from splitmix.errors import UserError
 from splitmix.widths import distinct
 
@@ -29,13 +27,9 @@ OPTIONAL = {
     "server_optimizer": NO_SERVER_OPTIMIZER,
 }
 """What runs of earlier versions lack, and what it was."""
-ADDED_LATER: dict[str, dict[str, Any]] = {
-    "algorithm": {"draw": "batch", "weighting": "samples"},
-    "budget": {"redraw": "never"},
-    "optimizer": {"clip_norm": None},
-}
-"""Keys of options that earlier versions lacked, with the value that leaves the numbers as they were."""
-NOT_HASHED = ("name", "engine", "logger", "resume", "hydra", "test", "fit_data", "trust")
+
+METRICS = ("accuracy", "balanced_accuracy", "f1", "calibration_error", "nll", "confusion_matrix")
+"""What `test.metrics` may list; `accuracy` alone is what every test measures."""
 
 AT_LEAST = {
     "seed": 0, "rounds": 1, "local_epochs": 1, "batch_size": 2, "clients_per_domain": 1, "clients_per_round": 1,
@@ -97,6 +91,7 @@ class TestSettings:
         batch_size: images per batch, at least 2.
         sort_base_models: mix base models from the best to the worst validation accuracy.
         max_images: test images used, all clients together; None means all.
+        metrics: some of `METRICS`.
     """
 
     __test__: ClassVar[bool] = False  # the name is not a test's
@@ -107,6 +102,7 @@ class TestSettings:
     batch_size: int = 128
     sort_base_models: bool = False
     max_images: int | None = None
+    metrics: tuple[str, ...] = ("accuracy",)
 
     def check(self) -> None:
         """Raise UserError for a value out of range."""
@@ -125,6 +121,17 @@ class TestSettings:
             raise UserError(f"test.batch_size={self.batch_size}: give at least 2")
         if self.max_images is not None and self.max_images < 1:
             raise UserError(f"test.max_images={self.max_images}: give at least 1, or null for all")
+        if not self.metrics:
+            raise UserError("test.metrics=[]: give at least one, such as accuracy")
+        for name in self.metrics:
+            if name not in METRICS:
+                known = ", ".join(METRICS)
+                raise UserError(f"test.metrics={name}: no such metric{nearest(name, METRICS)}; known: {known}")
+
+    @property
+    def asks_predictions(self) -> bool:
+        """Whether the metrics need the prediction of every image."""
+        return set(self.metrics) != {"accuracy"}
 
     def widths_or(self, auto: tuple[float, ...]) -> tuple[float, ...]:
         """The widths to test, each once and as the method names them, `auto` standing for all that it names."""
@@ -187,55 +194,6 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UserError("the configuration is a list, not a mapping")
     return {str(key): value for key, value in values.items() if key != "hydra"}
-
-
-def config_hash(resolved: Mapping[str, Any]) -> str:
-    """12 hex digits of everything that decides a run's numbers: not name, engine, logger, resume, and of `test` only
-    `max_images`, where RA is validated on so many images.
-    """
-    test, algorithm = resolved.get("test"), resolved.get("algorithm")
-    if isinstance(test, Mapping) and isinstance(algorithm, Mapping):
-        # Read from the keys alone: the hash of a folder must not import what its config names.
-        sees_attacks = algorithm.get("adv_lambda") or algorithm.get("lambdas")
-        if sees_attacks and test.get("max_images") is not None:
-            return _hash(resolved, {"test": {"max_images": test["max_images"]}})
-    return _hash(resolved, {})
-
-
-def former_hash(resolved: Mapping[str, Any]) -> str:
-    """The hash that earlier versions stored for this config: it left `test.max_images` out."""
-    return _hash(resolved, {})
-
-
-def _hash(resolved: Mapping[str, Any], more: Mapping[str, Any]) -> str:
-    kept = {key: _by_first_name(value) for key, value in resolved.items() if key not in NOT_HASHED}
-    # What earlier versions lacked counts only where it changes numbers, so that their runs are known again.
-    if kept.get("server_optimizer") == NO_SERVER_OPTIMIZER:
-        del kept["server_optimizer"]
-    if kept.get("validate_clients", 0) is None:
-        del kept["validate_clients"]
-    for group, added in ADDED_LATER.items():
-        if isinstance(node := kept.get(group), Mapping):
-            kept[group] = {key: value for key, value in node.items() if key not in added or value != added[key]}
-    text = json.dumps({key: _canonical(value) for key, value in {**kept, **more}.items()}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _by_first_name(node: Any) -> Any:
-    """A group's node with its class under the first name that it ever had: a class that moves is no other run."""
-    if not isinstance(node, Mapping) or node.get("_target_") not in FORMER_TARGETS.values():
-        return node
-    first = next(former for former, current in FORMER_TARGETS.items() if current == node["_target_"])
-    return {**node, "_target_": first}
-
-
-def _canonical(value: Any) -> Any:
-    # train_fraction=1 and the file's 1.0 are the same run.
-    if isinstance(value, Mapping):
-        return {key: _canonical(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_canonical(item) for item in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def conf_dir() -> Path:

@@ -12,7 +12,8 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from splitmix.commands.help import composed
-from splitmix.config import config_hash, load_run_config, resolve
+from splitmix.config import load_run_config, resolve
+from splitmix.config_hash import config_hash
 
 DOMAINS = ("handwritten", "coarse")
 BUDGETS = (0.125, 0.25, 0.5, 1.0)
@@ -36,6 +37,20 @@ def record(width: float, accuracy: float, **changes: Any) -> dict[str, Any]:
     }
     better, worse = min(1.0, accuracy + 0.1), max(0.0, accuracy - 0.1)
     return {**base, "per_client": [better, better, worse, worse], **changes}
+
+
+def measured(pooled: float = 0.5, names: Sequence[str] = ("accuracy", "calibration_error", "nll")) -> dict[str, Any]:
+    """What `test.metrics` adds to a record of two domains and two classes, each a tenth off `pooled`."""
+    values = {
+        "pooled": pooled,
+        "per_domain": {DOMAINS[0]: pooled + 0.1, DOMAINS[1]: pooled - 0.1},
+        "per_class": {"cat": pooled + 0.1, "dog": None},
+    }
+    metrics = {name: dict(values) for name in names}
+    if "calibration_error" in metrics:
+        metrics["calibration_error"]["confidence"] = 0.25
+    matrix = {"classes": ["cat", "dog"], "pooled": [[3, 1], [0, 4]], "per_domain": {DOMAINS[0]: [[1, 0], [0, 1]]}}
+    return {"metrics": metrics, "confusion_matrix": matrix}
 
 
 def write_run(

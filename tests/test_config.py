@@ -4,7 +4,8 @@ import pytest
 
 from splitmix.binding import bind, convert, shown
 from splitmix.commands.help import composed
-from splitmix.config import TestSettings, conf_dir, config_hash, former_hash, load_run_config, resolve
+from splitmix.config import TestSettings, conf_dir, load_run_config, resolve
+from splitmix.config_hash import config_hash, former_hash
 from splitmix.errors import UserError
 
 
@@ -121,12 +122,20 @@ def test_a_value_out_of_range_is_refused_by_key_and_value(values, key, value):
         {"bn": "magic"},
         {"batch_size": 1},
         {"max_images": 0},
+        {"metrics": ()},
     ],
 )
 def test_test_settings_out_of_range_are_refused_by_key(changes):
     [key] = changes
     with pytest.raises(UserError, match=f"^test.{key}="):
         TestSettings(**changes).check()
+
+
+def test_an_unknown_metric_is_told_with_the_nearest_one(values):
+    node = {"_target_": "splitmix.config.TestSettings", "metrics": ["nll", "f2"]}
+    with pytest.raises(UserError, match=r"^test\.metrics=f2: no such metric \(did you mean f1\?\); known: accuracy, "):
+        load_run_config({**values, "test": node}).test.check()
+    assert load_run_config({**values, "test": {**node, "metrics": "nll"}}).test.metrics == ("nll",)
 
 
 def test_edges_of_the_ranges_pass(values):

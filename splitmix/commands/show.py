@@ -34,8 +34,9 @@ def show(cfg: DictConfig) -> None:
     config = read_config(folder)
     from splitmix.commands.differences import differences
     from splitmix.commands.run_files import current_results, load_run
-    from splitmix.reporting.summary import client_rows, facts, test_rows, width_rows
-    from splitmix.reporting.tables import FIXED, print_table, text_table
+    from splitmix.reporting.metric_tables import details
+    from splitmix.reporting.summary import client_rows, facts, metric_rows, test_rows, width_rows
+    from splitmix.reporting.tables import FIXED, METRICS_SAID, print_table, text_table
 
     run = load_run(folder, current_results(folder), trusted_targets(keys.trust))
     say(f"{folder}\n")
@@ -49,6 +50,10 @@ def show(cfg: DictConfig) -> None:
     if rows := test_rows(run):
         caption = "All tests, accuracy in % (mean over clients): SA with attack none, RA under an attack."
         print_table(text_table(rows, caption))
+    if rows := metric_rows(run):
+        print_table(text_table(rows, METRICS_SAID, words=2))
+    for detail in details(run.records):
+        print_table(text_table(*detail))
     print_table(text_table(client_rows(run), "Clients by domain: images, and test SA in % within each one's budget."))
     for name in ("figures", "checkpoints"):
         say(f"{name}:\n{indented(str(path) for path in files_in(folder / name)) or '  (none)'}")

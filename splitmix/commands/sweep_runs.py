@@ -13,7 +13,8 @@ from splitmix.commands.composing import MISTAKES
 from splitmix.commands.help import groups, without_hydra
 from splitmix.commands.messages import log, one_line
 from splitmix.commands.sweep import Job
-from splitmix.config import NOT_HASHED, config_hash, former_hash, load_run_config, resolve
+from splitmix.config import load_run_config, resolve
+from splitmix.config_hash import NOT_HASHED, config_hash, former_hash
 from splitmix.engine.before_torch import prepare
 from splitmix.errors import UserError
 from splitmix.files import refuse_links

@@ -53,7 +53,8 @@ def test(cfg: DictConfig) -> None:
         attack.check(f"attack.{name}")
     folders = find_runs("run", list(keys.run), everything=keys.all)
     trusted = trusted_targets(keys.trust)
-    from splitmix.reporting.tables import accuracy_table, print_table
+    from splitmix.reporting.metric_tables import details
+    from splitmix.reporting.tables import accuracy_table, print_table, text_table
     from splitmix.reporting.tradeoff import draw_tradeoffs
     from splitmix.runs.results import changed_config
     from splitmix.runs.results_file import read_results
@@ -71,6 +72,8 @@ def test(cfg: DictConfig) -> None:
                 log.warning(f"note: {change}: the checkpoint may be of another config")
             rows, records = run_test(config, folder, keys.checkpoint, settings, engine, attacks, command)
             print_table(accuracy_table(rows))
+            for detail in details(records):
+                print_table(text_table(*detail))
             for figure in draw_tradeoffs(records, folder / "figures"):
                 log.info(f"RA against SA: {figure}")
         except UserError as error:

@@ -27,7 +27,7 @@ from splitmix.engine.tuning import measured_lanes
 from splitmix.engine.worker_process import keep_freed_memory
 from splitmix.engine.workers import WorkerPool
 from splitmix.errors import UserError
-from splitmix.evaluation.accuracy import Accuracy
+from splitmix.evaluation.accuracy import Accuracy, of_parts
 from splitmix.evaluation.task import EvaluationTask
 from splitmix.models.network import NetworkSpec, lane_template
 
@@ -205,10 +205,7 @@ class Engine:
             most = TASKS_PER_WORKER * self.workers
             tasks = task.parts(self.method, bool(state.clients), most)
             with closing(self.lane_workers.ready(self.workers, state).map(tasks)) as results:
-                parts: list[Accuracy] = [part for part, _ in results]
-        per_client = torch.cat([part.per_client for part in parts])
-        per_base = torch.cat([part.per_base for part in parts])
-        return Accuracy(task.widths, per_client, per_base, sum(part.n_images for part in parts))
+                return of_parts([part for part, _ in results])
 
     def evaluate_here(self, state: ServerState, task: EvaluationTask) -> Accuracy:
         """`evaluate` in this process."""

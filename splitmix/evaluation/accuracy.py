@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from splitmix.algorithms.base import MixGroup
 from splitmix.algorithms.method import Method
 from splitmix.data.dataset import ImageSet, to_float
 from splitmix.evaluation.customized import CustomizedLanes
+from splitmix.evaluation.predictions import PredictionLog, Predictions, joined
 from splitmix.evaluation.statistics import calibration_batches
 from splitmix.models.network import Tensors
 
@@ -29,12 +31,14 @@ class Accuracy:
         per_client: float64 `[clients, widths]`.
         per_base: float64 `[clients, base models]`: each base model alone.
         n_images: number of images predicted.
+        predictions: those of every image, by width, if they were asked for.
     """
 
     widths: tuple[float, ...]
     per_client: Tensor
     per_base: Tensor
     n_images: int
+    predictions: Mapping[float, Predictions] = field(default_factory=dict)
 
     def mean(self) -> dict[float, float]:
         """Unweighted mean over all clients, by width."""
@@ -43,6 +47,14 @@ class Accuracy:
     def order(self) -> list[int]:
         """Base models from the best to the worst mean accuracy; equal ones stay in order."""
         return sorted(range(self.per_base.shape[1]), key=lambda base: -float(self.per_base[:, base].mean()))
+
+
+def of_parts(parts: Sequence[Accuracy]) -> Accuracy:
+    """The accuracy of all clients, from that of neighbouring ones."""
+    per_client, per_base = (torch.cat([getattr(part, name) for part in parts]) for name in ("per_client", "per_base"))
+    firsts = accumulate((len(part.per_client) for part in parts[:-1]), initial=0)
+    predictions = joined((first, part.predictions) for first, part in zip(firsts, parts, strict=True))
+    return Accuracy(parts[0].widths, per_client, per_base, sum(part.n_images for part in parts), predictions)
 
 
 def mixes(logits: Tensor, sizes: Sequence[int]) -> Tensor:
@@ -70,6 +82,7 @@ def evaluate(
     clients: Tensors | None = None,
     batches_per_pass: int = 1,
     dtype: torch.dtype = torch.float32,
+    predictions: bool = False,
 ) -> Accuracy:
     """Evaluate the customised models of all widths on every client.
 
@@ -85,12 +98,14 @@ def evaluate(
         clients: every client's own batch normalisation, `[clients, base models, ...]` (BN mode `local`).
         batches_per_pass: batches of equal size, of any clients, that go through the network in one pass.
         dtype: of parameters and images.
+        predictions: also give those of every image.
     """
     device = images.images.device
     samples = torch.tensor([sum(len(rows) for rows in client) for client in batches])
     widths = [width for group in groups for width in group.sizes]
     per_client = torch.zeros(len(batches), len(widths), dtype=torch.float64)
     per_base = torch.zeros(len(batches), 0, dtype=torch.float64)
+    log = PredictionLog()
     estimated = calibration is not None or statistics is not None
     for number, group in enumerate(groups):
         lanes = CustomizedLanes(group, adv_lambda, clients=clients, estimated=estimated, device=device, dtype=dtype)
@@ -112,15 +127,16 @@ def evaluate(
                     norm.segments = len(numbers)
                 labels = images.labels[rows].flatten()
                 logits = network(to_float(images.images.index_select(0, rows.flatten().to(device)), dtype))
-                for count, hits in (
-                    (right, mixes(logits, sizes).argmax(-1) == labels),
-                    (alone, logits.argmax(-1) == labels),
-                ):
+                mixed = mixes(logits, sizes)
+                if predictions:
+                    for width, of_width in zip(group.sizes, mixed, strict=True):
+                        log.add(width, numbers.repeat_interleave(rows.shape[1]), labels, of_width)
+                for count, hits in ((right, mixed.argmax(-1) == labels), (alone, logits.argmax(-1) == labels)):
                     count.index_add_(0, numbers.to(device), hits.unflatten(1, rows.shape).sum(-1).T.float())
         columns = [widths.index(width) for width in group.sizes]
         per_client[:, columns] = right.cpu().double() / samples.unsqueeze(1)
         per_base = torch.cat([per_base, alone.cpu().double() / samples.unsqueeze(1)], 1)
-    return Accuracy(tuple(widths), per_client, per_base, int(samples.sum()))
+    return Accuracy(tuple(widths), per_client, per_base, int(samples.sum()), log.by_width())
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ from splitmix.data.dataset import ImageSet, to_float
 from splitmix.errors import UserError
 from splitmix.evaluation.accuracy import Accuracy, Calibration
 from splitmix.evaluation.customized import CustomizedLanes, CustomizedModel
+from splitmix.evaluation.predictions import PredictionLog
 from splitmix.models.network import NetworkSpec, Tensors
 from splitmix.randomness import rng
 from splitmix.robustness.attacks import Attack
@@ -71,6 +72,7 @@ def evaluate_attacked(
     seed: int = 0,
     first: int = 0,
     free_memory: Callable[[], None] = lambda: None,
+    predictions: bool = False,
 ) -> Accuracy:
     """Evaluate the customised models of all widths on every client's images, attacked.
 
@@ -78,7 +80,7 @@ def evaluate_attacked(
     attack sees the statistics of the batch too; otherwise neighbouring clients' batches are attacked in one call.
 
     Args:
-        groups, images, batches, adv_lambda, calibration, statistics, clients, dtype: as for `evaluate`.
+        groups, images, batches, adv_lambda, calibration, statistics, clients, dtype, predictions: as for `evaluate`.
         seed: of the attack's draws: equal ones for every width, others for every client and batch.
         first: number of the first of these clients, for the draws.
         free_memory: called where the device's memory ran out. From there on fewer images are attacked in one call.
@@ -92,6 +94,7 @@ def evaluate_attacked(
     samples = torch.tensor([sum(len(rows) for rows in client) for client in batches])
     widths = [width for group in groups for width in group.sizes]
     per_client = torch.zeros(len(batches), len(widths), dtype=torch.float64)
+    log = PredictionLog()
     estimated = calibration is not None or statistics is not None
     for number, group in enumerate(groups):
         lanes = CustomizedLanes(group, adv_lambda, clients=clients, estimated=estimated, device=device, dtype=dtype)
@@ -115,12 +118,12 @@ def evaluate_attacked(
                 if calibration is not None:
                     source, rows_of = calibration
                     lanes.estimate(source[rows] for rows in rows_of[client])
-            right = None
+            outcome = None
             if chunk.images <= most:
                 # Outside the handler, whose exception keeps the failed call's memory.
                 with suppress(torch.OutOfMemoryError):
-                    right = survived(models[column], images, chunk, attack, dtype, seed, first)
-            if right is None:
+                    outcome = predicted(models[column], images, chunk, attack, dtype, seed, first)
+            if outcome is None:
                 # A prediction that depends on its batch needs all of it.
                 if chunk.images == 1 or (len(chunk.rows) == 1 and not lanes.keeps_statistics):
                     raise UserError(
@@ -133,14 +136,18 @@ def evaluate_attacked(
                 left.extendleft((half, column) for half in reversed(chunk.halves()))
                 continue
             owner = torch.repeat_interleave(torch.tensor(chunk.clients), torch.tensor([len(r) for r in chunk.rows]))
-            per_client[:, column].index_add_(0, owner, right)
-    return Accuracy(tuple(widths), per_client / samples.unsqueeze(1), torch.zeros(len(batches), 0), int(samples.sum()))
+            logits, labels = outcome
+            per_client[:, column].index_add_(0, owner, (logits.argmax(-1) == labels).cpu().double())
+            if predictions:
+                log.add(widths[column], owner, labels, logits)
+    total, no_bases = int(samples.sum()), torch.zeros(len(batches), 0)
+    return Accuracy(tuple(widths), per_client / samples.unsqueeze(1), no_bases, total, log.by_width())
 
 
-def survived(
+def predicted(
     model: CustomizedModel, images: ImageSet, chunk: Chunk, attack: Attack, dtype: torch.dtype, seed: int, first: int
-) -> Tensor:
-    """1 where a prediction is right in spite of the attack, else 0: float64 `[images of the chunk]`."""
+) -> tuple[Tensor, Tensor]:
+    """The logits `[n, classes]` of the attacked images of a chunk, and their labels `[n]`, on the device."""
     rows = torch.cat(chunk.rows).to(images.images.device)
     clean = to_float(images.images.index_select(0, rows), dtype)
     labels = images.labels.index_select(0, rows)
@@ -149,7 +156,7 @@ def survived(
         for client, number in zip(chunk.clients, chunk.numbers, strict=True)
     ]
     attacked = attack.perturb(model, clean, labels, Draws(streams, [len(part) for part in chunk.rows]))
-    return (model(attacked).argmax(-1) == labels).cpu().double()
+    return model(attacked).detach(), labels
 
 
 def attackable_together(spec: NetworkSpec, clients: object, calibration: object) -> bool:

@@ -34,6 +34,7 @@ class EvaluationTask:
         shared_calibration: rows of the training set from which to estimate statistics that all clients share.
         statistics: what was estimated from them.
         rounds: how many rounds the server has trained (`Engine.evaluate` sets it).
+        predictions: also give the predictions of every image.
     """
 
     widths: tuple[float, ...]
@@ -46,6 +47,7 @@ class EvaluationTask:
     shared_calibration: Tensor | None = None
     statistics: Sequence[Tensors] | None = None
     rounds: int = 0
+    predictions: bool = False
 
     def prepared(self, method: Method, state: ServerState, train: ImageSet, dtype: torch.dtype) -> EvaluationTask:
         """The same with the statistics that all clients share estimated, once for all its parts."""
@@ -107,10 +109,10 @@ class EvaluationTask:
                 groups, images, self.batches,
                 adv_lambda=self.adv_lambda, calibration=calibration, clients=clients,
                 batches_per_pass=batches_per_pass, dtype=dtype,
-                statistics=statistics,
+                statistics=statistics, predictions=self.predictions,
             )  # fmt: skip
         return evaluate_attacked(
             groups, images, self.batches, self.attack,
             adv_lambda=self.adv_lambda, calibration=calibration, statistics=statistics, clients=clients, dtype=dtype,
-            seed=seed, first=self.first, free_memory=free_memory,
+            seed=seed, first=self.first, free_memory=free_memory, predictions=self.predictions,
         )  # fmt: skip

@@ -220,6 +220,7 @@ class Federation:
         bn: str = "trained",
         max_images: int | None = None,
         attack: Attack | None = None,
+        predictions: bool = False,
     ) -> Accuracy:
         """Test accuracy of every client, at each width once.
 
@@ -230,6 +231,7 @@ class Federation:
                 all clients, one set for all (static batch normalisation of HeteroFL, Diao et al., ICLR 2021).
             max_images: use so many test images in all, equally many of every client.
             attack: attack the images, each against the customised model under test; None leaves them.
+            predictions: also give the predictions of every image, for `splitmix.evaluation.classification`.
 
         Raises:
             UserError: a width or a level that the method cannot give; `bn=static` where statistics stay with clients.
@@ -249,6 +251,7 @@ class Federation:
             adv_lambda,
             attack,
             shared_calibration=calibration_rows(self.clients, images, self.seed) if bn == "static" else None,
+            predictions=predictions,
         )
         return self.engine.evaluate(state, task)
 

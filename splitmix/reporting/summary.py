@@ -7,7 +7,7 @@ from statistics import mean
 from typing import Any
 
 from splitmix.progress import clock
-from splitmix.reporting.tables import UNKNOWN, percent, quantity
+from splitmix.reporting.tables import METRIC_NAMES, UNKNOWN, metric_text, percent, quantity
 from splitmix.runs.run import Run
 
 TEST_KEYS = ("attack", "adv_lambda", "bn", "checkpoint", "sort_base_models", "n_images")
@@ -64,6 +64,22 @@ def test_rows(run: Run) -> list[list[str]]:
         [name, *(f"{100 * by_width[width]:.1f}" if width in by_width else UNKNOWN for width in widths)]
         for name, by_width in accuracies.items()
     ]
+
+
+def metric_rows(run: Run) -> list[list[str]]:
+    """Header and rows: the metrics of every test and width that has some, beside its accuracy."""
+    varies = [key for key in TEST_KEYS if len({repr(record[key]) for record in run.records}) > 1]
+    records = [record for record in run.records if record.get("metrics")]
+    names = [name for name in METRIC_NAMES if any(name in record["metrics"] for record in records)]
+    names = [name for name in names if name != "accuracy"]
+    if not names:
+        return []
+    rows = [["test", "width", "accuracy", *(METRIC_NAMES[name] for name in names)]]
+    for record in sorted(records, key=lambda record: (question(record, varies), record["width"])):
+        values = [record["metrics"].get(name, {}).get("pooled") for name in names]
+        texts = [metric_text(name, value) for name, value in zip(names, values, strict=True)]
+        rows.append([question(record, varies), f"×{record['width']:g}", f"{100 * record['accuracy']:.1f}", *texts])
+    return rows
 
 
 def question(record: dict[str, Any], varies: list[str]) -> str:

@@ -16,6 +16,17 @@ from splitmix.runs.rows import TestRow, WidthRow
 UNKNOWN = "\u2013"
 FIXED = "Fixed: SA with fixed batch-norm statistics, as deployed."
 """What a column `fixed` holds."""
+METRIC_NAMES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "f1": "macro F1",
+    "calibration_error": "ECE",
+    "nll": "NLL",
+}
+"""What tables call the metrics of a test record, in the order of their columns."""
+METRICS_SAID = (
+    "Balanced accuracy, macro F1, ECE (expected calibration error, in %) and NLL (in nats): all test images together."
+)
 FEW = 20
 """With fewer images of each client the worst and the best one are a matter of luck: an image is more than 5 points."""
 
@@ -50,14 +61,19 @@ def accuracy_table(rows: Sequence[TestRow]) -> Table:
     caption += "." if reason else ", worst client, best client."
     caption += f" {FIXED}" if fixed else ""
     caption += f" The {reason}." if reason else ""
+    # The accuracy of all images together would be a second mean beside that over clients.
+    metrics = [name for name in METRIC_NAMES if name != "accuracy" and any(name in row.metrics for row in rows)]
+    caption += f" {METRICS_SAID}" if metrics else ""
     columns = {"mean": True, "fixed": fixed, "worst": not reason, "best": not reason}
     chosen = [name for name, there in columns.items() if there]
-    table = [["width", "λ", "attack", *chosen, "MACs/\nimage", "param-\neters"]]
+    names = [METRIC_NAMES[name].replace(" ", "\n") for name in metrics]
+    table = [["width", "λ", "attack", *chosen, *names, "MACs/\nimage", "param-\neters"]]
     for row in rows:
         accuracies = [percent(getattr(row, name)) for name in chosen]
         tested = [f"×{row.width:g}", f"{row.adv_lambda:g}", row.attack]
-        table.append([*tested, *accuracies, quantity(row.macs), quantity(row.params)])
-    return _table(table, caption)
+        measured = [metric_text(name, row.metrics.get(name)) for name in metrics]
+        table.append([*tested, *accuracies, *measured, quantity(row.macs), quantity(row.params)])
+    return _table(table, caption, padding=0 if metrics else 1)
 
 
 def profile_table(rows: Sequence[Mapping[str, Any]], batch_size: int) -> Table:
@@ -123,6 +139,13 @@ def milliseconds(seconds: float) -> str:
 def percent(share: float | None) -> str:
     """A share in [0, 1] as a percentage."""
     return UNKNOWN if share is None else f"{100 * share:.1f} %"
+
+
+def metric_text(name: str, value: float | None) -> str:
+    """A metric of a test record, without its unit: NLL in nats, all others in %."""
+    if value is None:
+        return UNKNOWN
+    return f"{value:.3f}" if name == "nll" else f"{100 * value:.1f}"
 
 
 def quantity(number: float | None, unit: str = "") -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from splitmix.binding import with_current_targets
-from splitmix.config import config_hash, former_hash
+from splitmix.config_hash import config_hash, former_hash
 from splitmix.errors import UserError
 from splitmix.files import refuse_links, remove_temporary
 from splitmix.locks import CLAIM, Busy, locked

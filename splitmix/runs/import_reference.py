@@ -17,7 +17,8 @@ from torch import Tensor
 
 from splitmix.algorithms.method import Method
 from splitmix.algorithms.values import ServerState
-from splitmix.config import RunConfig, config_hash
+from splitmix.config import RunConfig
+from splitmix.config_hash import config_hash
 from splitmix.data.limits import GIB, PICKLE
 from splitmix.errors import UserError
 from splitmix.federation.build import build_federation

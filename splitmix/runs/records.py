@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from time import perf_counter
 from typing import Any
 
@@ -11,6 +11,7 @@ from splitmix.algorithms.values import ServerState
 from splitmix.config import TestSettings
 from splitmix.errors import UserError
 from splitmix.evaluation.accuracy import keeps_statistics
+from splitmix.evaluation.classification import measured
 from splitmix.federation.deployed import fixed_accuracy
 from splitmix.federation.federation import Federation
 from splitmix.robustness.attacks import Attack
@@ -29,6 +30,7 @@ def records_of(
 ) -> list[dict[str, Any]]:
     """Test every width on every client's test images, one record per width.
 
+    With `test.metrics` beyond the accuracy a record has `metrics`, and `confusion_matrix`.
     Without an attack and with `test.bn=trained` a record also says `accuracy_fixed`: that of the model with fixed
     statistics, as it is deployed. It equals `accuracy` where statistics are kept in training.
 
@@ -51,7 +53,10 @@ def records_of(
         bn=test.bn,
         max_images=test.max_images,
         attack=attack,
+        predictions=test.asks_predictions,
     )
+    names, domains = federation.dataset.classes, [client.domain for client in federation.clients]
+    metrics = {w: measured(p, test.metrics, names, domains) for w, p in accuracy.predictions.items()}
     seconds = (perf_counter() - start) / len(widths)
     fixed: dict[float, float] = {}
     if attack is None and test.bn == "trained":
@@ -75,6 +80,7 @@ def records_of(
             "accuracy": mean,
             **({"accuracy_fixed": fixed[width]} if fixed else {}),
             "per_client": accuracy.per_client[:, column].tolist(),
+            **metrics.get(width, {}),
             "command": command,
             "seconds": seconds,
         }
@@ -96,7 +102,7 @@ def final_test(
     for level in levels:
         records += records_of(federation, state, test, widths, level, "best", "splitmix train")
     plain = records
-    if 0 not in levels or test != TestSettings(widths=test.widths, adv_lambdas=test.adv_lambdas):
+    if 0 not in levels or replace(test, metrics=TestSettings.metrics) != TestSettings(test.widths, test.adv_lambdas):
         plain = records_of(federation, state, TestSettings(), widths, 0.0, "best", "splitmix train")
     at_zero = [record for record in plain if record["adv_lambda"] == 0]
     return records, {record["width"]: (record["accuracy"], record["accuracy_fixed"]) for record in at_zero}

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import splitmix
-from splitmix.config import config_hash, former_hash
+from splitmix.config_hash import config_hash, former_hash
 from splitmix.errors import UserError
 from splitmix.federation.federation import Federation
 from splitmix.files import write_atomically
@@ -115,11 +115,26 @@ def results_to_resume(folder: Path, resolved: Mapping[str, Any]) -> dict[str, An
 
 
 def add_tests(results: dict[str, Any], records: list[dict[str, Any]]) -> None:
-    """Add test records, replacing those of the same question."""
+    """Add test records, replacing those of the same question; metrics that only a former one has stay with it.
+
+    They stay if the former record is of the same model: of the same round, and with the same accuracies.
+    """
     keys = ("checkpoint", "sort_base_models", "bn", "width", "adv_lambda", "attack", "n_images")
+    same = ("round", "per_client")
     asked = [[record[key] for key in keys] for record in records]
-    kept = [record for record in results["tests"] if [record[key] for key in keys] not in asked]
-    results["tests"] = kept + records
+    kept, added = [], [dict(record) for record in records]
+    for former in results["tests"]:
+        question = [former[key] for key in keys]
+        if question not in asked:
+            kept.append(former)
+            continue
+        record = added[asked.index(question)]
+        if "round" in former and all(former[key] == record.get(key) for key in same):
+            if metrics := {**former.get("metrics", {}), **record.get("metrics", {})}:
+                record["metrics"] = metrics
+            if "confusion_matrix" in former:
+                record.setdefault("confusion_matrix", former["confusion_matrix"])
+    results["tests"] = kept + added
 
 
 def versions() -> dict[str, str]:

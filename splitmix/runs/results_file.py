@@ -44,6 +44,26 @@ class ClientRecord(Struct):
     bytes_down: Count = 0
 
 
+class MetricRecord(Struct):
+    """One metric of a test: of all images together, of each domain's, and of each class; null where it is unknown.
+
+    The calibration error also has the mean confidence of all images.
+    """
+
+    pooled: Amount | None
+    per_domain: dict[str, Amount | None]
+    per_class: dict[str, Amount | None]
+    confidence: Share | None = None
+
+
+class MatrixRecord(Struct):
+    """Confusion matrices of a test: number of images by class (down) and predicted class (across)."""
+
+    classes: list[str]
+    pooled: list[list[Count]]
+    per_domain: dict[str, list[list[Count]]]
+
+
 class TestRecord(Struct):
     """One test of one width: the question, and the answer of every client."""
 
@@ -59,6 +79,8 @@ class TestRecord(Struct):
     command: str = ""
     seconds: Amount | None = None
     accuracy_fixed: Share | None = None
+    metrics: dict[str, MetricRecord] = {}
+    confusion_matrix: MatrixRecord | None = None
 
 
 class Results(Struct):
@@ -121,3 +143,7 @@ def check(results: Results) -> None:
             raise ValueError(
                 f"`$.tests[{number}].per_client` has {len(test.per_client)} values for {len(results.clients)} clients"
             )
+        if (matrix := test.confusion_matrix) is not None:
+            for rows in (matrix.pooled, *matrix.per_domain.values()):
+                if {len(rows), *map(len, rows)} != {len(matrix.classes)}:
+                    raise ValueError(f"`$.tests[{number}].confusion_matrix` is not square in its classes")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -29,7 +29,8 @@ class TestRow:
     """One tested width and level of robustness under one attack: accuracy over clients, in [0, 1].
 
     `images` is the least number of images that a client was tested on; `fixed` is the mean with fixed
-    batch-normalisation statistics, None where it was not measured.
+    batch-normalisation statistics, None where it was not measured. `metrics` are those of `test.metrics`, of all images
+    together.
     """
 
     __test__ = False
@@ -44,6 +45,7 @@ class TestRow:
     macs: float
     params: int
     fixed: float | None = None
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
 
 
 def fewest_images(record: Mapping[str, Any], clients: Sequence[Mapping[str, Any]]) -> int:

@@ -85,6 +85,7 @@ def run_test(
             fewest_images(record, results["clients"]),
             *price[record["width"]],
             record.get("accuracy_fixed"),
+            {name: metric["pooled"] for name, metric in record.get("metrics", {}).items()},
         )
         for record in records
     ]

@@ -13,7 +13,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from splitmix.config import RunConfig, config_hash
+from splitmix.config import RunConfig
+from splitmix.config_hash import config_hash
 from splitmix.errors import UserError
 from splitmix.evaluation.accuracy import Accuracy
 from splitmix.evaluation.cost import costs

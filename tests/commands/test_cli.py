@@ -79,6 +79,30 @@ def test_testing_adds_records_and_replaces_its_own(inside, capsys):
 
 
 @pytest.mark.slow
+def test_metrics_are_recorded_and_the_accuracy_stays(inside, capsys):
+    run = the_run(inside)
+    words = ["test.widths=[0.125,0.25]", "test.max_images=80", "attack=[none,fgsm]"]
+    for metrics in ("accuracy", "[calibration_error,confusion_matrix]"):
+        assert main(["test", f"run={run}", *words, f"test.metrics={metrics}"]) == 0
+        records = json.loads((run / "results.json").read_text())["tests"]
+        answers = [record for record in records if record["n_images"] == 80]
+        assert len(answers) == 4
+        if metrics == "accuracy":
+            plain = answers
+            assert not any("metrics" in record or "confusion_matrix" in record for record in plain)
+    for before, record in zip(plain, answers, strict=True):
+        matrix = record["confusion_matrix"]
+        assert record["per_client"] == before["per_client"]
+        assert sum(map(sum, matrix["pooled"])) == 80 and len(matrix["per_domain"]) == 5
+        right = sum(matrix["pooled"][number][number] for number in range(10))
+        assert right / 80 == pytest.approx(record["accuracy"])  # all clients have 8 images
+        assert 0 <= record["metrics"]["calibration_error"]["pooled"] <= 1
+    assert "ECE" in capsys.readouterr().out
+    assert main(["test", f"run={run}", "test.metrics=accurcy"]) == 2
+    assert "test.metrics=accurcy: no such metric (did you mean accuracy?)" in capsys.readouterr().err
+
+
+@pytest.mark.slow
 def test_attacks_are_recorded_beside_the_clean_test(inside, capsys):
     run = the_run(inside)
     words = ["test.widths=[0.125,0.25]", "test.max_images=40", "attack=[none,linf_pgd,fgsm]", "attack.linf_pgd.eps=2"]

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from omegaconf import OmegaConf
-from run_folders import config_of, record, write_run
+from run_folders import config_of, measured, record, write_run
 
 from splitmix.commands import main
 from splitmix.commands.differences import command_of, differences
@@ -55,6 +55,25 @@ def test_accuracy_with_fixed_statistics_is_shown_where_it_was_measured(tmp_path)
     folder = write_run(tmp_path / "run", [], {1.0: 0.9}, widths=widths)
     rows = width_rows(load_run(folder, current_results(folder)))
     assert [row[2:4] for row in rows] == [["test SA", "fixed"], ["90.0 %", "80.0 %"]]
+
+
+def test_metrics_are_shown_by_test_and_of_the_widest_clean_one_by_domain_and_class(tmp_path, capfd):
+    tests = [
+        record(0.5, 0.6, **measured(0.4)),
+        record(1.0, 0.7, **measured(0.5)),
+        record(1.0, 0.2, attack={"name": "fgsm", "eps": 8.0}, **measured(0.3)),
+    ]
+    folder = write_run(tmp_path / "run", [], {1.0: 0.9}, tests=tests)
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints" / "last.ckpt").touch()
+    assert main(["show", f"run={folder}"]) == 0
+    lines = [line.split() for line in capfd.readouterr().out.splitlines()]
+    assert ["test", "width", "accuracy", "ECE", "NLL"] in lines
+    assert ["none", "×0.5", "60.0", "40.0", "0.400"] in lines
+    assert ["fgsm", "eps", "8", "×1", "20.0", "30.0", "0.300"] in lines
+    assert ["all", "50.0", "50.0", "0.500"] in lines and ["domain", "coarse", "40.0", "40.0", "0.400"] in lines
+    assert ["class", "cat", "60.0", "60.0", "0.600"] in lines and ["class", "dog", *["\u2013"] * 3] in lines
+    assert ["cat", "dog"] in lines and ["cat", "3", "1"] in lines and ["dog", "0", "4"] in lines
 
 
 def test_a_run_that_has_not_finished_a_round_is_shown(tmp_path, capfd):

@@ -20,7 +20,8 @@ from splitmix.commands import train as train_verb
 from splitmix.commands.help import composed
 from splitmix.commands.messages import one_line
 from splitmix.commands.sweep_runs import can_go_on, folder_of, former_folder, slug
-from splitmix.config import former_hash, resolve
+from splitmix.config import resolve
+from splitmix.config_hash import former_hash
 from splitmix.errors import UserError
 from splitmix.runs import training
 from splitmix.runs.folders import claimed

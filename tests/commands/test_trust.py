@@ -8,7 +8,7 @@ from run_folders import write_run
 
 from splitmix.commands import main
 from splitmix.commands.trust import trusted_targets
-from splitmix.config import config_hash
+from splitmix.config_hash import config_hash
 from splitmix.runs.folders import read_config
 
 MODULE = """

@@ -12,7 +12,7 @@ from torchvision import datasets, transforms
 
 from splitmix.data.cifar10 import CIFAR10
 from splitmix.data.digits import SHAPES, Digits
-from splitmix.data.domainnet import SITES, DomainNet
+from splitmix.data.domainnet import DomainNet
 from splitmix.data.folder import ImageFolder
 from splitmix.data.image_cache import decode
 from splitmix.data.partition import Uniform
@@ -243,5 +243,19 @@ def test_missing_data_say_what_to_do(settings, words):
     assert words in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_all_sites_are_known():
-    assert set(SITES) == {"clipart", "infograph", "painting", "quickdraw", "real", "sketch"}
+def test_every_site_is_read_from_its_own_folder_in_base_order(tmp_path):
+    """Six domains in the order of the reference, each with its own pictures: told apart by their shade."""
+    order = ["real", "clipart", "infograph", "painting", "quickdraw", "sketch"]
+    root = tmp_path / "net"
+    (root / "DomainNet").mkdir(parents=True)
+    for number, site in enumerate(order):
+        (root / site / "zebra").mkdir(parents=True)
+        for split in ("train", "test"):
+            Image.new("RGB", (4, 4), (10 * number, 0, split == "test")).save(root / site / "zebra" / f"{split}.png")
+            listed = ([f"x/{site}/zebra/{split}.png"], ["zebra"])
+            (root / "DomainNet" / f"{site}_{split}.pkl").write_bytes(pickle.dumps(listed))
+    data = DomainNet(str(root)).load()
+    assert list(data.domains) == order
+    for split, images in enumerate((data.train, data.test)):
+        assert images.images[:, :, 0, 0].tolist() == [[10 * number, 0, split] for number in range(6)]
+    assert DomainNet(str(root), domain_order=2).load().domains == (*order[2:], *order[:2])

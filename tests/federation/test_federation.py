@@ -12,6 +12,7 @@ from splitmix.engine.settings import EngineSettings
 from splitmix.errors import UserError
 from splitmix.federation.budgets import Groups
 from splitmix.federation.client import ClientModule
+from splitmix.federation.sampling import participants
 from splitmix.models.digit_cnn import DigitCNN
 from splitmix.robustness.attacks import FGSM
 from splitmix.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -62,18 +63,44 @@ def test_a_loss_that_is_not_a_number_names_round_client_and_base_model(federatio
         rounds(fed, 1, state)
 
 
-def test_adam_trains_too(federation):
-    fed = federation(optimizer=Adam(lr=0.01))
-    before = fed.initial_state().tensors["fc3.weight"]
-    assert not torch.equal(rounds(fed, 1).tensors["fc3.weight"], before)
+def test_adam_steps_like_a_plain_loop_with_torchs_adam(federation):
+    """One client's round against torch.optim.Adam on the same batches, without weight decay (in float64)."""
+    engine = EngineSettings(workers=1, lanes=1, threads=1, precision="64-true")
+    settings = {"budget": Groups("1"), "clients_per_domain": 1, "engine": engine}
+    fed = federation(SplitMix(atom_width=1.0), optimizer=Adam(lr=0.002), **settings)
+    state = fed.initial_state()
+    task, batches = fed.method.plan(state, [0], 1)[0], fed.batches(0, 0)
+    [trained] = fed.engine.train(state, [task], [batches], [1.0], 0.002)
+    network = task.spec.build(1).double()
+    network.load_lanes(state.tensors)
+    adam = torch.optim.Adam(network.parameters(), 0.002, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0)
+    for rows in batches:
+        adam.zero_grad()
+        logits = network(to_float(fed.dataset.train.images[rows], torch.float64))[0]
+        torch.nn.functional.cross_entropy(logits, fed.dataset.train.labels[rows]).backward()
+        adam.step()
+    for name, value in network.lane_tensors().items():
+        torch.testing.assert_close(trained.update.tensors[name].double(), value, rtol=1e-6, atol=1e-7)
+    moved = trained.update.tensors["fc3.weight"] - state.tensors["fc3.weight"]
+    assert float(moved.abs().max()) > 0.002
 
 
 def test_bytes_count_what_participants_carry(federation):
+    """Split-Mix: eight base models per unit of budget, four bytes a value, of those who took part alone."""
     fed = federation(clients_per_round=2)
-    _, metrics = fed.run_round(fed.initial_state())
-    entries = sum(value[0].numel() for value in fed.initial_state().tensors.values())
-    assert metrics.bytes_up % (4 * entries) == 0
-    assert metrics.bytes_up >= 2 * 4 * entries
+    state = fed.initial_state()
+    # Base model of width 1/8 on 3x8x8 images: 5x5 convolutions to 8, 8, 16 channels, 2x2 images left; 256, 64 units.
+    # Each layer has weights, a bias, and batch normalisation's two affine values per channel.
+    sizes = [(3 * 25, 8), (8 * 25, 8), (8 * 25, 16), (16 * 2 * 2, 256), (256, 64)]
+    entries = sum((inputs + 3) * outputs for inputs, outputs in sizes) + (64 + 1) * 10
+    budgets = [0.125, 0.25, 0.5, 1.0]
+    carried = []
+    for number in range(3):
+        state, metrics = fed.run_round(state)
+        expected = sum(4 * entries * int(8 * budgets[client]) for client in participants(1, number, 4, 2))
+        assert metrics.bytes_up == metrics.bytes_down == expected
+        carried.append(expected)
+    assert len(set(carried)) > 1
 
 
 @pytest.mark.parametrize("per_round", [0, 5])

@@ -14,7 +14,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
-from run_folders import attacked, write_run
+from run_folders import attacked, measured, record, write_run
 
 from splitmix.algorithms.base import Problem
 from splitmix.algorithms.fedavg import FedAvg
@@ -24,6 +24,7 @@ from splitmix.errors import UserError
 from splitmix.models.digit_cnn import DigitCNN
 from splitmix.printing import printable
 from splitmix.reporting import summary
+from splitmix.reporting.metric_tables import details
 from splitmix.reporting.tables import print_table, text_table
 from splitmix.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from splitmix.runs.folders import read_config
@@ -50,8 +51,11 @@ TOKENS = st.sampled_from([b"[", b"{", b"&a ", b"*a", b"!!x ", b"\xff", b"\0", b"
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run folder with a checkpoint of a small network, and the content of each of its files."""
+    more = record(1.0, 0.5, bn="post", **measured())
     points = {(1.0, adv_lambda): (0.8, 0.3) for adv_lambda in (0.0, 1.0)}
-    folder = write_run(tmp_path_factory.mktemp("fuzz") / "run", [], {0.5: 0.8, 1.0: 0.9}, tests=attacked(points))
+    folder = write_run(
+        tmp_path_factory.mktemp("fuzz") / "run", [], {0.5: 0.8, 1.0: 0.9}, tests=[*attacked(points), more]
+    )
     own = {"hydra": {"runtime": {"config_sources": [{"provider": "command-line", "path": "mine"}]}}}
     (folder / ".hydra" / "hydra.yaml").write_text(OmegaConf.to_yaml(own))
     (folder / "checkpoints").mkdir()
@@ -67,7 +71,8 @@ def read_all(folder: Path) -> None:
     bound = load_run(folder, results)
     lines = [*summary.facts(bound).values(), *differences(config), command_of(folder, config)]
     stream = io.StringIO()
-    for rows in (summary.width_rows(bound), summary.test_rows(bound), summary.client_rows(bound)):
+    kinds = (summary.width_rows, summary.test_rows, summary.metric_rows, summary.client_rows)
+    for rows in (*(kind(bound) for kind in kinds), *(rows for rows, _ in details(bound.records))):
         if rows:
             print_table(text_table(rows, "caption"), stream)
     said = "\n".join(map(printable, lines)) + stream.getvalue()

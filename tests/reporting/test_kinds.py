@@ -4,7 +4,7 @@ import io
 
 import pandas as pd
 import pytest
-from run_folders import attacked, record, write_run
+from run_folders import attacked, measured, record, write_run
 
 from splitmix.commands.report import comparison_of
 from splitmix.commands.run_files import current_results, load_run
@@ -407,10 +407,54 @@ def test_joint(compare):
     assert len(part.tables) == 1  # the other attack knows a single λ
 
 
+def metric_runs():
+    """Two seeds with metrics at two widths, and a method without."""
+    for seed, ece in ((1, 0.2), (2, 0.4)):
+        tests = [record(0.5, 0.8, n_images=200, **measured(0.5)), record(1.0, 0.9, n_images=200, **measured(ece))]
+        tests.append(record(1.0, 0.3, attack={"name": "fgsm", "eps": 8.0}, **measured(0.9)))
+        yield [f"seed={seed}"], {0.5: 0.8, 1.0: 0.9}, {"tests": tests}
+    yield ["algorithm=fedavg"], {1.0: 0.7}
+
+
+def test_metrics_by_width_domain_and_class(compare):
+    part = make("metrics", compare(*metric_runs()))
+    by_width, by_domain, by_class, matrix = part.tables
+    assert texts(by_width) == [
+        ["Split-Mix", "accuracy", "50.0 ± 0.0", "30.0 ± 14.1"],
+        ["Split-Mix", "ECE", "50.0 ± 0.0", "30.0 ± 14.1"],
+        ["Split-Mix", "NLL", "0.500 ± 0.000", "0.300 ± 0.141"],
+    ]
+    assert by_domain.header == ["method", "domain", "accuracy", "ECE", "NLL"]
+    assert [row[:4] for row in texts(by_domain)] == [
+        ["Split-Mix", "handwritten", "40.0 ± 14.1", "40.0 ± 14.1"],
+        ["Split-Mix", "coarse", "20.0 ± 14.1", "20.0 ± 14.1"],
+    ]
+    # A class without an image has no row.
+    assert [row[1:3] for row in texts(by_class)] == [["cat", "40.0 ± 14.1"]]
+    # Seeds are added up.
+    assert matrix.header == ["class", "cat", "dog"] and texts(matrix) == [["cat", "6", "2"], ["dog", "0", "8"]]
+    assert part.lead == [
+        "Expected calibration error on minidigits: Split-Mix 50.0 % at ×0.5 (confidence 25.0 %, accuracy 80.0 %) and"
+        " 30.0 % at ×1 (confidence 25.0 %, accuracy 90.0 %)."
+    ]
+    [axes] = axes_of(part)
+    assert by_label(axes)["Split-Mix"].lines[0].get_ydata().tolist() == pytest.approx([50, 30])
+
+
+def test_metrics_need_a_test_that_measured_them(compare):
+    with pytest.raises(CannotShow, match=r"splitmix test run=<folder> 'test\.metrics=\["):
+        make("metrics", compare(([], {1.0: 0.9})))
+    only = {"confusion_matrix": measured()["confusion_matrix"]}
+    part = make("metrics", compare(([], {1.0: 0.9}, {"tests": [record(1.0, 0.9, n_images=200, **only)]})))
+    assert [table.name for table in part.tables] == ["confusion_matrix"] and not part.drawings and not part.lead
+
+
 def test_all_names_what_the_runs_cannot_show(compare):
     parts, skipped = make_all(compare(([], {1.0: 0.9}, {"tests": []})))
     assert [part.kind for part in parts] == ["table1", "macs", "convergence", "clients", "domains"]
-    assert [line.split()[1] for line in skipped] == ["ablation", "budgets", "participation", "tradeoff", "joint"]
+    assert [line.split()[1] for line in skipped] == [
+        "metrics", "ablation", "budgets", "participation", "tradeoff", "joint"
+    ]  # fmt: skip
     assert len(parts) + len(skipped) == len(KINDS)
 
 

@@ -70,6 +70,19 @@ def test_accuracy_with_fixed_statistics_has_a_column_where_it_was_measured():
     assert [line[3:7] for line in lines] == [["50.0", "%", "45.0", "%"], ["30.0", "%", "\u2013", "10.0"]]
 
 
+def test_metrics_have_columns_where_they_were_asked_for_and_all_fit_on_100_columns():
+    metrics = {"accuracy": 0.9, "balanced_accuracy": 0.5, "f1": 0.25, "calibration_error": 0.125, "nll": 1.5}
+    rows = [
+        TestRow(0.125, 0.5, "autoattack", 1.0, 1.0, 1.0, 20, 119e6, 224e6, 1.0, metrics),
+        TestRow(1, 0, "none", 0.5, 0.2, 0.7, 20, 1e6, 1000, 0.45, {"nll": None}),
+    ]
+    text = printed(accuracy_table(rows))
+    lines = [line.split() for line in text.splitlines()]
+    full = ["×0.125", "0.5", "autoattack", *["100.0", "%"] * 4, "50.0", "25.0", "12.5", "1.500", "119", "M", "224", "M"]
+    assert full in lines and ["\u2013"] * 4 in [line[11:15] for line in lines] and "NLL (in nats)" in text
+    assert "NLL" not in printed(accuracy_table([TestRow(1, 0, "none", 0.5, 0.2, 0.7, 20, 1e6, 1000)]))
+
+
 @pytest.mark.parametrize(
     ("number", "text"), [(0, "0 B"), (999, "999 B"), (999_499, "999 kB"), (999_600, "1 MB"), (2.5e12, "2.5 TB")]
 )

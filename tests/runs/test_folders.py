@@ -12,7 +12,7 @@ from run_folders import config_of, write_run
 
 from splitmix.commands import main
 from splitmix.commands.train import newly_said
-from splitmix.config import config_hash, former_hash
+from splitmix.config_hash import config_hash, former_hash
 from splitmix.errors import UserError
 from splitmix.runs.folders import claimed, find_run, find_runs, unfinished_run
 

@@ -5,7 +5,8 @@ from run_folders import config_of
 
 from splitmix.binding import FORMER_TARGETS
 from splitmix.commands.trust import trusted_targets
-from splitmix.config import config_hash, load_run_config
+from splitmix.config import load_run_config
+from splitmix.config_hash import config_hash
 from splitmix.engine.optimizers import SGD
 from splitmix.runs.folders import read_config
 

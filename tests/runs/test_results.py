@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from run_folders import write_run
+from run_folders import measured, record, write_run
 
 from splitmix.errors import UserError
 from splitmix.locks import CLAIM, locked
 from splitmix.runs import results as module
-from splitmix.runs.results import changed_config, git_commit, results_to_resume, status_now, update_results
+from splitmix.runs.results import add_tests, changed_config, git_commit, results_to_resume, status_now, update_results
 
 TESTS = Path(__file__).parents[1]
 ADD = """
@@ -54,6 +54,23 @@ def test_a_change_that_fails_writes_nothing(tmp_path):
         update_results(path, lambda results: 1 / 0)
     assert path.read_text() == before
     assert update_results(path, lambda results: results.update(a=1))["a"] == 1
+
+
+def test_metrics_of_a_former_test_of_the_same_model_are_kept():
+    former = record(1.0, 0.5, round=3, **measured(0.5, ("f1", "nll")))
+    again = record(1.0, 0.5, round=3, command="again", **measured(0.6, ("nll",)))
+    del again["confusion_matrix"]
+    results = {"tests": [record(0.5, 0.5), former]}
+    add_tests(results, [again])
+    [other, merged] = results["tests"]
+    assert other == record(0.5, 0.5) and merged["command"] == "again"
+    assert [merged["metrics"][name]["pooled"] for name in ("f1", "nll")] == [0.5, 0.6]
+    assert merged["confusion_matrix"] == former["confusion_matrix"] and "f1" not in again["metrics"]
+    # A later round, or another accuracy, is another model; of an unknown round nobody can say.
+    for changes in ({"round": 4}, {"round": 3, "per_client": [0.1] * 4}, {}):
+        results = {"tests": [former if changes else {k: v for k, v in former.items() if k != "round"}]}
+        add_tests(results, [record(1.0, 0.5, **changes)])
+        assert "metrics" not in results["tests"][0] and "confusion_matrix" not in results["tests"][0]
 
 
 def test_a_run_that_nobody_trains_has_stopped(tmp_path):

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from run_folders import write_run
+from run_folders import measured, write_run
 
 from splitmix.errors import UserError
 from splitmix.runs.results_file import read_results
@@ -15,7 +15,9 @@ REQUIRED = ("algorithm", "dataset", "model", "seed", "started", "status", "clien
 @pytest.fixture
 def results(tmp_path):
     path = write_run(tmp_path / "run", [], {1.0: 0.5}) / "results.json"
-    return path, json.loads(path.read_text())
+    content = json.loads(path.read_text())
+    content["tests"][0] |= measured()
+    return path, content
 
 
 def places(content, path=()):
@@ -72,6 +74,7 @@ WORDS = {
     "attack.name": lambda results: results["tests"][0].update(attack={"eps": 8}),
     "is no name of an attack": lambda results: results["tests"][0].update(attack={"name": "../../x"}),
     "attack.eps": lambda results: results["tests"][0]["attack"].update(eps="large"),
+    "is not square in its classes": lambda results: results["tests"][0]["confusion_matrix"]["classes"].append("cow"),
     "0 values for 4 clients": lambda results: results["tests"][0].update(per_client=[]),
 }
 

@@ -13,6 +13,7 @@ KINDS = {
     "convergence": "convergence:make",
     "clients": "clients:make",
     "domains": "domains:make",
+    "metrics": "metrics:make",
     "ablation": "ablation:make",
     "budgets": "budgets:make",
     "participation": "participation:make",
