@@ -21,14 +21,15 @@ COMPONENTS = (
     "logger", "test", "train_attack"
 )  # fmt: skip
 NO_SERVER_OPTIMIZER = {"_target_": "splitmix.algorithms.server_optimizers.NoServerOptimizer"}
-OPTIONAL = {
+OPTIONAL: dict[str, Any] = {
     "resume": None,
     "fit_data": False,
+    "checkpoint_rounds": [],
     "train_attack": {"_target_": "splitmix.robustness.attacks.LinfPGD"},
     "server_optimizer": NO_SERVER_OPTIMIZER,
 }
 """What runs of earlier versions lack, and what it was."""
-NOT_HASHED = ("name", "engine", "logger", "resume", "hydra", "test", "fit_data", "trust")
+NOT_HASHED = ("name", "engine", "logger", "resume", "hydra", "test", "fit_data", "trust", "checkpoint_rounds")
 
 AT_LEAST = {
     "seed": 0, "rounds": 1, "local_epochs": 1, "batch_size": 2, "clients_per_domain": 1, "clients_per_round": 1,
@@ -68,9 +69,13 @@ class Scalars:
     validate_every: int
     resume: str | None = None
     fit_data: bool = False
+    checkpoint_rounds: tuple[int, ...] = ()
 
     def check(self) -> None:
         """Raise UserError for a value out of range."""
+        for number in self.checkpoint_rounds:
+            if not 0 <= number <= self.rounds:
+                raise UserError(f"checkpoint_rounds={number}: give rounds from 0 (the start) to {self.rounds}")
         if not self.name or self.name.startswith("/") or ".." in self.name.split("/"):
             raise UserError(f"name={self.name}: it names the folder of the run under outputs/; give a plain name")
         check_ranges(self)

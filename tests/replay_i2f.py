@@ -1,10 +1,10 @@
 """Replay numbers of I2F: `python tests/replay_i2f.py FILE.npz` prints the worst relative error per kind as JSON.
 
 The file holds entries `<case>/<kind>`. Cases: `lenet/<image>`, `lenet/batch<n>`, `digit_tracked/<image>`,
-`digit_batch<n>` (all images unknown), `two_base_models/<model>` and `.../both`, `upload`, `upload_frozen_weights`; after
-a batch's or an upload's case `others_known/<image>`. Only cases that the file holds are computed, once each; kinds that
-are not of ours (`compute_exact_bound`, `attack_L2`) are named under "not compared". Inputs are made from names by
-fill.py; everything is float64. The error of an entry is max|ours - theirs| / max|theirs|.
+`digit_batch<n>` (all images unknown), `two_base_models/<model>` and `.../both`, `upload`, `upload_frozen_weights`;
+after a batch's or an upload's case `others_known/<image>`. Only cases that the file holds are computed, once each;
+kinds that are not ours to match (`compute_exact_bound`, `attack_L2`) are named under "not compared". Inputs are made
+from names by fill.py; everything is float64. The error of an entry is max|ours - theirs| / max|theirs|.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator, eigsh, lsqr
 from torch import Tensor
@@ -75,16 +76,30 @@ class UploadJacobian:
         gradient: Tensor = grad(product)(self.images)
         return gradient.detach().reshape(-1).numpy()
 
-    def rows(self, chunk: int = 32) -> Tensor:
-        """All of J `[d, P]`, so many pixels at a time."""
-        unit = torch.eye(self.pixels, dtype=torch.float64).view(-1, *self.images.shape)
+    def rows(
+        self, chunk: int = 32, pixels: Tensor | None = None, progress: Callable[[float], None] | None = None
+    ) -> Tensor:
+        """J `[d, P]`, so many rows at a time.
+
+        Args:
+            pixels: these rows alone.
+            progress: told the share of the rows done after every chunk.
+        """
+        taken = torch.arange(self.pixels) if pixels is None else pixels
 
         def along(tangent: Tensor) -> Tensors:
             changes: Tensors = jvp(self.upload, (self.images,), (tangent,))[1]
             return changes
 
-        parts = [vmap(along)(some) for some in unit.split(chunk)]
-        return torch.cat([torch.cat([part[name].flatten(1) for name in self.shapes], 1) for part in parts]).detach()
+        rows = torch.empty(len(taken), self.entries, dtype=torch.float64)
+        for start in range(0, len(taken), chunk):
+            some = taken[start : start + chunk]
+            unit = F.one_hot(some, self.pixels).double().view(-1, *self.images.shape)
+            changes = vmap(along)(unit)
+            rows[start : start + chunk] = torch.cat([changes[name].flatten(1) for name in self.shapes], 1).detach()
+            if progress is not None:
+                progress((start + len(some)) / len(taken))
+        return rows
 
     @cached_property
     def decomposition(self) -> tuple[Tensor, Tensor, Tensor]:

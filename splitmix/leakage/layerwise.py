@@ -160,8 +160,8 @@ def gradient_factor(
     first = changes(unit[:1])
     if first.shape[1] * len(unit) > MOST_VALUES:
         raise UserError(
-            f"the Jacobian of an image of {len(unit)} values by {first.shape[1]} numbers of a base model takes more than"
-            " 4 GiB: audit a narrower width, or fewer images per batch"
+            f"the Jacobian of an image of {len(unit)} values by {first.shape[1]} numbers of a base model takes more"
+            " than 4 GiB: audit a narrower width, or fewer images per batch"
         )
     rows = torch.empty(len(unit), first.shape[1], dtype=torch.float64)
     per_pixel = sum(layer.inputs.numel() + layer.slopes.numel() for layer in layers.values())

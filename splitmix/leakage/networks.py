@@ -1,4 +1,4 @@
-"""One base model as a client trains it, in float64 and in plain operations, and its loss as a function of parameters."""
+"""One base model as a client trains it, in float64 and plain operations, and its loss as a function of parameters."""
 
 from __future__ import annotations
 
