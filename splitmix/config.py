@@ -17,16 +17,18 @@ from splitmix.errors import UserError
 from splitmix.widths import distinct
 
 COMPONENTS = (
-    "dataset", "partition", "budget", "algorithm", "model", "optimizer", "server_optimizer", "schedule", "engine",
-    "logger", "test", "train_attack"
+    "dataset", "partition", "budget", "algorithm", "model", "optimizer", "server_optimizer", "aggregation", "schedule",
+    "engine", "logger", "test", "train_attack"
 )  # fmt: skip
 NO_SERVER_OPTIMIZER = {"_target_": "splitmix.algorithms.server_optimizers.NoServerOptimizer"}
+MEAN = {"_target_": "splitmix.algorithms.aggregation.Mean"}
 OPTIONAL: dict[str, Any] = {
     "resume": None,
     "fit_data": False,
     "checkpoint_rounds": [],
     "train_attack": {"_target_": "splitmix.robustness.attacks.LinfPGD"},
     "server_optimizer": NO_SERVER_OPTIMIZER,
+    "aggregation": MEAN,
 }
 """What runs of earlier versions lack, and what it was."""
 NOT_HASHED = ("name", "engine", "logger", "resume", "hydra", "test", "fit_data", "trust", "checkpoint_rounds")
@@ -143,6 +145,7 @@ class RunConfig:
     model: Any
     optimizer: Any
     server_optimizer: Any
+    aggregation: Any
     schedule: Any
     engine: Any
     logger: Any
@@ -208,6 +211,8 @@ def _hash(resolved: Mapping[str, Any], more: Mapping[str, Any]) -> str:
     # What earlier versions lacked counts only where it changes numbers, so that their runs are known again.
     if kept.get("server_optimizer") == NO_SERVER_OPTIMIZER:
         del kept["server_optimizer"]
+    if kept.get("aggregation") == MEAN:
+        del kept["aggregation"]
     optimizer = kept.get("optimizer")
     if isinstance(optimizer, Mapping) and optimizer.get("clip_norm") is None:
         kept["optimizer"] = {key: value for key, value in optimizer.items() if key != "clip_norm"}

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 from torch import Tensor
 
+from splitmix.algorithms.aggregation import Aggregation, Mean
 from splitmix.algorithms.server_optimizers import NoServerOptimizer, ServerOptimizer
 from splitmix.models.network import NetworkSpec, Tensors
 from splitmix.robustness.attacks import Attack, LinfPGD
@@ -46,6 +47,7 @@ class Problem:
         listed: the widths of the budgets as the user listed them, duplicates too; () are those that clients have.
         attack: what adversarial training attacks with.
         server_optimizer: how the server steps towards the average of the updates.
+        aggregation: what takes the place of that average.
     """
 
     input_shape: tuple[int, int, int]
@@ -55,6 +57,7 @@ class Problem:
     listed: tuple[float, ...] = ()
     attack: Attack = field(default_factory=LinfPGD)
     server_optimizer: ServerOptimizer = field(default_factory=NoServerOptimizer)
+    aggregation: Aggregation = field(default_factory=Mean)
 
     @classmethod
     def of(
@@ -65,6 +68,7 @@ class Problem:
         masked_loss: bool,
         attack: Attack,
         server_optimizer: ServerOptimizer,
+        aggregation: Aggregation | None = None,
     ) -> Problem:
         """The problem of a federation made of these components.
 
@@ -74,7 +78,7 @@ class Problem:
         """
         classes = len(dataset.classes)
         shape, listed = dataset.input_shape, budget.listed()
-        return cls(shape, classes, tuple(budgets), masked_loss, listed, attack, server_optimizer)
+        return cls(shape, classes, tuple(budgets), masked_loss, listed, attack, server_optimizer, aggregation or Mean())
 
     @property
     def budget_widths(self) -> tuple[float, ...]:

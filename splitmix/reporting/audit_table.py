@@ -39,11 +39,11 @@ def audit_table(records: Sequence[Mapping[str, Any]], convention: str) -> Table:
     threats = {record["threat"]: record["described"] for record in records}
     words = "; ".join(f"{name}: {described}" for name, described in threats.items())
     caption = (
-        f"RMSE: error per pixel of an attacker who inverts the noisy upload; {convention}; pixels lie in [0, 1]. Noise:"
-        " the sigma at which the RMSE reaches 0.1. Median of the images, in brackets the worst image, which is"
-        " reconstructed best. Models: base models uploaded together. Rank: directions of the image that the upload shows"
-        " at all, of all of its values; the RMSE counts these alone. Bound: a lower bound of the RMSE, which ranks"
-        f" nothing. Threats: {words}."
+        f"RMSE: error per pixel of an attacker who inverts the noisy upload; {convention}; pixels lie in [0, 1]."
+        " Noise: the sigma at which the RMSE reaches 0.1. Median of the images, in brackets the worst image, which is"
+        " reconstructed best. Models: base models uploaded together. Rank: directions of the image that the upload"
+        " shows at all, of all of its values; the RMSE counts these alone. Bound: a lower bound of the RMSE, which"
+        f" ranks nothing. Threats: {words}."
     )
     return text_table(rows, caption, 4)
 
