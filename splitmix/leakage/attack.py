@@ -24,6 +24,7 @@ from splitmix.leakage.jacobian import Upload, UploadJacobian
 LR = 0.1
 DROPS = (3 / 8, 5 / 8, 7 / 8)
 NEWTON_STEPS = 30
+HALVINGS = 6
 SMALL_STEP = 1e-7
 """Gauss-Newton ends at a step of less than this per pixel."""
 WINDOW = 7
@@ -110,19 +111,27 @@ def adam(misfit: Callable[[Tensor], Tensor], start: Tensor, iterations: int, sig
 
 
 def gauss_newton(upload: Upload, target: Tensor, start: Tensor) -> Tensor:
-    """The nearest minimum of the squared difference, by Gauss-Newton with halved steps where one would not help."""
-    image = start.clone()
-    misfit = misfit_of("newton", upload, target)
-    value = misfit(image)
+    """The nearest minimum of the squared difference, by Gauss-Newton; J is kept as long as its steps help.
+
+    A step that does not help is halved a few times; after that J is taken anew, and where that does not help either
+    the minimum is reached.
+    """
+    image, misfit = start.clone(), misfit_of("newton", upload, target)
+    value, fresh = misfit(image), True
+    base, triangle = torch.linalg.qr(UploadJacobian(upload, image).rows().T)
     for _ in range(NEWTON_STEPS):
-        rows = UploadJacobian(upload, image).rows()
-        step = torch.linalg.lstsq(rows.T, (target - flat(upload(image))).unsqueeze(1)).solution.view(image.shape)
-        while step.square().mean().sqrt() > SMALL_STEP and misfit(image + step) >= value:
-            step = step / 2
-        if step.square().mean().sqrt() <= SMALL_STEP:
+        difference = base.T @ (target - flat(upload(image))).unsqueeze(1)
+        step = torch.linalg.solve_triangular(triangle, difference, upper=True).view(image.shape)
+        shorter = [step / 2**halvings for halvings in range(HALVINGS)]
+        better = next((one for one in shorter if misfit(image + one) < value), None)
+        if better is not None:
+            image, fresh = image + better, False
+            value = misfit(image)
+        if step.square().mean().sqrt() <= SMALL_STEP or (better is None and fresh):
             break
-        image = image + step
-        value = misfit(image)
+        if better is None:
+            base, triangle = torch.linalg.qr(UploadJacobian(upload, image).rows().T)
+            fresh = True
     return image
 
 
