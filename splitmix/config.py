@@ -15,16 +15,19 @@ from splitmix.errors import UserError
 from splitmix.widths import distinct
 
 COMPONENTS = (
-    "dataset", "partition", "budget", "algorithm", "model", "optimizer", "server_optimizer", "schedule", "engine",
-    "logger", "test", "train_attack"
+    "dataset", "partition", "budget", "algorithm", "model", "optimizer", "server_optimizer", "aggregation", "schedule",
+    "engine", "logger", "test", "train_attack"
 )  # fmt: skip
 NO_SERVER_OPTIMIZER = {"_target_": "splitmix.algorithms.server_optimizers.NoServerOptimizer"}
-OPTIONAL = {
+MEAN = {"_target_": "splitmix.algorithms.aggregation.Mean"}
+OPTIONAL: dict[str, Any] = {
     "resume": None,
     "validate_clients": None,
     "fit_data": False,
+    "checkpoint_rounds": [],
     "train_attack": {"_target_": "splitmix.robustness.attacks.LinfPGD"},
     "server_optimizer": NO_SERVER_OPTIMIZER,
+    "aggregation": MEAN,
 }
 """What runs of earlier versions lack, and what it was."""
 
@@ -70,9 +73,13 @@ class Scalars:
     validate_clients: int | None = None
     resume: str | None = None
     fit_data: bool = False
+    checkpoint_rounds: tuple[int, ...] = ()
 
     def check(self) -> None:
         """Raise UserError for a value out of range."""
+        for number in self.checkpoint_rounds:
+            if not 0 <= number <= self.rounds:
+                raise UserError(f"checkpoint_rounds={number}: give rounds from 0 (the start) to {self.rounds}")
         if not self.name or self.name.startswith("/") or ".." in self.name.split("/"):
             raise UserError(f"name={self.name}: it names the folder of the run under outputs/; give a plain name")
         check_ranges(self)
@@ -154,6 +161,7 @@ class RunConfig:
     model: Any
     optimizer: Any
     server_optimizer: Any
+    aggregation: Any
     schedule: Any
     engine: Any
     logger: Any

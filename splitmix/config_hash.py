@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from splitmix.binding import FORMER_TARGETS
-from splitmix.config import NO_SERVER_OPTIMIZER
+from splitmix.config import MEAN, NO_SERVER_OPTIMIZER
 
 ADDED_LATER: dict[str, dict[str, Any]] = {
     "algorithm": {"draw": "batch", "weighting": "samples"},
@@ -16,7 +16,7 @@ ADDED_LATER: dict[str, dict[str, Any]] = {
     "optimizer": {"clip_norm": None},
 }
 """Keys of options that earlier versions lacked, with the value that leaves the numbers as they were."""
-NOT_HASHED = ("name", "engine", "logger", "resume", "hydra", "test", "fit_data", "trust")
+NOT_HASHED = ("name", "engine", "logger", "resume", "hydra", "test", "fit_data", "trust", "checkpoint_rounds")
 
 
 def config_hash(resolved: Mapping[str, Any]) -> str:
@@ -42,6 +42,8 @@ def _hash(resolved: Mapping[str, Any], more: Mapping[str, Any]) -> str:
     # What earlier versions lacked counts only where it changes numbers, so that their runs are known again.
     if kept.get("server_optimizer") == NO_SERVER_OPTIMIZER:
         del kept["server_optimizer"]
+    if kept.get("aggregation") == MEAN:
+        del kept["aggregation"]
     if kept.get("validate_clients", 0) is None:
         del kept["validate_clients"]
     for group, added in ADDED_LATER.items():

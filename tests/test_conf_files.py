@@ -20,7 +20,7 @@ OPTIONS = [(group, path) for group, files in groups().items() for path in files 
 
 def test_all_files_are_seen():
     # The primary configs of the verbs, options, experiments (see test_experiments), what experiments share.
-    assert len(FILES) == 12 + 58 + 40 + 4 and len(OPTIONS) == 58
+    assert len(FILES) == 13 + 65 + 40 + 4 and len(OPTIONS) == 65
 
 
 @pytest.mark.parametrize(("group", "path"), OPTIONS, ids=[f"{group}={path.stem}" for group, path in OPTIONS])
@@ -55,14 +55,14 @@ def test_every_option_composes_and_binds(group, path):
 def test_import_has_the_keys_of_train():
     """Its config is a training config with two keys of its own."""
     keys = [dict(documented(conf_dir() / f"{verb}.yaml")) for verb in ("train", "import")]
-    assert all(keys[0].pop(key) for key in ("resume", "trust", "fit_data"))
+    assert all(keys[0].pop(key) for key in ("resume", "trust", "fit_data", "checkpoint_rounds"))
     assert keys[1].pop("file") and keys[1].pop("out")
     assert keys[0] == keys[1]
     config = composed("import", ["file=a", "out=b"])
     assert {key: value for key, value in resolve(config).items() if key not in ("file", "out")} == {
         key: value
         for key, value in resolve(composed("train", [])).items()
-        if key not in ("resume", "trust", "fit_data")
+        if key not in ("resume", "trust", "fit_data", "checkpoint_rounds")
     }
 
 

@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 from torch import Tensor
 
+from splitmix.algorithms.aggregation import Aggregation, Mean
 from splitmix.algorithms.server_optimizers import NoServerOptimizer, ServerOptimizer
 from splitmix.models.network import NetworkSpec, Tensors
 from splitmix.randomness import rng
@@ -54,6 +55,7 @@ class Problem:
         attack: what adversarial training attacks with.
         server_optimizer: how the server steps towards the average of the updates.
         redrawn: every client draws its budget anew each round, among those of all clients.
+        aggregation: what takes the place of that average.
     """
 
     input_shape: tuple[int, int, int]
@@ -64,6 +66,7 @@ class Problem:
     attack: Attack = field(default_factory=LinfPGD)
     server_optimizer: ServerOptimizer = field(default_factory=NoServerOptimizer)
     redrawn: bool = False
+    aggregation: Aggregation = field(default_factory=Mean)
 
     @classmethod
     def of(
@@ -74,6 +77,7 @@ class Problem:
         masked_loss: bool,
         attack: Attack,
         server_optimizer: ServerOptimizer,
+        aggregation: Aggregation | None = None,
     ) -> Problem:
         """The problem of a federation made of these components.
 
@@ -84,7 +88,17 @@ class Problem:
         classes = len(dataset.classes)
         shape, listed = dataset.input_shape, budget.listed()
         redrawn = budget.redraw == "round"
-        return cls(shape, classes, tuple(budgets), masked_loss, listed, attack, server_optimizer, redrawn)
+        return cls(
+            shape,
+            classes,
+            tuple(budgets),
+            masked_loss,
+            listed,
+            attack,
+            server_optimizer,
+            redrawn,
+            aggregation or Mean(),
+        )
 
     def budget(self, client: int, round_index: int, seed: int) -> float:
         """The largest width that a client can train in a round, by its number and the seed of the federation."""

@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from splitmix.algorithms.adversarial import adversarial_objective, step_cost
+from splitmix.algorithms.aggregation import Mean, kept_update, rule_rows
 from splitmix.algorithms.averaging import Average, add_rows, average_rows, no_rows
 from splitmix.algorithms.base import ClientResult, LaneBatch, LocalTraining, MixGroup, Objective, Problem
 from splitmix.algorithms.objectives import lane_cross_entropy
 from splitmix.algorithms.values import Aggregate, ClientTask, ServerState, Update
+from splitmix.errors import UserError
 from splitmix.models.network import (
     LaneNetwork,
     Model,
@@ -173,15 +175,29 @@ class Method:
 
         The order of the updates may decide the last bits of a sum.
         """
-        return add_rows(aggregate, update)
+        added = add_rows(aggregate, update)
+        if isinstance(self.problem.aggregation, Mean):
+            return added
+        return replace(added, updates=(*added.updates, kept_update(update)))
 
     def combine(self, first: Aggregate, second: Aggregate) -> Aggregate:
         """The aggregate of two servers, each of which has seen some of the updates."""
         return first.combine(second)
 
     def average(self, state: ServerState, aggregate: Aggregate) -> Average:
-        """What the clients trained, on average."""
-        return average_rows(state, aggregate)
+        """What the clients trained, on average, or what the rule of `aggregation` makes of it."""
+        average = average_rows(state, aggregate)
+        rule = self.problem.aggregation
+        return average if isinstance(rule, Mean) else rule_rows(state, aggregate.updates, average, rule)
+
+    def check_aggregation(self) -> None:
+        """Raise UserError if a robust rule is asked of a method whose updates are not whole base models."""
+        rule, merged = self.problem.aggregation, type(self).accumulate is not Method.accumulate
+        if merged and not isinstance(rule, Mean):
+            raise UserError(
+                f"aggregation={rule.name}: algorithm={self.name} does not average whole base models by themselves; use"
+                " aggregation=mean, or algorithm=splitmix or fedavg"
+            )
 
     def finalise(self, state: ServerState, aggregate: Aggregate) -> ServerState:
         """The server after the round: the server optimizer's step towards the average. The clients' memory stays."""

@@ -23,6 +23,7 @@ VERBS = {
     "report": "tables and figures over many runs",
     "show": "one run: status, config, results, files",
     "profile": "MACs, parameters, bytes per round and latency by width",
+    "audit": "what a client's upload gives away of its images",
     "import": "turn a checkpoint of the authors' code into a run folder",
     "benchmark": "time fixed workloads on this machine",
     "list": "print what there is to choose: datasets, algorithms, models, …",

@@ -31,13 +31,16 @@ def check_config(config: RunConfig) -> None:
     config.optimizer.check()
     config.schedule.check()
     config.server_optimizer.check()
+    config.aggregation.check()
     config.engine.check()
     config.logger.check()
     config.train_attack.check("train_attack")
     budgets = config.budget.assign(config.scalars.clients_per_domain, len(config.dataset.domains), config.scalars.seed)
     masked, attack = config.partition.masked_loss, config.train_attack
-    problem = Problem.of(config.dataset, config.budget, budgets, masked, attack, config.server_optimizer)
+    server, rule = config.server_optimizer, config.aggregation
+    problem = Problem.of(config.dataset, config.budget, budgets, masked, attack, server, rule)
     method = config.algorithm.bind(config.model, problem)
+    method.check_aggregation()
     check_widths(method, config.test.widths_or(method.widths), "test.widths")
     for budget in set(budgets):
         for spec, _ in method.training_load(budget):
@@ -95,6 +98,7 @@ def build_federation(
         budget=config.budget,
         optimizer=config.optimizer,
         server_optimizer=config.server_optimizer,
+        aggregation=config.aggregation,
         schedule=config.schedule,
         engine=config.engine,
         train_attack=config.train_attack,

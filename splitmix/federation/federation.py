@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+from splitmix.algorithms.aggregation import Aggregation
 from splitmix.algorithms.algorithm import Algorithm, check_adv_lambda
 from splitmix.algorithms.base import Problem
 from splitmix.algorithms.method import Method
@@ -44,8 +45,8 @@ class Federation:
 
     Args:
         dataset: the images, domain by domain.
-        algorithm, model, partition, budget, optimizer, server_optimizer, schedule, engine: components, as in the config
-            groups.
+        algorithm, model, partition, budget, optimizer, server_optimizer, aggregation, schedule, engine: components, as
+            in the config groups.
         train_attack: what adversarial training (and validation of RA) attacks with.
         seed: decides initial weights, partition, participants, batches and draws.
         rounds: length of the learning-rate schedule.
@@ -71,6 +72,7 @@ class Federation:
         budget: Groups | None = None,
         optimizer: SGD | Adam | None = None,
         server_optimizer: ServerOptimizer | None = None,
+        aggregation: Aggregation | None = None,
         schedule: Schedule | None = None,
         engine: EngineSettings | None = None,
         train_attack: Attack | None = None,
@@ -102,8 +104,10 @@ class Federation:
                 f" {len(self.budgets)}, or null for all"
             )
         attack = train_attack or LinfPGD()
-        self.problem = Problem.of(dataset, budget, self.budgets, partition.masked_loss, attack, server_optimizer)
+        masked = partition.masked_loss
+        self.problem = Problem.of(dataset, budget, self.budgets, masked, attack, server_optimizer, aggregation)
         self.method: Method = (algorithm or SplitMix()).bind(model or DigitCNN(), self.problem)
+        self.method.check_aggregation()
         self.clients: tuple[ClientData, ...] = partition.split(
             dataset, clients_per_domain, 1.0 if dataset.fraction_applied else train_fraction, val_fraction, seed
         )

@@ -13,7 +13,7 @@ from splitmix.errors import UserError
 from splitmix.runs.metrics import read_metrics
 from splitmix.widths import normalized
 
-NOT_COMPARED = ("seed", "name", "resume", "validate_every", "engine", "logger", "test")
+NOT_COMPARED = ("seed", "name", "resume", "validate_every", "engine", "logger", "test", "checkpoint_rounds")
 """What may differ between runs that are averaged: it decides no accuracy, or is the seed. Of the test, the number of
 images does decide."""
 CLEAN = "none"

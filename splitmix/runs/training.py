@@ -44,7 +44,7 @@ def run_training(
 ) -> FinishedTraining | None:
     """Train a federation in `folder`, or go on with the one that stopped there.
 
-    The folder then holds config.yaml, metrics.csv, checkpoints/{last,best}.ckpt and results.json.
+    The folder then holds config.yaml, metrics.csv, checkpoints/{last,best,round_<n>}.ckpt and results.json.
 
     Args:
         said: of `lanes` and `workers`, what a resumed run takes from its config and not from what it had chosen.
@@ -120,8 +120,7 @@ class Training:
         log.info(config.engine.describe())
         self.federation: Federation = build_federation(config, loggers=[self.logger], say=log.info)
         batch_size = self.federation.batch_size
-        lone = [client.id for client in self.federation.clients if len(client.train) % batch_size == 1]
-        if lone:
+        if lone := [client.id for client in self.federation.clients if len(client.train) % batch_size == 1]:
             log.info(f"one image per pass is dropped at clients {', '.join(lone)}: a batch of one has no variance")
         method = self.federation.method
         for note in method.notes:
@@ -219,6 +218,8 @@ class Training:
         return row
 
     def save(self, name: str, checkpoint: Checkpoint) -> None:
+        if name == "last" and checkpoint.state.round in self.config.scalars.checkpoint_rounds:
+            self.save(f"round_{checkpoint.state.round}", checkpoint)
         save_checkpoint(self.folder / "checkpoints" / f"{name}.ckpt", checkpoint)
 
     def mark(self, status: str, widths: dict[str, Any] | None = None, tests: Sequence[dict[str, Any]] = ()) -> None:
