@@ -31,6 +31,7 @@ OPTIONAL = {
 ADDED_LATER: dict[str, dict[str, Any]] = {
     "algorithm": {"weighting": "samples"},
     "budget": {"redraw": "never"},
+    "dataset": {"domain_count": 5},
     "optimizer": {"clip_norm": None},
 }
 """Keys of options that earlier versions lacked, with the value that leaves the numbers as they were."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
-from statistics import mean
 from time import perf_counter
 from typing import Any
 
@@ -30,7 +29,7 @@ from splitmix.evaluation.task import EvaluationTask
 from splitmix.federation.budgets import Groups
 from splitmix.federation.finite import refuse_diverged, refuse_not_finite
 from splitmix.federation.round_metrics import RoundMeasurements, RoundMetrics
-from splitmix.federation.sampling import DrawnBatches, calibration_rows, eval_batches, participants
+from splitmix.federation.sampling import DrawnBatches, calibration_rows, equal_steps, eval_batches, participants
 from splitmix.federation.schedules import Cosine, Schedule
 from splitmix.models.digit_cnn import DigitCNN
 from splitmix.models.network import Model
@@ -59,6 +58,9 @@ class Federation:
     Raises:
         UserError: components that do not fit each other, or too few images.
     """
+
+    has_images = True
+    """Whether the clients' images are in this process."""
 
     def __init__(
         self,
@@ -105,26 +107,11 @@ class Federation:
         self.clients: tuple[ClientData, ...] = partition.split(
             dataset, clients_per_domain, 1.0 if dataset.fraction_applied else train_fraction, val_fraction, seed
         )
-        self.fixed_steps = self.equal_steps() if partition.fixed_steps else None
+        self.fixed_steps = equal_steps(self.clients, batch_size, local_epochs) if partition.fixed_steps else None
         engine = engine or EngineSettings()
         self.fabric = engine.fabric(loggers)
         rows = [part for client in self.clients for part in (client.train, client.val, client.test)]
         self.engine = Engine(engine, self.fabric, self.method, self.optimizer, dataset, batch_size, seed, rows)
-
-    def equal_steps(self) -> int:
-        """Steps of every client per round where sizes differ: the mean number of full batches (METHOD).
-
-        Raises:
-            UserError: a client with less than one batch.
-        """
-        for client in self.clients:
-            if len(client.train) < self.batch_size:
-                raise UserError(
-                    f"batch_size={self.batch_size}: client {client.id} has {len(client.train)} training images, less"
-                    " than a batch; lower batch_size or raise partition.min_samples"
-                )
-        full = [len(client.train) // self.batch_size for client in self.clients]
-        return self.local_epochs * int(mean(full))
 
     def initial_state(self) -> ServerState:
         """The server before the first round."""

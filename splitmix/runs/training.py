@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -40,6 +41,7 @@ def run_training(
     resolved: dict[str, Any],
     resume: bool = False,
     said: frozenset[str] = frozenset(),
+    build: Callable[..., Any] = build_federation,
 ) -> FinishedTraining | None:
     """Train a federation in `folder`, or go on with the one that stopped there.
 
@@ -47,6 +49,7 @@ def run_training(
 
     Args:
         said: of `lanes` and `workers`, what a resumed run takes from its config and not from what it had chosen.
+        build: makes the federation, called as `build_federation` is; one on real devices is made otherwise.
 
     Returns:
         What the training ended with; None if the run was finished before.
@@ -59,7 +62,7 @@ def run_training(
     if resume and results_to_resume(folder, resolved).get("status") == "finished":
         log.info(f"{folder} is finished: nothing to resume")
         return None
-    run = Training(config, folder, resolved, started, resume, said)
+    run = Training(config, folder, resolved, started, resume, said, build)
     status = "failed"
     try:
         run.rounds()
@@ -106,6 +109,7 @@ class Training:
         started: str,
         resume: bool,
         said: frozenset[str] = frozenset(),
+        build: Callable[..., Any] = build_federation,
     ):
         self.config = config
         self.folder = folder
@@ -117,7 +121,7 @@ class Training:
             ) from error
         self.logger = CSVLogger(folder / "metrics.csv")
         log.info(config.engine.describe())
-        self.federation: Federation = build_federation(config, loggers=[self.logger], say=log.info)
+        self.federation: Federation = build(config, loggers=[self.logger], say=log.info)
         batch_size = self.federation.batch_size
         lone = [client.id for client in self.federation.clients if len(client.train) % batch_size == 1]
         if lone:
@@ -213,7 +217,9 @@ class Training:
         for name, accuracy in accuracies.items():
             row |= {f"val_{name}/{width}": value for width, value in accuracy.mean().items()}
             full = accuracy.per_client[:, -1].tolist()
-            row |= {f"val_{name}_client/{c.id}": value for c, value in zip(self.federation.clients, full, strict=True)}
+            of_clients = zip(self.federation.clients, full, strict=True)
+            # On real devices a client may not answer.
+            row |= {f"val_{name}_client/{c.id}": value for c, value in of_clients if not math.isnan(value)}
         return row
 
     def save(self, name: str, checkpoint: Checkpoint) -> None:

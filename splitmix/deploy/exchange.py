@@ -1,0 +1,70 @@
+"""One request to each of some nodes, and their answers as they come, until a deadline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from time import monotonic
+
+from splitmix.deploy.transport import Answer, Transport
+
+POLL_S = 1.0
+
+
+@dataclass(frozen=True)
+class Exchanged:
+    """What came of a request.
+
+    Attributes:
+        client: number of the client that was asked.
+        answer: None where the deadline passed first.
+        seconds: from the request to the answer.
+        late: it is the answer to a request whose deadline had passed before.
+        duplicate: the request had been answered before.
+    """
+
+    client: int
+    answer: Answer | None
+    seconds: float
+    late: bool = False
+    duplicate: bool = False
+
+
+class Exchange:
+    """Sends requests and knows which answers are due.
+
+    Args:
+        transport: carries them.
+    """
+
+    def __init__(self, transport: Transport):
+        self.transport = transport
+        self.overdue: dict[str, int] = {}
+        self.answered: dict[str, int] = {}
+
+    def ask(self, requests: Mapping[int, tuple[int, bytes]], seconds: float) -> Iterator[Exchanged]:
+        """Ask nodes, and yield what comes, in the order of arrival; at the end those that did not answer.
+
+        Args:
+            requests: by number of the client: its node, and the message.
+            seconds: the deadline, counted from the first request.
+        """
+        start = monotonic()
+        pending: dict[str, int] = {}
+        for client, (node, content) in requests.items():
+            pending[self.transport.send(node, content, seconds)] = client
+        while pending and (left := start + seconds - monotonic()) > 0:
+            known = {**self.answered, **self.overdue, **pending}
+            for answer in self.transport.receive(known, min(left, POLL_S)):
+                client, took = known.get(answer.ticket), monotonic() - start
+                if client is None:
+                    continue
+                late, duplicate = answer.ticket in self.overdue, answer.ticket in self.answered
+                self.overdue.pop(answer.ticket, None)
+                if pending.pop(answer.ticket, None) is not None:
+                    self.answered[answer.ticket] = client
+                yield Exchanged(client, answer, took, late, duplicate)
+        self.answered = {ticket: client for ticket, client in self.answered.items() if client in requests}
+        for ticket, client in pending.items():
+            self.overdue[ticket] = client
+            yield Exchanged(client, None, monotonic() - start)
