@@ -24,6 +24,8 @@ VERBS = {
     "show": "one run: status, config, results, files",
     "profile": "MACs, parameters, bytes per round and latency by width",
     "import": "turn a checkpoint of the authors' code into a run folder",
+    "deploy-demo": "the federation on real nodes: Flower's processes on this machine",
+    "status": "a deployment: its clients by round, seen, refused and why",
     "benchmark": "time fixed workloads on this machine",
     "list": "print what there is to choose: datasets, algorithms, models, …",
 }

@@ -9,6 +9,8 @@ from time import monotonic
 from splitmix.deploy.transport import Answer, Transport
 
 POLL_S = 1.0
+KEPT = 10_000
+"""Answered requests that are remembered, to know a second answer by."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Exchange:
             pending[self.transport.send(node, content, seconds)] = client
         while pending and (left := start + seconds - monotonic()) > 0:
             known = {**self.answered, **self.overdue, **pending}
-            for answer in self.transport.receive(known, min(left, POLL_S)):
+            for answer in self.transport.receive([*pending, *self.overdue], min(left, POLL_S)):
                 client, took = known.get(answer.ticket), monotonic() - start
                 if client is None:
                     continue
@@ -63,8 +65,10 @@ class Exchange:
                 self.overdue.pop(answer.ticket, None)
                 if pending.pop(answer.ticket, None) is not None:
                     self.answered[answer.ticket] = client
-                yield Exchanged(client, answer, took, late, duplicate)
-        self.answered = {ticket: client for ticket, client in self.answered.items() if client in requests}
+                # An overdue request that ends without an answer is no news.
+                if not late or answer.content is not None:
+                    yield Exchanged(client, answer, took, late, duplicate)
+        self.answered = dict(list(self.answered.items())[-KEPT:])
         for ticket, client in pending.items():
             self.overdue[ticket] = client
             yield Exchanged(client, None, monotonic() - start)

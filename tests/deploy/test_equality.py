@@ -19,9 +19,9 @@ TIMES = ("seconds/data", "seconds/train", "seconds/merge", "seconds/validate")
         ["model.bn=tracked"],
         ["model.bn=local"],
         ["algorithm=fedavg"],
-        ["algorithm=heterofl", "model.bn=tracked"],
+        ["algorithm=heterofl"],
         ["algorithm=scaffold", "clients_per_round=3"],
-        ["partition=dirichlet", "partition.min_samples=8", "server_optimizer=adam"],
+        ["algorithm=fedprox", "server_optimizer=adam", "local_epochs=2"],
     ],
     ids=lambda words: " ".join(words),
 )
