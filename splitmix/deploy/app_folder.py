@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
@@ -77,5 +78,9 @@ def write_folder(folder: Path, resolved: Mapping[str, Any], fleet: Mapping[str, 
         (package / "__init__.py", ""),
         (package / "apps.py", APPS),
     ):
-        content = text.encode()
-        write_atomically(path, lambda file, content=content: file.write(content))
+        write_atomically(path, partial(write_text, text=text))
+
+
+def write_text(file: IO[bytes], text: str) -> None:
+    """Write a text to an open file."""
+    file.write(text.encode())

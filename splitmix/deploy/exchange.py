@@ -58,9 +58,10 @@ class Exchange:
         while pending and (left := start + seconds - monotonic()) > 0:
             known = {**self.answered, **self.overdue, **pending}
             for answer in self.transport.receive([*pending, *self.overdue], min(left, POLL_S)):
-                client, took = known.get(answer.ticket), monotonic() - start
-                if client is None:
+                took = monotonic() - start
+                if answer.ticket not in known:
                     continue
+                client = known[answer.ticket]
                 late, duplicate = answer.ticket in self.overdue, answer.ticket in self.answered
                 self.overdue.pop(answer.ticket, None)
                 if pending.pop(answer.ticket, None) is not None:

@@ -18,6 +18,7 @@ from splitmix.algorithms.plain_data import tensors_of
 from splitmix.algorithms.values import ClientTask, ServerState
 from splitmix.binding import CODE_KEYS, Trusted
 from splitmix.config import COMPONENTS, RunConfig, conf_dir, load_run_config
+from splitmix.data.dataset import ImageSet
 from splitmix.deploy.messages import EVALUATE, HELLO, TRAIN, BadMessage, packed, unpacked
 from splitmix.deploy.node_data import NodeData, load_node_data
 from splitmix.deploy.node_memory import NodeMemory
@@ -157,11 +158,12 @@ class NodeRun:
         )
         state = ServerState(content["round"], tensors, clients=clients)
         place = self.engine.fabric()
-        on_device = [
-            type(part)(place.to_device(part.images), place.to_device(part.labels), part.counts)
-            for part in (self.data.train, images)
-        ]
-        accuracy = task.run(method, state, *on_device, 1, self.engine.dtype, self.config.scalars.seed)
+
+        def on_device(part: ImageSet) -> ImageSet:
+            return ImageSet(place.to_device(part.images), place.to_device(part.labels), part.counts)
+
+        train, evaluated = on_device(self.data.train), on_device(images)
+        accuracy = task.run(method, state, train, evaluated, 1, self.engine.dtype, self.config.scalars.seed)
         return {
             "per_client": accuracy.per_client[0].tolist(),
             "per_base": accuracy.per_base[0].tolist(),

@@ -120,9 +120,12 @@ class RemoteEvaluation:
                 continue
             name = federation.clients[item.client].id
             try:
-                answers[item.client] = self.checked(item.answer.content, name)
+                answer = self.checked(item.answer.content, name)
+                if any(len(answer["per_base"]) != len(other["per_base"]) for other in answers.values()):
+                    raise BadMessage("per_base is of another length than other clients'")
+                answers[item.client] = answer
             except BadMessage as error:
-                log.warning(f"client {name}: no evaluation ({error or item.answer.error})")
+                log.warning(f"client {name}: no evaluation ({str(error) or item.answer.error})")
         return answers
 
     def checked(self, data: bytes | None, name: str) -> dict[str, Any]:
@@ -132,11 +135,13 @@ class RemoteEvaluation:
         content = unpacked(data, EVALUATE, MOST_ANSWER)
         if "error" in content or content.get("client") != name:
             raise BadMessage(str(content.get("error", "from another client"))[:300])
-        base_models = len(content["per_base"]) if isinstance(content.get("per_base"), list) else -1
+        per_base = content.get("per_base")
+        base_models = len(per_base) if isinstance(per_base, list) else -1
         for key, length in (("per_client", len(self.widths)), ("per_base", base_models)):
             values = content.get(key)
-            shares = isinstance(values, list) and all(type(v) is float and 0 <= v <= 1 for v in values)
-            if not shares or len(values) != length or not length:
+            if not isinstance(values, list) or len(values) != length or not length:
+                raise BadMessage(f"{key} is of another length than expected")
+            if not all(type(value) is float and 0 <= value <= 1 for value in values):
                 raise BadMessage(f"{key} is no list of accuracies")
         if type(content.get("n_images")) is not int:
             raise BadMessage("n_images is no number")

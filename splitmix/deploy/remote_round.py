@@ -140,9 +140,11 @@ class RemoteRound:
         """
         client, expected = item.client, self.expected[item.client]
         if item.answer is None:
-            return self.note(client, MISSING, f"no answer in {self.fleet.round_seconds:g} s", item)
+            self.note(client, MISSING, f"no answer in {self.fleet.round_seconds:g} s", item)
+            return None
         if item.answer.content is None:
-            return self.note(client, FAILED, item.answer.error[:300], item)
+            self.note(client, FAILED, item.answer.error[:300], item)
+            return None
         tensors = [*expected.tensors.values(), *expected.extras.values()]
         most = most_bytes(sum(value.numel() * value.element_size() for value in tensors))
         try:
@@ -150,12 +152,15 @@ class RemoteRound:
             if content.get("client") != self.federation.clients[client].id:
                 raise BadMessage("from another client")
             if "error" in content:
-                return self.note(client, FAILED, str(content["error"])[:300], item)
+                self.note(client, FAILED, str(content["error"])[:300], item)
+                return None
             if content.get("update") is None:
-                return self.note(client, EMPTY, "no batch to train on", item)
+                self.note(client, EMPTY, "no batch to train on", item)
+                return None
             update = checked_update(content, expected)
         except BadMessage as error:
-            return self.note(client, REFUSED, str(error), item)
+            self.note(client, REFUSED, str(error), item)
+            return None
         loss = float(update.measurements["loss"].mean())
         self.note(client, ACCEPTED, "", item, loss)
         return update
