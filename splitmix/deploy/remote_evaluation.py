@@ -114,7 +114,7 @@ class RemoteEvaluation:
             for client in clients
             if client in federation.directory.node_of
         }
-        answers = {}
+        answers: dict[int, dict[str, Any]] = {}
         for item in federation.exchange.ask(requests, federation.fleet.round_seconds):
             if item.client < 0 or item.late or item.duplicate or item.answer is None:
                 continue

@@ -21,13 +21,13 @@ def client_rows(entries: Sequence[Entry]) -> list[list[str]]:
             [
                 client,
                 str(len(good)),
-                ", ".join(f"{outcome} {count}" for outcome, count in outcomes.items()) or "–",
+                ", ".join(f"{outcome} {count}" for outcome, count in outcomes.items()) or "-",
                 f"round {good[-1].round + 1}" if good else "never",
-                f"{mean(entry.seconds or 0.0 for entry in good):.1f}" if good else "–",
-                loss_of(good[-1]) if good else "–",
+                f"{mean(entry.seconds or 0.0 for entry in good):.1f}" if good else "-",
+                loss_of(good[-1]) if good else "-",
                 f"{sum(entry.bytes_down for entry in of_client) / 1e6:.2f} MB",
                 f"{sum(entry.bytes_up for entry in of_client) / 1e6:.2f} MB",
-                bad[-1].reason or bad[-1].outcome if bad else "–",
+                bad[-1].reason or bad[-1].outcome if bad else "-",
             ]
         )
     return rows
@@ -37,11 +37,11 @@ def round_rows(entries: Sequence[Entry]) -> list[list[str]]:
     """A header and a row for each client in each round."""
     rows = [["round", "client", "outcome", "seconds", "loss", "why"]]
     for entry in entries:
-        seconds = "–" if entry.seconds is None else f"{entry.seconds:.1f}"
-        rows.append([str(entry.round + 1), entry.client, entry.outcome, seconds, loss_of(entry), entry.reason or "–"])
+        seconds = "-" if entry.seconds is None else f"{entry.seconds:.1f}"
+        rows.append([str(entry.round + 1), entry.client, entry.outcome, seconds, loss_of(entry), entry.reason or "-"])
     return rows
 
 
 def loss_of(entry: Entry) -> str:
     """The loss of an entry."""
-    return "–" if entry.loss is None else f"{entry.loss:.4f}"
+    return "-" if entry.loss is None else f"{entry.loss:.4f}"
