@@ -10,7 +10,7 @@ from splitmix.deploy.journal import ACCEPTED, Entry
 
 
 def client_rows(entries: Sequence[Entry]) -> list[list[str]]:
-    """A header and a row for each client: rounds done and not, last seen, mean seconds, last loss, bytes, last reason."""
+    """A header and a row for each client over all rounds."""
     rows = [["client", "accepted", "left out", "last seen", "seconds", "loss", "down", "up", "last reason"]]
     for client in dict.fromkeys(entry.client for entry in entries):
         of_client = [entry for entry in entries if entry.client == client]

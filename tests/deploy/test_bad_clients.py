@@ -159,7 +159,7 @@ def test_too_few_clients_stop_the_run_and_a_resumed_one_goes_on_with_equal_bits(
             raise RuntimeError("the device is gone")
         return nodes[101].answer(request)
 
-    with pytest.raises(UserError, match="round 2: fewer than fleet.min_clients=2 good updates"):
+    with pytest.raises(UserError, match=r"round 2: fewer than fleet\.min_clients=2 good updates"):
         deploy(resolved, tmp_path / "again", {**nodes, 101: dies}, fleet)
     deploy(resolved, tmp_path / "again", nodes, fleet, resume=True)
     straight, resumed = (read_content(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("run", "again"))
