@@ -28,6 +28,10 @@ def run_deployment(
     """
     fleet.check()
     refuse_meaningless(config, resolved, fleet)
+    # The dataset is checked where the images are.
+    for part in (config.optimizer, config.schedule, config.server_optimizer, config.engine, config.logger):
+        part.check()
+    config.train_attack.check("train_attack")
     build = partial(remote, resolved=resolved, folder=folder, fleet=fleet, transport=transport)
     return run_training(config, folder, resolved, resume, build=build)
 

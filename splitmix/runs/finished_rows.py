@@ -21,6 +21,7 @@ def finished_rows(folder: Path, method: Method) -> list[WidthRow]:
         UserError: results.json or metrics.csv cannot be read.
     """
     results = read_results(folder / "results.json")
+    # A user may have removed damaged metrics.
     rows = read_metrics(folder / "metrics.csv")
     at_best = next((row for row in rows if row["round"] == results.get("best_round")), {})
     return [

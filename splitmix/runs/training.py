@@ -22,12 +22,12 @@ from splitmix.federation.build import build_federation
 from splitmix.federation.federation import Federation
 from splitmix.federation.round_metrics import RoundMetrics
 from splitmix.files import write_atomically
-from splitmix.payload import payload_bytes
 from splitmix.progress import Progress
 from splitmix.quoting import command
 from splitmix.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from splitmix.runs.finished_rows import finished_rows
 from splitmix.runs.loggers import TrackedRun
-from splitmix.runs.metrics import CSVLogger, read_metrics
+from splitmix.runs.metrics import CSVLogger
 from splitmix.runs.records import final_test
 from splitmix.runs.results import add_tests, describe_run, results_to_resume, update_results, write_results
 from splitmix.runs.rows import WidthRow
@@ -247,20 +247,5 @@ class Training:
             str(width): {"sa": both[0], "sa_fixed": both[1], "macs": price[width][0], "params": price[width][1]}
             for width, both in sa.items()
         }
-        # A user may have removed damaged metrics.
-        metrics = read_metrics(self.folder / "metrics.csv")
-        at_best = next((row for row in metrics if row["round"] == best.best_round), {})
-        rows = [
-            WidthRow(
-                width,
-                at_best.get(f"val_sa/{width}"),
-                at_best.get(f"val_ra/{width}"),
-                tested,
-                *price[width],
-                payload_bytes(method.upload_entries(width)),
-                fixed,
-            )
-            for width, (tested, fixed) in sa.items()
-        ]
         self.mark("finished", widths, records)
-        return FinishedTraining(rows, best.best_round, method.adversarial)
+        return FinishedTraining(finished_rows(self.folder, method), best.best_round, method.adversarial)
