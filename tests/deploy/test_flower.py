@@ -13,7 +13,8 @@ from splitmix.runs.checkpoint import read_content
 from splitmix.runs.metrics import read_metrics
 
 WORDS = [
-    "rounds=2", "train_fraction=0.1", "batch_size=16", "model.bn=tracked", "validate_every=2", "test.widths=0.5", "budget.widths=8-2",
+    "rounds=2", "train_fraction=0.1", "batch_size=16", "model.bn=tracked", "validate_every=2", "test.widths=0.5",
+    "budget.widths=8-2",
     "engine.lanes=1", "engine.threads=1", "engine.workers=1", "engine.accelerator=cpu",
 ]  # fmt: skip
 
