@@ -13,6 +13,7 @@ from splitmix.config import MEAN, NO_SERVER_OPTIMIZER
 ADDED_LATER: dict[str, dict[str, Any]] = {
     "algorithm": {"draw": "batch", "weighting": "samples"},
     "budget": {"redraw": "never"},
+    "dataset": {"domain_count": 5},
     "optimizer": {"clip_norm": None},
 }
 """Keys of options that earlier versions lacked, with the value that leaves the numbers as they were."""

@@ -12,7 +12,6 @@ from splitmix.algorithms.averaging import Average, add_rows, average_rows, no_ro
 from splitmix.algorithms.base import ClientResult, LaneBatch, LocalTraining, MixGroup, Objective, Problem
 from splitmix.algorithms.objectives import lane_cross_entropy
 from splitmix.algorithms.values import Aggregate, ClientTask, ServerState, Update
-from splitmix.errors import UserError
 from splitmix.models.network import (
     LaneNetwork,
     Model,
@@ -189,15 +188,6 @@ class Method:
         average = average_rows(state, aggregate)
         rule = self.problem.aggregation
         return average if isinstance(rule, Mean) else rule_rows(state, aggregate.updates, average, rule)
-
-    def check_aggregation(self) -> None:
-        """Raise UserError if a robust rule is asked of a method whose updates are not whole base models."""
-        rule, merged = self.problem.aggregation, type(self).accumulate is not Method.accumulate
-        if merged and not isinstance(rule, Mean):
-            raise UserError(
-                f"aggregation={rule.name}: algorithm={self.name} does not average whole base models by themselves; use"
-                " aggregation=mean, or algorithm=splitmix or fedavg"
-            )
 
     def finalise(self, state: ServerState, aggregate: Aggregate) -> ServerState:
         """The server after the round: the server optimizer's step towards the average. The clients' memory stays."""

@@ -25,6 +25,8 @@ VERBS = {
     "profile": "MACs, parameters, bytes per round and latency by width",
     "audit": "what a client's upload gives away of its images",
     "import": "turn a checkpoint of the authors' code into a run folder",
+    "deploy-demo": "the federation on real nodes: Flower's processes on this machine",
+    "status": "a deployment: its clients by round, seen, refused and why",
     "benchmark": "time fixed workloads on this machine",
     "list": "print what there is to choose: datasets, algorithms, models, …",
 }

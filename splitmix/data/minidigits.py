@@ -52,10 +52,12 @@ class MiniDigits:
     Attributes:
         root: cache folder; None means `$SPLITMIX_CACHE`, else `$XDG_CACHE_HOME/splitmix`, else `~/.cache/splitmix`.
         domain_order: how many domains of the base order move from the front to the end, 0 to 4.
+        domain_count: how many domains are used, the first ones of that order, 1 to 5.
     """
 
     root: str | None = None
     domain_order: int = 0
+    domain_count: int = len(DOMAINS)
 
     name: ClassVar[str] = "minidigits"
     input_shape: ClassVar[tuple[int, int, int]] = (3, SIDE, SIDE)
@@ -64,18 +66,22 @@ class MiniDigits:
     @property
     def domains(self) -> tuple[str, ...]:
         """Domain names in the rotated order."""
-        return DOMAINS[self.domain_order :] + DOMAINS[: self.domain_order]
+        return (DOMAINS[self.domain_order :] + DOMAINS[: self.domain_order])[: self.domain_count]
 
     def check(self) -> None:
         """Refuse values that cannot work, without making any data.
 
         Raises:
-            UserError: `domain_order` is not a whole number from 0 to 4, or no folder can have the name `root`.
+            UserError: `domain_order` or `domain_count` is out of range, or no folder can have the name `root`.
         """
         # type() and not isinstance(): True is an int too, and is no number of domains.
         if type(self.domain_order) is not int or self.domain_order not in range(len(DOMAINS)):
             raise UserError(
                 f"dataset.domain_order is {self.domain_order!r}: give a whole number from 0 to {len(DOMAINS) - 1}"
+            )
+        if type(self.domain_count) is not int or self.domain_count not in range(1, len(DOMAINS) + 1):
+            raise UserError(
+                f"dataset.domain_count is {self.domain_count!r}: give a whole number from 1 to {len(DOMAINS)}"
             )
         expanded(self.root or "")
 
@@ -116,12 +122,13 @@ class MiniDigits:
 
     def _image_set(self, arrays: Arrays, split: str) -> ImageSet:
         images, labels = (
-            np.roll(arrays[f"{split}_{kind}"], -self.domain_order, axis=0) for kind in ("images", "labels")
+            np.roll(arrays[f"{split}_{kind}"], -self.domain_order, axis=0)[: self.domain_count]
+            for kind in ("images", "labels")
         )
         return ImageSet(
             torch.from_numpy(images.reshape(-1, *self.input_shape)),
             torch.from_numpy(labels.reshape(-1)),
-            (labels.shape[1],) * len(DOMAINS),
+            (labels.shape[1],) * self.domain_count,
         )
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from splitmix.algorithms.algorithm import check_adv_lambda
+from splitmix.algorithms.algorithm import check_adv_lambda, check_aggregation
 from splitmix.algorithms.base import Problem
 from splitmix.algorithms.method import Method
 from splitmix.binding import shown
@@ -40,7 +40,7 @@ def check_config(config: RunConfig) -> None:
     server, rule = config.server_optimizer, config.aggregation
     problem = Problem.of(config.dataset, config.budget, budgets, masked, attack, server, rule)
     method = config.algorithm.bind(config.model, problem)
-    method.check_aggregation()
+    check_aggregation(method)
     check_widths(method, config.test.widths_or(method.widths), "test.widths")
     for budget in set(budgets):
         for spec, _ in method.training_load(budget):

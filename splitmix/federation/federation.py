@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
-from statistics import mean
 from time import perf_counter
 from typing import Any
 
 from torch import Tensor
 
 from splitmix.algorithms.aggregation import Aggregation
-from splitmix.algorithms.algorithm import Algorithm, check_adv_lambda
+from splitmix.algorithms.algorithm import Algorithm, check_adv_lambda, check_aggregation
 from splitmix.algorithms.base import Problem
 from splitmix.algorithms.method import Method
 from splitmix.algorithms.server_optimizers import NoServerOptimizer, ServerOptimizer
@@ -31,7 +30,14 @@ from splitmix.evaluation.task import EvaluationTask
 from splitmix.federation.budgets import Groups
 from splitmix.federation.finite import refuse_diverged, refuse_not_finite
 from splitmix.federation.round_metrics import RoundMeasurements, RoundMetrics
-from splitmix.federation.sampling import DrawnBatches, calibration_rows, eval_batches, participants, validated_clients
+from splitmix.federation.sampling import (
+    DrawnBatches,
+    calibration_rows,
+    equal_steps,
+    eval_batches,
+    participants,
+    validated_clients,
+)
 from splitmix.federation.schedules import Cosine, Schedule
 from splitmix.models.digit_cnn import DigitCNN
 from splitmix.models.network import Model
@@ -61,6 +67,9 @@ class Federation:
     Raises:
         UserError: components that do not fit each other, or too few images.
     """
+
+    has_images = True
+    """Whether the clients' images are in this process."""
 
     def __init__(
         self,
@@ -107,36 +116,16 @@ class Federation:
         masked = partition.masked_loss
         self.problem = Problem.of(dataset, budget, self.budgets, masked, attack, server_optimizer, aggregation)
         self.method: Method = (algorithm or SplitMix()).bind(model or DigitCNN(), self.problem)
-        self.method.check_aggregation()
+        check_aggregation(self.method)
         self.clients: tuple[ClientData, ...] = partition.split(
             dataset, clients_per_domain, 1.0 if dataset.fraction_applied else train_fraction, val_fraction, seed
         )
-        if validate_clients is not None and not 1 <= validate_clients <= len(self.clients):
-            raise UserError(
-                f"validate_clients={validate_clients}: the federation has {len(self.clients)} clients; give 1 to"
-                f" {len(self.clients)}, or null for all"
-            )
         self.validated = validated_clients(seed, len(self.clients), validate_clients)
-        self.fixed_steps = self.equal_steps() if partition.fixed_steps else None
+        self.fixed_steps = equal_steps(self.clients, batch_size, local_epochs) if partition.fixed_steps else None
         engine = engine or EngineSettings()
         self.fabric = engine.fabric(loggers)
         rows = [part for client in self.clients for part in (client.train, client.val, client.test)]
         self.engine = Engine(engine, self.fabric, self.method, self.optimizer, dataset, batch_size, seed, rows)
-
-    def equal_steps(self) -> int:
-        """Steps of every client per round where sizes differ: the mean number of full batches (METHOD).
-
-        Raises:
-            UserError: a client with less than one batch.
-        """
-        for client in self.clients:
-            if len(client.train) < self.batch_size:
-                raise UserError(
-                    f"batch_size={self.batch_size}: client {client.id} has {len(client.train)} training images, less"
-                    " than a batch; lower batch_size or raise partition.min_samples"
-                )
-        full = [len(client.train) // self.batch_size for client in self.clients]
-        return self.local_epochs * int(mean(full))
 
     def initial_state(self) -> ServerState:
         """The server before the first round."""
@@ -245,13 +234,12 @@ class Federation:
         batches = [eval_batches(client.test[:count], batch_size) for client in self.clients]
         if bn == "static" and state.local:
             raise UserError("test.bn=static: with model.bn=local each client has its own statistics; use test.bn=post")
-        everyone = range(len(self.clients))
         images = sum(len(client.train) for client in self.clients)
         task = EvaluationTask(
             distinct(widths, self.method.widths),
             "test",
             batches,
-            [self.post_batches(client) for client in everyone] if bn == "post" else None,
+            [self.post_batches(client) for client in range(len(self.clients))] if bn == "post" else None,
             adv_lambda,
             attack,
             shared_calibration=calibration_rows(self.clients, images, self.seed) if bn == "static" else None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import mean
 from typing import Any, overload
 
 import numpy as np
@@ -24,10 +25,33 @@ def participants(seed: int, round_index: int, clients: int, per_round: int | Non
 
 
 def validated_clients(seed: int, clients: int, count: int | None) -> list[int]:
-    """Clients that are validated, ascending, the same in all rounds; None are all."""
+    """Clients that are validated, ascending, the same in all rounds; None are all.
+
+    Raises:
+        UserError: fewer than one, or more than there are.
+    """
+    if count is not None and not 1 <= count <= clients:
+        raise UserError(
+            f"validate_clients={count}: the federation has {clients} clients; give 1 to {clients}, or null for all"
+        )
     if count is None or count == clients:
         return list(range(clients))
     return sorted(rng(seed, "validated clients").choice(clients, count, replace=False).tolist())
+
+
+def equal_steps(clients: Sequence[ClientData], batch_size: int, epochs: int) -> int:
+    """Steps of every client per round where sizes differ: the mean number of full batches (METHOD).
+
+    Raises:
+        UserError: a client with less than one batch.
+    """
+    for client in clients:
+        if len(client.train) < batch_size:
+            raise UserError(
+                f"batch_size={batch_size}: client {client.id} has {len(client.train)} training images, less than a"
+                " batch; lower batch_size or raise partition.min_samples"
+            )
+    return epochs * int(mean(len(client.train) // batch_size for client in clients))
 
 
 def train_batches(rows: Tensor, batch_size: int, epochs: int, generator: np.random.Generator) -> list[Tensor]:

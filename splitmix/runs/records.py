@@ -32,7 +32,8 @@ def records_of(
 
     With `test.metrics` beyond the accuracy a record has `metrics`, and `confusion_matrix`.
     Without an attack and with `test.bn=trained` a record also says `accuracy_fixed`: that of the model with fixed
-    statistics, as it is deployed. It equals `accuracy` where statistics are kept in training.
+    statistics, as it is deployed. It equals `accuracy` where statistics are kept in training; else it is left out for
+    clients on real devices, whose images cannot be put together.
 
     Args:
         adv_lambda: level of robustness.
@@ -59,7 +60,7 @@ def records_of(
     metrics = {w: measured(p, test.metrics, names, domains) for w, p in accuracy.predictions.items()}
     seconds = (perf_counter() - start) / len(widths)
     fixed: dict[float, float] = {}
-    if attack is None and test.bn == "trained":
+    if attack is None and test.bn == "trained" and (federation.has_images or keeps_statistics(method)):
         fixed = accuracy.mean()
         if not keeps_statistics(method):
             size, most = test.batch_size, test.max_images
@@ -90,7 +91,7 @@ def records_of(
 
 def final_test(
     federation: Federation, state: ServerState, test: TestSettings, widths: Sequence[float]
-) -> tuple[list[dict[str, Any]], dict[float, tuple[float, float]]]:
+) -> tuple[list[dict[str, Any]], dict[float, tuple[float, float | None]]]:
     """The test at the end of training.
 
     Returns:
@@ -105,4 +106,4 @@ def final_test(
     if 0 not in levels or replace(test, metrics=TestSettings.metrics) != TestSettings(test.widths, test.adv_lambdas):
         plain = records_of(federation, state, TestSettings(), widths, 0.0, "best", "splitmix train")
     at_zero = [record for record in plain if record["adv_lambda"] == 0]
-    return records, {record["width"]: (record["accuracy"], record["accuracy_fixed"]) for record in at_zero}
+    return records, {record["width"]: (record["accuracy"], record.get("accuracy_fixed")) for record in at_zero}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -22,12 +23,12 @@ from splitmix.federation.build import build_federation
 from splitmix.federation.federation import Federation
 from splitmix.federation.round_metrics import RoundMetrics
 from splitmix.files import write_atomically
-from splitmix.payload import payload_bytes
 from splitmix.progress import Progress
 from splitmix.quoting import command
 from splitmix.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from splitmix.runs.finished_rows import finished_rows
 from splitmix.runs.loggers import TrackedRun
-from splitmix.runs.metrics import CSVLogger, read_metrics
+from splitmix.runs.metrics import CSVLogger
 from splitmix.runs.records import final_test
 from splitmix.runs.results import add_tests, describe_run, results_to_resume, update_results, write_results
 from splitmix.runs.rows import WidthRow
@@ -41,6 +42,7 @@ def run_training(
     resolved: dict[str, Any],
     resume: bool = False,
     said: frozenset[str] = frozenset(),
+    build: Callable[..., Any] = build_federation,
 ) -> FinishedTraining | None:
     """Train a federation in `folder`, or go on with the one that stopped there.
 
@@ -48,6 +50,7 @@ def run_training(
 
     Args:
         said: of `lanes` and `workers`, what a resumed run takes from its config and not from what it had chosen.
+        build: makes the federation, called as `build_federation` is; one on real devices is made otherwise.
 
     Returns:
         What the training ended with; None if the run was finished before.
@@ -60,7 +63,7 @@ def run_training(
     if resume and results_to_resume(folder, resolved).get("status") == "finished":
         log.info(f"{folder} is finished: nothing to resume")
         return None
-    run = Training(config, folder, resolved, started, resume, said)
+    run = Training(config, folder, resolved, started, resume, said, build)
     status = "failed"
     try:
         run.rounds()
@@ -107,6 +110,7 @@ class Training:
         started: str,
         resume: bool,
         said: frozenset[str] = frozenset(),
+        build: Callable[..., Any] = build_federation,
     ):
         self.config = config
         self.folder = folder
@@ -118,7 +122,7 @@ class Training:
             ) from error
         self.logger = CSVLogger(folder / "metrics.csv")
         log.info(config.engine.describe())
-        self.federation: Federation = build_federation(config, loggers=[self.logger], say=log.info)
+        self.federation: Federation = build(config, loggers=[self.logger], say=log.info)
         batch_size = self.federation.batch_size
         if lone := [client.id for client in self.federation.clients if len(client.train) % batch_size == 1]:
             log.info(f"one image per pass is dropped at clients {', '.join(lone)}: a batch of one has no variance")
@@ -214,7 +218,9 @@ class Training:
         for name, accuracy in accuracies.items():
             row |= {f"val_{name}/{width}": value for width, value in accuracy.mean().items()}
             full = accuracy.per_client[:, -1].tolist()
-            row |= {f"val_{name}_client/{c.id}": value for c, value in zip(self.validated_clients, full, strict=True)}
+            of_clients = zip(self.validated_clients, full, strict=True)
+            # On real devices a client may not answer.
+            row |= {f"val_{name}_client/{c.id}": value for c, value in of_clients if not math.isnan(value)}
         return row
 
     def save(self, name: str, checkpoint: Checkpoint) -> None:
@@ -244,20 +250,5 @@ class Training:
             str(width): {"sa": both[0], "sa_fixed": both[1], "macs": price[width][0], "params": price[width][1]}
             for width, both in sa.items()
         }
-        # A user may have removed damaged metrics.
-        metrics = read_metrics(self.folder / "metrics.csv")
-        at_best = next((row for row in metrics if row["round"] == best.best_round), {})
-        rows = [
-            WidthRow(
-                width,
-                at_best.get(f"val_sa/{width}"),
-                at_best.get(f"val_ra/{width}"),
-                tested,
-                *price[width],
-                payload_bytes(method.upload_entries(width)),
-                fixed,
-            )
-            for width, (tested, fixed) in sa.items()
-        ]
         self.mark("finished", widths, records)
-        return FinishedTraining(rows, best.best_round, method.adversarial)
+        return FinishedTraining(finished_rows(self.folder, method), best.best_round, method.adversarial)

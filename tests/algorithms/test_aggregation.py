@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from splitmix.algorithms.aggregation import Bulyan, Krum, Mean, Median, MultiKrum, NormClip, TrimmedMean
+from splitmix.algorithms.algorithm import check_aggregation
 from splitmix.algorithms.base import Problem
 from splitmix.algorithms.fedavg import FedAvg
 from splitmix.algorithms.heterofl import HeteroFL
@@ -131,8 +132,8 @@ def test_too_few_clients_and_other_methods_are_refused_by_name():
     with pytest.raises(UserError, match=r"aggregation=krum: 7 clients trained base model 0 in round 0.*needs 9"):
         method.merge(state, updates_of(method, state, range(7)))
     with pytest.raises(UserError, match=r"aggregation=median: algorithm=heterofl"):
-        method_of(Median(), HeteroFL()).check_aggregation()
-    method_of(Median(), FedAvg()).check_aggregation()
+        check_aggregation(method_of(Median(), HeteroFL()))
+    check_aggregation(method_of(Median(), FedAvg()))
 
 
 @pytest.mark.parametrize(

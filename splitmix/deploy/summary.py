@@ -1,0 +1,47 @@
+"""The journal of a deployment as rows of text: by client, and round by round."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from statistics import mean
+
+from splitmix.deploy.journal import ACCEPTED, Entry
+
+
+def client_rows(entries: Sequence[Entry]) -> list[list[str]]:
+    """A header and a row for each client over all rounds."""
+    rows = [["client", "accepted", "left out", "last seen", "seconds", "loss", "down", "up", "last reason"]]
+    for client in dict.fromkeys(entry.client for entry in entries):
+        of_client = [entry for entry in entries if entry.client == client]
+        good = [entry for entry in of_client if entry.outcome == ACCEPTED]
+        outcomes = Counter(entry.outcome for entry in of_client if entry.outcome != ACCEPTED)
+        bad = [entry for entry in of_client if entry.outcome != ACCEPTED]
+        rows.append(
+            [
+                client,
+                str(len(good)),
+                ", ".join(f"{outcome} {count}" for outcome, count in outcomes.items()) or "-",
+                f"round {good[-1].round + 1}" if good else "never",
+                f"{mean(entry.seconds or 0.0 for entry in good):.1f}" if good else "-",
+                loss_of(good[-1]) if good else "-",
+                f"{sum(entry.bytes_down for entry in of_client) / 1e6:.2f} MB",
+                f"{sum(entry.bytes_up for entry in of_client) / 1e6:.2f} MB",
+                bad[-1].reason or bad[-1].outcome if bad else "-",
+            ]
+        )
+    return rows
+
+
+def round_rows(entries: Sequence[Entry]) -> list[list[str]]:
+    """A header and a row for each client in each round."""
+    rows = [["round", "client", "outcome", "seconds", "loss", "why"]]
+    for entry in entries:
+        seconds = "-" if entry.seconds is None else f"{entry.seconds:.1f}"
+        rows.append([str(entry.round + 1), entry.client, entry.outcome, seconds, loss_of(entry), entry.reason or "-"])
+    return rows
+
+
+def loss_of(entry: Entry) -> str:
+    """The loss of an entry."""
+    return "-" if entry.loss is None else f"{entry.loss:.4f}"
