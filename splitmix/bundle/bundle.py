@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 import splitmix
 from splitmix.bundle.card import model_card
@@ -48,7 +48,7 @@ def write_bundle(deployed: Deployed, out: Path, max_images: int | None, say: Cal
         tensors = fixed_tensors(deployed.spec, deployed.tensors)
         files = [f"parts/b{number}.safetensors" for number in range(len(run.widths))]
         for number, file in enumerate(files):
-            save_file(part_tensors(deployed.spec, tensors, number), folder / file)
+            (folder / file).write_bytes(save(part_tensors(deployed.spec, tensors, number)))
         places = [places_in(folder / file, file) for file in files]
         say("exporting to ONNX")
         base = base_graph(deployed.spec, tensors, lambda name: places[0][name])

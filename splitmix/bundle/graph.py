@@ -152,7 +152,7 @@ def dial_graph(base: onnx.ModelProto, count: int, location: Callable[[int, str],
     constants = [tensor for tensor in graph.initializer if tensor.data_location != TensorProto.EXTERNAL]
     logits = graph.output[0]
     nodes: list[onnx.NodeProto] = []
-    initializers = [*constants, *(number_tensor(f"number_{value}", value) for value in range(count + 1))]
+    initializers = [*constants, *(number_tensor(f"number_{value}", value) for value in range(1, count + 1))]
     initializers.append(numpy_helper.from_array(np.array([1]), "one"))
     nodes += within("base_models", "number_1", f"number_{count}", f"base_models_must_be_from_1_to_{count}", "count")
     level = "adv_lambda"
