@@ -43,8 +43,8 @@ class ElasticModel(AnytimeModel):
         self.network = network
         lanes = range(network.lanes)
         # Views on the same memory, made once, so that setting a width only picks one.
-        self.mixes = [network.lane_view(0, count + 1) for count in lanes]
-        self.singles = [network.lane_view(number, number + 1) for number in lanes]
+        self.mixes = [network.lane_view(0, count + 1).requires_grad_(False) for count in lanes]
+        self.singles = [network.lane_view(number, number + 1).requires_grad_(False) for number in lanes]
 
     @property
     def held(self) -> int:
