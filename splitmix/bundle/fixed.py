@@ -62,7 +62,8 @@ class WithProbabilities(nn.Module):
 def fixed_model(run: LoadedRun, width: float, adv_lambda: float, calibration: Calibration) -> nn.Module:
     """The customised model whose statistics are fixed: those of the training, or estimated where there are none."""
     needed = not keeps_statistics(run.method) or bool(run.state.clients)
-    return run.customize(width, adv_lambda, calibration=calibration if needed else None)
+    model = run.customize(width, adv_lambda, calibration=calibration if needed else None)
+    return model.requires_grad_(False)  # ExecuTorch computes with the weights while it lowers them
 
 
 def write_fixed(
