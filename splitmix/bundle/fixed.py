@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import warnings
@@ -223,6 +224,8 @@ def quantise(path: Path, images: Tensor | None) -> None:
             return None if batch is None else {"image": batch}
 
     prepared, small = path.with_suffix(".prepared.onnx"), path.with_suffix(".int8.onnx")
+    silent = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # onnxruntime's, of weights with one dimension
     try:
         quant_pre_process(str(path), str(prepared))
         quantize_static(
@@ -231,5 +234,6 @@ def quantise(path: Path, images: Tensor | None) -> None:
         )  # fmt: skip
         os.replace(small, path)
     finally:
+        logging.disable(silent)
         prepared.unlink(missing_ok=True)
         small.unlink(missing_ok=True)
