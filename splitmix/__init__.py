@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from splitmix.algorithms.splitmix import SplitMix
     from splitmix.algorithms.values import ServerState
+    from splitmix.bundle.elastic import ElasticModel
     from splitmix.data.minidigits import MiniDigits
     from splitmix.data.partition import Uniform
     from splitmix.engine.optimizers import SGD, Adam
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from splitmix.federation.federation import Federation
     from splitmix.federation.schedules import Constant, Cosine, MultiStep
     from splitmix.models.digit_cnn import DigitCNN
+    from splitmix.runs.loaded import load
 
 __version__ = "0.1.0"
 
@@ -30,6 +32,7 @@ _HOMES = {
     "Constant": "federation.schedules",
     "Cosine": "federation.schedules",
     "DigitCNN": "models.digit_cnn",
+    "ElasticModel": "bundle.elastic",
     "EngineSettings": "engine.settings",
     "Federation": "federation.federation",
     "Groups": "federation.budgets",
@@ -40,6 +43,7 @@ _HOMES = {
     "Uniform": "data.partition",
     "UserError": "errors",
     "customize": "evaluation.customize",
+    "load": "runs.loaded",
 }
 
 __all__ = [
@@ -48,6 +52,7 @@ __all__ = [
     "Constant",
     "Cosine",
     "DigitCNN",
+    "ElasticModel",
     "EngineSettings",
     "Federation",
     "Groups",
@@ -58,6 +63,7 @@ __all__ = [
     "Uniform",
     "UserError",
     "customize",
+    "load",
 ]
 
 

@@ -39,8 +39,8 @@ def demo(cfg: DictConfig) -> None:
     folder = Path(HydraConfig.get().runtime.output_dir)
     refuse_run_in(folder / "run")
     log_to_file(folder / "demo.log")
-    from splitmix.algorithms.base import Problem
     from splitmix.deploy.demo import demo_config, run_demo
+    from splitmix.federation.build import check_config
     from splitmix.reporting.figures import draw_convergence
     from splitmix.reporting.tables import print_table, width_table
     from splitmix.runs.finished_rows import finished_rows
@@ -49,13 +49,7 @@ def demo(cfg: DictConfig) -> None:
     signal.signal(signal.SIGTERM, interrupt)
     resolved = demo_config(resolved, clients)
     run = run_demo(resolved, folder, port, float(seconds))
-    config = load_run_config(resolved)
-    budgets = config.budget.assign(config.scalars.clients_per_domain, len(config.dataset.domains), config.scalars.seed)
-    problem = Problem.of(
-        config.dataset, config.budget, budgets, config.partition.masked_loss, config.train_attack,
-        config.server_optimizer,
-    )  # fmt: skip
-    rows = finished_rows(run, config.algorithm.bind(config.model, problem))
+    rows = finished_rows(run, check_config(load_run_config(resolved)))
     draw_convergence(run)
     print_table(width_table(rows))
     log.info(f"run folder: {run}")

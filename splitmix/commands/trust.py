@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from functools import cache
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from splitmix.binding import CODE_KEYS, Trusted, convert
-from splitmix.commands.help import groups, option_folders
-from splitmix.config import COMPONENTS, conf_dir
+from splitmix.binding import Trusted, convert
+from splitmix.commands.help import option_folders
+from splitmix.trusted import targets_in, targets_of, trusted_code
 
 
 def trusted_targets(
@@ -28,37 +24,8 @@ def trusted_targets(
     Raises:
         UserError: `named` is no list of text.
     """
-    everywhere = convert(named, tuple[str, ...], "trust")
-    trusted = {group: {*_own_targets().get(group, ()), *everywhere} for group in COMPONENTS}
+    trusted = trusted_code(convert(named, tuple[str, ...], "trust"))
     folders = option_folders() if config_dirs is None else config_dirs
-    for group, target in [*_targets_in(folders), *_targets_of(composed or {})]:
+    for group, target in [*targets_in(folders), *targets_of(composed or {})]:
         trusted.setdefault(group, set()).add(target)
     return trusted
-
-
-@cache
-def _own_targets() -> Trusted:
-    trusted: dict[str, set[str]] = {}
-    for group, target in _targets_in([conf_dir()]):
-        trusted.setdefault(group, set()).add(target)
-    return trusted
-
-
-def _targets_in(folders: Iterable[Path]) -> Iterator[tuple[str, str]]:
-    """Group and code of option files; what else lies in these folders, such as runs, names nothing."""
-    for folder in folders:
-        for group in groups():
-            for file in sorted((folder / group).rglob("*.yaml")):
-                node: Any = None
-                # A damaged option is told when it is used.
-                with suppress(OSError, ValueError, yaml.YAMLError):
-                    node = yaml.safe_load(file.read_text(encoding="utf-8"))
-                if isinstance(node, Mapping):
-                    yield from _targets_of({group: node, **node})
-
-
-def _targets_of(config: Mapping[Any, Any]) -> Iterator[tuple[str, str]]:
-    for group, node in config.items():
-        for key in CODE_KEYS if isinstance(node, Mapping) else ():
-            if isinstance(node.get(key), str):
-                yield str(group), node[key]

@@ -19,6 +19,8 @@ from splitmix.deploy.transport import Answer
 from splitmix.errors import UserError
 
 RECORD, FIELD = "splitmix", "message"
+NODE_KEY = "splitmix"
+"""The key of a SuperNode's config that names its YAML."""
 POLL_S = 0.2
 PULLED_TOGETHER = 1
 """Answers fetched in one call: a node's endless one must not hold up the others'."""
@@ -96,7 +98,7 @@ def server_main(grid: Grid, context: Context) -> None:
 @client_app.query()
 def client_main(message: Message, context: Context) -> Message:
     """Answer a request by the node whose YAML the SuperNode's config names."""
-    path = str(context.node_config["splitmix"])
+    path = str(context.node_config[NODE_KEY])
     if path not in nodes:
         nodes[path] = Node(read_node(Path(path)))
     return Message(recorded(nodes[path].answer(content_of(message) or b"")), reply_to=message)

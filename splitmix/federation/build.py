@@ -20,8 +20,8 @@ from splitmix.federation.federation import Federation
 from splitmix.models.network import lane_template
 
 
-def check_config(config: RunConfig) -> None:
-    """Let every component check itself and the others, before any data is read.
+def check_config(config: RunConfig) -> Method:
+    """Let every component check itself and the others, before any data is read; returns the method that it describes.
 
     Raises:
         UserError: the first mistake found.
@@ -47,6 +47,8 @@ def check_config(config: RunConfig) -> None:
             lane_template(spec, 1)  # a network that cannot be built is refused here
     for adv_lambda in config.test.adv_lambdas_or(method.adv_lambdas):
         check_adv_lambda(method, adv_lambda, "test.adv_lambdas")
+    bound: Method = method
+    return bound
 
 
 def check_widths(method: Method, widths: Sequence[float], key: str) -> None:

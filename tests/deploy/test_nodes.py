@@ -1,5 +1,7 @@
 """A node by itself: its settings, its own images and split, its memory, what it trusts."""
 
+import json
+
 import pytest
 import torch
 import yaml
@@ -90,6 +92,6 @@ def test_memory_follows_the_rounds_that_the_server_took(tmp_path):
 )
 def test_a_wrong_fleet_is_refused_by_name(tmp_path, values, message):
     path = tmp_path / "fleet.yaml"
-    path.write_text(yaml.safe_dump(values))
+    path.write_text(json.dumps(values))
     with pytest.raises(UserError, match=message):
         read_fleet(path)
