@@ -51,6 +51,11 @@ def run_test(
     if not path.is_file():
         raise UserError(f"checkpoint={checkpoint}: {path} does not exist; train further or choose checkpoint=last")
     results = read_results(folder / "results.json")
+    if results.get("engine", {}).get("deployed") and config.model.bn == "local":
+        raise UserError(
+            f"run={folder}: trained on real devices with model.bn=local, whose batch normalisation stayed there: only"
+            " they can test it, and their final test is in results.json"
+        )
     if results["status"] == "running" and is_locked(folder / CLAIM):
         log.warning("note: this run is still training; a record is of the checkpoint as it is now, see its round")
     log.info(engine.describe())
