@@ -22,23 +22,22 @@ def tree_of(path):
     return ast.parse(path.read_text())
 
 
-@pytest.mark.parametrize("path", FILES, ids=[str(path.relative_to(PACKAGE)) for path in FILES])
-def test_imports_point_one_way(path):
-    folder = path.relative_to(PACKAGE).parts[0]
-    if folder not in ORDER:
-        return
-    for node in ast.walk(tree_of(path)):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("splitmix."):
-            target = node.module.split(".")[1]
-            if target in ORDER:
-                assert ORDER.index(target) >= ORDER.index(folder), f"{path.name} imports {node.module}"
+def test_imports_point_one_way():
+    wrong = []
+    for path in FILES:
+        folder = path.relative_to(PACKAGE).parts[0]
+        for node in ast.walk(tree_of(path)) if folder in ORDER else ():
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("splitmix."):
+                target = node.module.split(".")[1]
+                if target in ORDER and ORDER.index(target) < ORDER.index(folder):
+                    wrong.append(f"{path.relative_to(PACKAGE)} imports {node.module}")
+    assert not wrong
 
 
-@pytest.mark.parametrize("path", FILES, ids=[str(path.relative_to(PACKAGE)) for path in FILES])
-def test_every_file_says_its_job_and_stays_small(path):
-    text = path.read_text()
-    assert not text or ast.get_docstring(tree_of(path))
-    assert len(text.splitlines()) <= 260
+def test_every_file_says_its_job_and_stays_small():
+    silent = [path for path in FILES if path.read_text() and not ast.get_docstring(tree_of(path))]
+    large = [path for path in FILES if len(path.read_text().splitlines()) > 260]
+    assert not silent and not large
 
 
 def test_the_map_of_the_house_names_every_room_in_order_and_files_that_exist():
@@ -84,11 +83,10 @@ def choices_by_name(source: str) -> set[int]:
     return lines
 
 
-@pytest.mark.parametrize("path", FILES, ids=[str(path.relative_to(PACKAGE)) for path in FILES])
-def test_no_code_asks_for_the_name_of_an_algorithm(path):
-    if path == PACKAGE / "benchmarks" / "workloads.py":
-        return  # its workloads are called after algorithms
-    assert not choices_by_name(path.read_text())
+def test_no_code_asks_for_the_name_of_an_algorithm():
+    # Its workloads are called after algorithms.
+    files = [path for path in FILES if path != PACKAGE / "benchmarks" / "workloads.py"]
+    assert not {str(path): lines for path in files if (lines := choices_by_name(path.read_text()))}
 
 
 @pytest.mark.parametrize(

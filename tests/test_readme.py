@@ -18,7 +18,8 @@ from splitmix.data.minidigits import MiniDigits
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
 
-@pytest.mark.parametrize("test_images", [50, pytest.param(500, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("test_images", [50, 500])
 def test_the_python_example_runs(capsys, monkeypatch, test_images):
     """With all images of its dataset, or with a tenth of the test images."""
     load = MiniDigits.load

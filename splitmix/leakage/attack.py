@@ -17,7 +17,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.func import grad
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 from splitmix.leakage.jacobian import Upload, UploadJacobian
 
@@ -137,6 +136,8 @@ def gauss_newton(upload: Upload, target: Tensor, start: Tensor) -> Tensor:
 
 def measured(image: Tensor, truth: Tensor, sigma: float, predicted: float, misfit: float) -> Reconstruction:
     """How well an image was reconstructed."""
+    from torchmetrics.functional.image import structural_similarity_index_measure  # takes seconds to import
+
     cut = image.clamp(0, 1)
     window = min(WINDOW, (min(truth.shape[-2:]) - 1) // 2 * 2 + 1)
     similarity: Any = structural_similarity_index_measure(

@@ -64,6 +64,7 @@ def test_a_run_folder_is_complete(inside):
     assert {client["bytes_up"] for client in results["clients"]} == {entry_bytes, 2 * entry_bytes}
 
 
+@pytest.mark.slow
 def test_testing_adds_records_and_replaces_its_own(inside, capsys):
     run = the_run(inside)
     before = sorted(inside.rglob("*"))

@@ -31,6 +31,7 @@ def test_a_fleet_trains_on_images_that_the_server_never_has(tmp_path):
     assert all(len(test["per_client"]) == 2 for test in results["tests"])
 
 
+@pytest.mark.slow
 def test_a_client_that_does_not_come_is_named(tmp_path):
     root = noise_tree(tmp_path / "north", domains=("mine",))
     node = Node(NodeSettings("north", str(tmp_path / "m"), "folder", str(root), "own", "cpu", 1))

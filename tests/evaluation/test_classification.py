@@ -60,8 +60,8 @@ def logits_of(fed, state, width, attack):
     ("algorithm", "bn", "attack", "engine"),
     [
         (SplitMix(), "batch", None, ONE),
-        (HeteroFL(), "batch", BOLD, ONE),
-        (SplitMix(), "tracked", BOLD, ONE),
+        pytest.param(HeteroFL(), "batch", BOLD, ONE, marks=pytest.mark.slow),
+        pytest.param(SplitMix(), "tracked", BOLD, ONE, marks=pytest.mark.slow),
         pytest.param(SplitMix(), "batch", None, TWO, marks=pytest.mark.slow),
         pytest.param(SplitMix(), "tracked", BOLD, TWO, marks=pytest.mark.slow),
     ],

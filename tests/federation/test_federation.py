@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from pytorch_lightning import Trainer
 from torch.utils.data import DataLoader
 
 from splitmix.algorithms.splitmix import SplitMix
@@ -11,7 +10,6 @@ from splitmix.engine.optimizers import SGD, Adam
 from splitmix.engine.settings import EngineSettings
 from splitmix.errors import UserError
 from splitmix.federation.budgets import Groups
-from splitmix.federation.client import ClientModule
 from splitmix.federation.sampling import participants
 from splitmix.models.digit_cnn import DigitCNN
 from splitmix.robustness.attacks import FGSM
@@ -109,9 +107,14 @@ def test_more_participants_than_clients_are_refused(federation, per_round):
         federation(clients_per_round=per_round)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_a_stock_trainer_trains_a_client_like_the_federation_does(federation, tmp_path):
     """Both step through the same batches of one client, from the same weights (in float64, where no ReLU flips)."""
+    from pytorch_lightning import Trainer
+
+    from splitmix.federation.client import ClientModule
+
     engine = EngineSettings(workers=1, lanes=1, threads=1, precision="64-true")
     fed = federation(SplitMix(atom_width=1.0), budget=Groups("1"), clients_per_domain=1, engine=engine)
     state = fed.initial_state()
@@ -133,7 +136,10 @@ def test_a_stock_trainer_trains_a_client_like_the_federation_does(federation, tm
         torch.testing.assert_close(value.float(), trained.update.tensors[name], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow  # Lightning takes seconds to import
 def test_switches_of_the_client_module(federation):
+    from splitmix.federation.client import ClientModule
+
     fed = federation()
     network = fed.method.spec.build(8)
     network.load_lanes(fed.initial_state().tensors)

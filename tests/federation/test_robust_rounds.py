@@ -9,7 +9,6 @@ from splitmix.algorithms.splitmix import SplitMix
 from splitmix.engine.optimizers import SGD
 from splitmix.engine.settings import EngineSettings
 from splitmix.federation.budgets import Groups
-from splitmix.federation.client import ClientModule
 from splitmix.models.digit_cnn import DigitCNN
 from splitmix.robustness.attacks import FGSM, LinfPGD
 
@@ -105,7 +104,10 @@ def test_the_same_attacked_images_on_every_path(federation):
         torch.testing.assert_close(states[1][name], value, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.slow  # Lightning takes seconds to import
 def test_the_switch_of_the_client_module_mixes_the_branches(federation):
+    from splitmix.federation.client import ClientModule
+
     fed = federation(DAT, TRACKED)
     network = fed.method.spec.build(8)
     network.load_lanes(fed.run_round(fed.initial_state())[0].tensors)

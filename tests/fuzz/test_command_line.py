@@ -79,6 +79,7 @@ def stubbed(tmp_path_factory):
         yield Path.cwd()
 
 
+@pytest.mark.slow
 @example(["train", "~seed"])
 @example(["train", "-m", "seed=range(0)"])
 @example(["test", "attack=[[none]]"])

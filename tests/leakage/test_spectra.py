@@ -117,6 +117,7 @@ def test_a_clipped_step_is_as_long_as_allowed():
     assert math.sqrt(sum(float(value.square().sum()) for value in upload.values())) == pytest.approx(1e-3, rel=0.01)
 
 
+@pytest.mark.slow
 def test_lsqr_finds_the_error_of_the_singular_values():
     client, (images, labels) = model(), batch(1)
     jacobian = UploadJacobian(gradient_upload(client.loss, client.parameters, labels), images)
