@@ -3,11 +3,11 @@
 import re
 from base64 import b64decode
 from io import BytesIO
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from explorers import explorer_of
 from PIL import Image, ImageDraw
 from run_folders import attacked, record
 
@@ -18,27 +18,11 @@ from splitmix.evaluation.cost import cost
 from splitmix.evaluation.customize import customize
 from splitmix.explore import html
 from splitmix.explore.drawing import as_image
-from splitmix.explore.explorer import IMAGES_PER_PAGE, Explorer, change_of
+from splitmix.explore.explorer import IMAGES_PER_PAGE, change_of
 from splitmix.explore.looks import domain_rows
-from splitmix.runs.loaded import LoadedRun
 
 GRID = {(0.5, 0.0): (0.7, 0.3), (0.5, 1.0): (0.6, 0.4), (1.0, 0.0): (0.8125, 0.35), (1.0, 1.0): (0.75, 0.45)}
 LABEL = "linf_pgd, ε 8/255, 7 steps"
-
-
-def explorer_of(federation, folder, *tests, bn="batch"):
-    """An explorer of an untrained federation with these test records."""
-    dataset = federation.dataset
-    config = SimpleNamespace(
-        dataset=SimpleNamespace(name="noise", domains=dataset.domains, classes=("<zero>", *dataset.classes[1:])),
-        algorithm=SimpleNamespace(label="Split-Mix"),
-        model=SimpleNamespace(name="digit_cnn", bn=bn),
-        scalars=SimpleNamespace(seed=0),
-    )
-    results = {"tests": list(tests)}
-    run = LoadedRun(folder, {}, config, results, federation.method, federation.initial_state(), "best")
-    run.__dict__["federation"] = federation
-    return Explorer(run)
 
 
 @pytest.fixture
