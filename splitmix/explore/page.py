@@ -33,12 +33,13 @@ LATEST = "always_last"
 def page(explorer: Explorer, download: Download) -> gr.Blocks:
     """The page of a run."""
     widths, attacks = explorer.run.widths, list(explorer.attacks)
+    several = len(widths) > 1
     with gr.Blocks(title=f"splitmix explore: {explorer.run.folder.name}", analytics_enabled=False) as blocks:
         gr.HTML(html.head(explorer))
         with gr.Row():
             with gr.Column(min_width=300):
                 width = gr.Slider(
-                    widths[0], widths[-1], value=widths[-1], step=step_of(widths), visible=len(widths) > 1,
+                    widths[0] if several else 0, widths[-1], value=widths[-1], step=step_of(widths), visible=several,
                     label="width (share of the full network)", elem_id="sm-width",
                 )  # fmt: skip
                 level = gr.Slider(
