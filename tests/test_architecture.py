@@ -10,8 +10,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "splitmix"
 # A folder may import from itself and from those to its right.
 ORDER = [
-    "commands", "deploy", "bundle", "reporting", "runs", "leakage", "benchmarks", "federation", "engine", "evaluation",
-    "algorithms", "robustness", "models", "data", "runtime",
+    "commands", "deploy", "explore", "bundle", "reporting", "runs", "leakage", "benchmarks", "federation", "engine",
+    "evaluation", "algorithms", "robustness", "models", "data", "runtime",
 ]  # fmt: skip
 FILES = sorted(PACKAGE.rglob("*.py"))
 

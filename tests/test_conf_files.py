@@ -20,7 +20,7 @@ OPTIONS = [(group, path) for group, files in groups().items() for path in files 
 
 def test_all_files_are_seen():
     # The primary configs of the verbs, options, experiments (see test_experiments), what experiments share.
-    assert len(FILES) == 16 + 65 + 40 + 4 and len(OPTIONS) == 65
+    assert len(FILES) == 17 + 65 + 40 + 4 and len(OPTIONS) == 65
 
 
 @pytest.mark.parametrize(("group", "path"), OPTIONS, ids=[f"{group}={path.stem}" for group, path in OPTIONS])

@@ -23,6 +23,7 @@ VERBS = {
     "report": "tables and figures over many runs",
     "show": "one run: status, config, results, files",
     "export": "hand a run over: a bundle of all widths, or one model in a runtime's own file",
+    "explore": "a run on a local page with two dials, width and robustness",
     "profile": "MACs, parameters, bytes per round and latency by width",
     "audit": "what a client's upload gives away of its images",
     "import": "turn a checkpoint of the authors' code into a run folder",
