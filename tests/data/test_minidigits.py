@@ -155,7 +155,18 @@ def test_cache_is_one_file_and_is_read_without_drawing(dataset: Dataset, root: P
     assert lines == []
 
 
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "foreign", "empty", "other shapes", "labels", "packed"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "truncated",
+        "flipped",
+        "foreign",
+        "empty",
+        "other shapes",
+        "labels",
+        pytest.param("packed", marks=pytest.mark.slow),
+    ],
+)
 def test_damaged_cache_is_made_again(
     damage: str, dataset: Dataset, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

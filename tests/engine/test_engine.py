@@ -322,7 +322,7 @@ def test_bad_settings_are_named(settings, words):
         EngineSettings(**settings).check()
 
 
-@pytest.mark.parametrize("lanes", [1, 8])
+@pytest.mark.parametrize("lanes", [pytest.param(1, marks=pytest.mark.slow), 8])
 def test_bf16_stays_close(federation, lanes):
     losses = []
     for precision in ("32-true", "bf16-mixed"):

@@ -96,7 +96,7 @@ def test_accuracy_is_the_mean_over_clients_of_each_clients_own(federation):
         assert mean == pytest.approx(sum(own) / len(own))
 
 
-@pytest.mark.parametrize("bn", ["batch", "tracked"])
+@pytest.mark.parametrize("bn", ["batch", pytest.param("tracked", marks=pytest.mark.slow)])
 def test_post_statistics_leave_the_state_alone(federation, bn):
     fed = federation(None, DigitCNN(bn=bn))
     state = fed.initial_state()

@@ -24,7 +24,7 @@ def rounds(fed, count, state=None):
 
 
 @pytest.mark.parametrize("bn", ["batch", "tracked"])
-@pytest.mark.parametrize("temperature", [None, "auto"])
+@pytest.mark.parametrize("temperature", [None, pytest.param("auto", marks=pytest.mark.slow)])
 def test_lanes_together_equal_one_lane_at_a_time(federation, bn, temperature):
     states = []
     for lanes in (1, 3, 8):
