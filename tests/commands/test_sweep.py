@@ -121,7 +121,7 @@ def test_callbacks_hear_of_the_sweep_and_of_failed_jobs(here, monkeypatch, capfd
         if config.scalars.seed == 2:
             raise UserError("does not work")
 
-    monkeypatch.setattr(training, "run_training", trained)
+    monkeypatch.setattr(train_verb, "train_in", trained)
     monkeypatch.setitem(sys.modules, "watching", SimpleNamespace(Watching=Watching))
     Watching.said.clear()
     assert main(["train", "-m", "seed=1,2,3", "+hydra.callbacks.it._target_=watching.Watching", *TINY]) == 2
@@ -146,7 +146,7 @@ def test_a_batch_of_jobs_is_launched_at_once(here, monkeypatch, capfd):
         return launcher
 
     monkeypatch.setattr(Plugins, "instantiate_launcher", spied)
-    monkeypatch.setattr(training, "run_training", lambda *arguments, **settings: None)
+    monkeypatch.setattr(train_verb, "train_in", lambda *arguments, **settings: None)
     assert main(["train", "-m", "seed=1,2,3", "hydra.sweeper.max_batch_size=2", *TINY]) == 0
     assert launched == [(0, 2), (2, 1)] and "job 3/3: " in capfd.readouterr().out
 
