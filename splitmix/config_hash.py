@@ -17,6 +17,8 @@ ADDED_LATER: dict[str, dict[str, Any]] = {
     "optimizer": {"clip_norm": None},
 }
 """Keys of options that earlier versions lacked, with the value that leaves the numbers as they were."""
+KEYS_ADDED_LATER = {"aggregation": MEAN, "server_optimizer": NO_SERVER_OPTIMIZER, "validate_clients": None}
+"""The same at the top level."""
 NOT_HASHED = ("name", "engine", "logger", "resume", "hydra", "test", "fit_data", "trust", "checkpoint_rounds")
 
 
@@ -41,17 +43,17 @@ def former_hash(resolved: Mapping[str, Any]) -> str:
 def _hash(resolved: Mapping[str, Any], more: Mapping[str, Any]) -> str:
     kept = {key: _by_first_name(value) for key, value in resolved.items() if key not in NOT_HASHED}
     # What earlier versions lacked counts only where it changes numbers, so that their runs are known again.
-    if kept.get("server_optimizer") == NO_SERVER_OPTIMIZER:
-        del kept["server_optimizer"]
-    if kept.get("aggregation") == MEAN:
-        del kept["aggregation"]
-    if kept.get("validate_clients", 0) is None:
-        del kept["validate_clients"]
+    kept = _without(KEYS_ADDED_LATER, kept)
     for group, added in ADDED_LATER.items():
         if isinstance(node := kept.get(group), Mapping):
-            kept[group] = {key: value for key, value in node.items() if key not in added or value != added[key]}
+            kept[group] = _without(added, node)
     text = json.dumps({key: _canonical(value) for key, value in {**kept, **more}.items()}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _without(added: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values less those that were added later and leave the numbers as they were."""
+    return {key: value for key, value in values.items() if key not in added or value != added[key]}
 
 
 def _by_first_name(node: Any) -> Any:

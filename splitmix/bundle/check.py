@@ -15,6 +15,7 @@ from splitmix.bundle.deployed import Deployed
 from splitmix.data.clients import ClientData
 from splitmix.data.dataset import to_float
 from splitmix.errors import UserError
+from splitmix.federation.sampling import images_per_client
 from splitmix.runs.loaded import LoadedRun
 from splitmix.runtime.images import Array
 
@@ -50,7 +51,7 @@ class TestImages:
     __test__ = False  # the name is not a test's
 
     def __init__(self, run: LoadedRun, max_images: int | None):
-        share = run.federation.images_per_client(max_images)
+        share = images_per_client(max_images, len(run.federation.clients))
         clients: list[ClientData] = list(run.federation.clients)
         self.rows = [client.test[:share] for client in clients]
         self.images, self.labels = run.dataset.test.images, run.dataset.test.labels

@@ -1,4 +1,4 @@
-"""The folder of a bundle: written beside its place and moved there whole, so that none is ever half there."""
+"""What an export writes: beside its place and moved there whole, so that no folder or file is ever half there."""
 
 from __future__ import annotations
 
@@ -40,15 +40,38 @@ def new_folder(out: Path) -> Iterator[Path]:
     """
     beside = out.absolute().with_name(f".{out.name}.{secrets.token_hex(4)}.{os.getpid()}.tmp")
     try:
-        try:
+        with writing(out):
             beside.mkdir()
             yield beside
             if out.is_dir():
                 shutil.rmtree(out)
             os.replace(beside, out)
-        except OSError as error:
-            raise UserError(
-                f"out={out}: cannot be written ({error.strerror or error}); choose another place"
-            ) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+@contextmanager
+def new_file(out: Path) -> Iterator[Path]:
+    """A path beside `out` whose file takes its name at the end; after an error nothing has changed.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    beside = out.absolute().with_name(f".{secrets.token_hex(4)}.{os.getpid()}.tmp{out.suffix}")
+    try:
+        with writing(out):
+            yield beside
+            with open(beside, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(beside, out)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(out: Path) -> Iterator[None]:
+    """Tell what the system refuses while `out` is written as a mistake of the user's (UserError)."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"out={out}: cannot be written ({error.strerror or error}); choose another place") from error

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from splitmix.bundle.check import TestImages, refuse_difference, relative_difference, run_all, session, torch_logits
+from splitmix.bundle.files import new_file
 from splitmix.bundle.graph import OPSET
 from splitmix.data.dataset import to_float
 from splitmix.errors import UserError
@@ -120,24 +119,6 @@ def write_fixed(
                 f" max_drop={max_drop:g} points; raise max_drop, or quantize=none"
             )
         return Fixed(after, len(test), None, sa, path.stat().st_size)
-
-
-@contextmanager
-def new_file(out: Path) -> Iterator[Path]:
-    """A path beside `out` whose file takes its name at the end; after an error nothing has changed."""
-    beside = out.absolute().with_name(f".{secrets.token_hex(4)}.{os.getpid()}.tmp{out.suffix}")
-    try:
-        try:
-            yield beside
-            with open(beside, "rb") as file:
-                os.fsync(file.fileno())
-            os.replace(beside, out)
-        except OSError as error:
-            raise UserError(
-                f"out={out}: cannot be written ({error.strerror or error}); choose another place"
-            ) from error
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def write_onnx(model: nn.Module, example: Tensor, path: Path) -> None:

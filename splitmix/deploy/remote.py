@@ -28,7 +28,7 @@ from splitmix.errors import UserError
 from splitmix.evaluation.accuracy import Accuracy
 from splitmix.federation.build import check_widths
 from splitmix.federation.round_metrics import RoundMetrics
-from splitmix.federation.sampling import equal_steps, participants
+from splitmix.federation.sampling import equal_steps, images_per_client, participants
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ class RemoteFederation:
 
     def validate_robust(self, state: ServerState, widths: Sequence[float], max_images: int | None = None) -> Accuracy:
         """Validation RA of every client that answers under the training attack, at the highest level of robustness."""
-        most, level = self.images_per_client(max_images), self.method.adv_lambdas[-1]
+        most, level = images_per_client(max_images, len(self.clients)), self.method.adv_lambdas[-1]
         return RemoteEvaluation(self, state, widths, "val", self.batch_size, level, most=most, attacked=True).run()
 
     def test(
@@ -177,9 +177,5 @@ class RemoteFederation:
         Raises:
             UserError: a client that does not answer.
         """
-        most = self.images_per_client(max_images)
+        most = images_per_client(max_images, len(self.clients))
         return RemoteEvaluation(self, state, widths, "test", batch_size, adv_lambda, bn, most).run(everyone=True)
-
-    def images_per_client(self, max_images: int | None) -> int | None:
-        """Images of each client when there are to be so many in all."""
-        return None if max_images is None else max(2, max_images // len(self.clients))

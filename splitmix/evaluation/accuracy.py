@@ -172,7 +172,7 @@ def keeps_statistics(method: Method) -> bool:
 
 
 def equal_batches(batches: Sequence[tuple[int, Tensor]], batches_per_pass: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Client numbers `[k]` and rows `[k, n]` of up to `together` batches of equal size `n` at a time."""
+    """Client numbers `[k]` and rows `[k, n]` of up to `batches_per_pass` batches of equal size `n` at a time."""
     by_size: dict[int, list[tuple[int, Tensor]]] = defaultdict(list)
     for client, rows in batches:
         by_size[len(rows)].append((client, rows))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import quantiles
 from time import perf_counter
 
 import torch
+from torch import Tensor, nn
 
 from splitmix.algorithms.method import Method
 from splitmix.algorithms.values import ServerState
@@ -73,13 +74,18 @@ def profile(method: Method, widths: Sequence[float], batch_size: int, repeats: i
 def latencies(
     method: Method, state: ServerState, widths: Sequence[float], batch_size: int, repeats: int
 ) -> dict[float, list[float]]:
-    """Seconds of every forward pass of the customised models on random images, by width.
-
-    The widths take turns, so that whatever else runs on the machine slows all of them alike.
-    """
+    """Seconds of every forward pass of the customised models on random images, by width."""
     models = {width: customize(method, state, width, client=0 if state.local else None) for width in widths}
     images = torch.rand(batch_size, *method.problem.input_shape).contiguous(memory_format=torch.channels_last)
-    times: dict[float, list[float]] = {width: [] for width in widths}
+    return seconds_in_turns(models, images, repeats)
+
+
+def seconds_in_turns(models: Mapping[float, nn.Module], images: Tensor, repeats: int) -> dict[float, list[float]]:
+    """Seconds of every forward pass of these models, after a warm-up.
+
+    They take turns, so that whatever else runs on the machine slows all of them alike.
+    """
+    times: dict[float, list[float]] = {width: [] for width in models}
     for turn in range(WARM_UP + repeats):
         for width, model in models.items():
             start = perf_counter()

@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from threading import Lock
-from time import perf_counter
 
 import torch
 from torch import Tensor
 
 from splitmix.evaluation.cost import cost
 from splitmix.evaluation.customized import CustomizedLanes, CustomizedModel
-from splitmix.evaluation.profile import quartiles
+from splitmix.evaluation.profile import quartiles, seconds_in_turns
 from splitmix.evaluation.statistics import calibration_batches
 from splitmix.runs.loaded import Calibration, LoadedRun
 
 LEVELS_KEPT = 4
 """Levels of robustness whose models stay in memory."""
-WARM_UP = 2
 
 
 @dataclass
@@ -84,11 +82,5 @@ class Models:
         """Median milliseconds of one image by width, on this machine, measured now; the widths take turns."""
         models = {width: self.model(width, 0.0) for width in self.run.widths}
         image = torch.rand(1, *self.run.input_shape)
-        times: dict[float, list[float]] = {width: [] for width in models}
-        for turn in range(WARM_UP + repeats):
-            for width, model in models.items():
-                start = perf_counter()
-                model(image)
-                if turn >= WARM_UP:
-                    times[width].append(1e3 * (perf_counter() - start))
-        return {width: quartiles(of_width)[1] for width, of_width in times.items()}
+        times = seconds_in_turns(models, image, repeats)
+        return {width: 1e3 * quartiles(of_width)[1] for width, of_width in times.items()}

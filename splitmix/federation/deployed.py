@@ -10,7 +10,7 @@ from splitmix.evaluation.accuracy import Accuracy, keeps_statistics
 from splitmix.evaluation.statistics import CALIBRATION_IMAGES
 from splitmix.evaluation.task import EvaluationTask
 from splitmix.federation.federation import Federation
-from splitmix.federation.sampling import calibration_rows, eval_batches
+from splitmix.federation.sampling import calibration_rows, eval_batches, images_per_client
 
 
 def fixed_accuracy(
@@ -35,8 +35,8 @@ def fixed_accuracy(
     if keeps_statistics(federation.method):
         return federation.test(state, widths, adv_lambda=adv_lambda, batch_size=batch_size, max_images=max_images)
     check_adv_lambda(federation.method, adv_lambda)
-    share = federation.images_per_client(max_images)
-    batches = [eval_batches(client.test[:share], batch_size) for client in federation.clients]
+    count = images_per_client(max_images, len(federation.clients))
+    batches = [eval_batches(client.test[:count], batch_size) for client in federation.clients]
     rows = calibration_rows(federation.clients, calibration, federation.seed)
     task = EvaluationTask(tuple(widths), "test", batches, adv_lambda=adv_lambda, shared_calibration=rows)
     return federation.engine.evaluate(state, task)

@@ -35,6 +35,7 @@ from splitmix.federation.sampling import (
     calibration_rows,
     equal_steps,
     eval_batches,
+    images_per_client,
     participants,
     validated_clients,
 )
@@ -190,7 +191,7 @@ class Federation:
         """
         level, each = self.method.adv_lambdas[-1], distinct(widths, self.method.widths)
         task = EvaluationTask(each, "train", [], adv_lambda=level, attack=self.problem.attack)
-        return self._validate(state, task, None if max_images is None else max(2, max_images // len(self.validated)))
+        return self._validate(state, task, images_per_client(max_images, len(self.validated)))
 
     def _validate(self, state: ServerState, task: EvaluationTask, count: int | None = None) -> Accuracy:
         """Run a task on the validated clients' first `count` validation images."""
@@ -198,10 +199,6 @@ class Federation:
         if len(self.validated) < len(self.clients):
             state = replace(state, clients={name: value[self.validated] for name, value in state.clients.items()})
         return self.engine.evaluate(state, replace(task, batches=batches))
-
-    def images_per_client(self, max_images: int | None) -> int | None:
-        """Test images of each client when there are to be so many in all."""
-        return None if max_images is None else max(2, max_images // len(self.clients))
 
     def test(
         self,
@@ -230,7 +227,7 @@ class Federation:
             UserError: a width or a level that the method cannot give; `bn=static` where statistics stay with clients.
         """
         check_adv_lambda(self.method, adv_lambda)
-        count = self.images_per_client(max_images)
+        count = images_per_client(max_images, len(self.clients))
         batches = [eval_batches(client.test[:count], batch_size) for client in self.clients]
         if bn == "static" and state.local:
             raise UserError("test.bn=static: with model.bn=local each client has its own statistics; use test.bn=post")

@@ -122,6 +122,11 @@ class DrawnBatches(Sequence[Tensor]):
         return self.drawn[index]
 
 
+def images_per_client(max_images: int | None, clients: int) -> int | None:
+    """Images of each client when there are to be so many in all; at least two, None are all."""
+    return None if max_images is None else max(2, max_images // clients)
+
+
 def eval_batches(rows: Tensor, batch_size: int) -> list[Tensor]:
     """`rows` in order, in batches of `batch_size`; a lone last image joins the batch before it, for the same reason."""
     batches = list(rows.split(batch_size))

@@ -12,8 +12,8 @@ from splitmix.models.network import LaneNetwork, NetworkSpec, Tensors
 from splitmix.models.norms import BN_EPS, LaneBatchNorm
 
 
-class FixedNorm(nn.Module):
-    """Batch normalisation with fixed statistics: `slope * x + offset`, entries `[lanes, channels]`.
+class SlopeAndOffset(nn.Module):
+    """Batch normalisation with fixed statistics: `slope * x + offset`.
 
     With two branches slope and offset are `slope + adv_lambda * slope_change` and `offset + adv_lambda *
     offset_change`, which is exactly `(1 - adv_lambda) * clean(x) + adv_lambda * adv(x)`.
@@ -22,23 +22,36 @@ class FixedNorm(nn.Module):
         adv_lambda: weight of the adversarial branch, in [0, 1]; a number, or a tensor of one.
     """
 
+    adv_lambda: float | Tensor
+    slope: Tensor
+    offset: Tensor
+    slope_change: Tensor | None
+    offset_change: Tensor | None
+
+    def at_level(self) -> tuple[Tensor, Tensor]:
+        """Slope and offset at the set level."""
+        slope, offset = self.slope, self.offset
+        if self.slope_change is not None and self.offset_change is not None:
+            slope = slope + self.adv_lambda * self.slope_change
+            offset = offset + self.adv_lambda * self.offset_change
+        return slope, offset
+
+
+class FixedNorm(SlopeAndOffset):
+    """The norm of several lanes, entries `[lanes, channels]`."""
+
     def __init__(self, lanes: int, channels: int, dual: bool):
         super().__init__()
-        self.adv_lambda: float | Tensor = 0.0
+        self.adv_lambda = 0.0
         self.slope = nn.Parameter(torch.ones(lanes, channels), requires_grad=False)
         self.offset = nn.Parameter(torch.zeros(lanes, channels), requires_grad=False)
-        self.slope_change: nn.Parameter | None = None
-        self.offset_change: nn.Parameter | None = None
+        self.slope_change = self.offset_change = None
         if dual:
             self.slope_change = nn.Parameter(torch.zeros(lanes, channels), requires_grad=False)
             self.offset_change = nn.Parameter(torch.zeros(lanes, channels), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        slope: Tensor = self.slope
-        offset: Tensor = self.offset
-        if self.slope_change is not None and self.offset_change is not None:
-            slope = slope + self.adv_lambda * self.slope_change
-            offset = offset + self.adv_lambda * self.offset_change
+        slope, offset = self.at_level()
         per_feature = (-1, *[1] * (x.dim() - 2))
         return x * slope.view(per_feature) + offset.view(per_feature)
 
@@ -128,11 +141,11 @@ def affine(tensors: Tensors, prefix: str) -> tuple[Tensor, Tensor]:
 def set_level(network: LaneNetwork, adv_lambda: float | Tensor) -> None:
     """Choose the level of robustness of all fixed norms."""
     for part in network.modules():
-        if isinstance(part, FixedNorm | OneNorm):
+        if isinstance(part, SlopeAndOffset):
             part.adv_lambda = adv_lambda
 
 
-class OneNorm(nn.Module):
+class OneNorm(SlopeAndOffset):
     """A `FixedNorm` of one lane, its entries in the shape in which they meet the features: `[channels, 1, 1]`."""
 
     def __init__(self, norm: FixedNorm, dims: int):
@@ -143,17 +156,12 @@ class OneNorm(nn.Module):
             return nn.Parameter(value.detach()[0].view(-1, *[1] * (dims - 2)), requires_grad=False)
 
         self.slope, self.offset = shaped(norm.slope), shaped(norm.offset)
-        self.slope_change: nn.Parameter | None = None
-        self.offset_change: nn.Parameter | None = None
+        self.slope_change = self.offset_change = None
         if norm.slope_change is not None and norm.offset_change is not None:
             self.slope_change, self.offset_change = shaped(norm.slope_change), shaped(norm.offset_change)
 
     def forward(self, x: Tensor) -> Tensor:
-        slope: Tensor = self.slope
-        offset: Tensor = self.offset
-        if self.slope_change is not None and self.offset_change is not None:
-            slope = slope + self.adv_lambda * self.slope_change
-            offset = offset + self.adv_lambda * self.offset_change
+        slope, offset = self.at_level()
         return x * slope + offset
 
 

@@ -13,6 +13,15 @@ pytestmark = pytest.mark.slow
 QUICK = ["debug=quick", "algorithm=fedavg", "algorithm.width=0.125", "clients_per_domain=1", "engine.workers=1"]
 
 
+def log_rounds(option, folder, config, rounds):
+    """What a training, begun or gone on with, tells its tracker."""
+    [tracker] = option.trackers(TrackedRun(folder, config, round=rounds.start))
+    for step in rounds:
+        tracker.log_metrics({"val_sa/0.125": step / 8, "val_sa_client/0-0": 0.5}, step)
+    tracker.finalize("success")
+    assert tracker.logger is not None, "one that failed is dropped"
+
+
 def test_wandb_offline_keeps_every_round_and_the_config_and_goes_on_with_its_run(tmp_path, monkeypatch):
     wandb = pytest.importorskip("wandb", reason="pip install 'splitmix[wandb]'")
     monkeypatch.setenv("WANDB_SILENT", "true")
@@ -20,11 +29,7 @@ def test_wandb_offline_keeps_every_round_and_the_config_and_goes_on_with_its_run
     option.check()
     identities = []
     for rounds in (range(2), range(2, 3)):
-        [tracker] = option.trackers(TrackedRun(tmp_path / "run", config, round=rounds.start))
-        for step in rounds:
-            tracker.log_metrics({"val_sa/0.125": step / 8, "val_sa_client/0-0": 0.5}, step)
-        tracker.finalize("success")
-        assert tracker.logger is not None, "one that failed is dropped"
+        log_rounds(option, tmp_path / "run", config, rounds)
         assert wandb.run is None, "the next run of the process begins a new one"
         identities.append(json.loads((tmp_path / "run" / "tracker.json").read_text())["wandb"])
     assert identities[0] == identities[1]
@@ -45,11 +50,7 @@ def test_mlflow_keeps_every_round_and_the_config_and_goes_on_with_its_run(tmp_pa
     option.check()
     config = config_of(("name=tracked", "seed=7"))
     for rounds in (range(2), range(2, 3)):
-        [tracker] = option.trackers(TrackedRun(tmp_path / "run", config, round=rounds.start))
-        for step in rounds:
-            tracker.log_metrics({"val_sa/0.125": step / 8, "val_sa_client/0-0": 0.5}, step)
-        tracker.finalize("success")
-        assert tracker.logger is not None, "one that failed is dropped"
+        log_rounds(option, tmp_path / "run", config, rounds)
     client = mlflow.MlflowClient(option.tracking_uri)
     [run] = client.search_runs([client.get_experiment_by_name("tracked").experiment_id])
     assert run.info.status == "FINISHED" and run.data.params["seed"] == "7"
