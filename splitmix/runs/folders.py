@@ -40,6 +40,8 @@ def find_run(key: str, value: str) -> Path:
                 f"{key}=latest: no run with a checkpoint under {OUTPUTS.resolve()}; splitmix train makes one"
             )
         return runs[-1]
+    if not value:
+        raise UserError(f"{key}= is empty: give a run folder, or latest")
     folder = Path(value)
     for needed in NEEDED:
         if not os.path.isfile(folder / needed):
@@ -63,7 +65,7 @@ def find_runs(key: str, value: Any, everything: bool = False) -> list[Path]:
     runs: list[Path] = []
     for text in texts:
         folder = Path(text)
-        if text == "latest" or os.path.isfile(folder / "results.json"):
+        if text in ("", "latest") or os.path.isfile(folder / "results.json"):
             runs.append(find_run(key, text))
             continue
         matches = [file.parents[1] for file in find_files(key, text, folder, NEEDED[-1])]

@@ -99,6 +99,8 @@ def test_several_runs_outside_outputs_are_tested_only_when_all_are_meant(tmp_pat
         with pytest.raises(UserError, match=r"reaches . runs, not all of them under .*all=true means them all"):
             find_runs("run", text)
     assert find_runs("run", "other", everything=True) == outside
+    with pytest.raises(UserError, match="run= is empty"):
+        find_runs("run", "", everything=True)  # and not all runs of the working folder
     assert main(["test", "run=other"]) == 2 and "all=true" in capfd.readouterr().err
     assert main(["test", "run=other", "all=maybe"]) == 2 and "all=maybe" in capfd.readouterr().err
 
