@@ -2,7 +2,8 @@
 
 import sys
 
-from splitmix.commands import main
-
 if __name__ == "__main__":
+    del sys.path[0]  # this folder, whose profile.py would hide Python's own
+    from splitmix.commands import main
+
     sys.exit(main(["show", *sys.argv[1:]]))

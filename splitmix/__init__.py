@@ -1,6 +1,7 @@
 """Split-Mix federated learning: one federation, trained once, customised in situ to any width and robustness.
 
-The names below are the library's front door; they are imported when first used, so that the command line starts fast.
+The names below are the library's front door: datasets, methods, networks and all else that a config group names. They
+are imported when first used, so that the command line starts fast.
 """
 
 from __future__ import annotations
@@ -9,59 +10,235 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from splitmix.algorithms.aggregation import Bulyan, Krum, Mean, Median, MultiKrum, NormClip, TrimmedMean
+    from splitmix.algorithms.depthfl import DepthFL
+    from splitmix.algorithms.fedavg import FedAvg
+    from splitmix.algorithms.fedavg_oat import FedAvgOAT
+    from splitmix.algorithms.fedprox import FedProx
+    from splitmix.algorithms.fedrolex import FedRolex
+    from splitmix.algorithms.fiarse import FIARSE
+    from splitmix.algorithms.fjord import FjORD
+    from splitmix.algorithms.heterofl import HeteroFL
+    from splitmix.algorithms.inclusivefl import InclusiveFL
+    from splitmix.algorithms.malicious import Backdoor, GaussianNoise, Honest, LabelFlip, ModelReplacement, SignFlip
+    from splitmix.algorithms.nefl import NeFL
+    from splitmix.algorithms.scaffold import Scaffold
+    from splitmix.algorithms.scalefl import ScaleFL
+    from splitmix.algorithms.server_optimizers import (
+        NoServerOptimizer,
+        ServerAdagrad,
+        ServerAdam,
+        ServerMomentum,
+        ServerYogi,
+    )
+    from splitmix.algorithms.sheterofl import SHeteroFL
     from splitmix.algorithms.splitmix import SplitMix
     from splitmix.algorithms.values import ServerState
     from splitmix.bundle.elastic import ElasticModel
+    from splitmix.data.cifar10 import CIFAR10
+    from splitmix.data.csv_images import CsvImages
+    from splitmix.data.dataset import Dataset, ImageSet
+    from splitmix.data.digits import Digits
+    from splitmix.data.domainnet import DomainNet
+    from splitmix.data.folder import ImageFolder
+    from splitmix.data.huggingface import HuggingFaceImages
     from splitmix.data.minidigits import MiniDigits
     from splitmix.data.partition import Uniform
+    from splitmix.data.partition_classes import Classes
+    from splitmix.data.partition_dirichlet import Dirichlet
+    from splitmix.data.partition_label_dirichlet import LabelDirichlet
+    from splitmix.data.torchvision_sets import TorchvisionSet
     from splitmix.engine.optimizers import SGD, Adam
     from splitmix.engine.settings import EngineSettings
     from splitmix.errors import UserError
+    from splitmix.evaluation.accuracy import Accuracy
     from splitmix.evaluation.customize import customize
     from splitmix.federation.budgets import Groups
     from splitmix.federation.federation import Federation
-    from splitmix.federation.schedules import Constant, Cosine, MultiStep
+    from splitmix.federation.history import FitRound, History
+    from splitmix.federation.round_metrics import RoundMetrics
+    from splitmix.federation.schedules import Constant, Cosine, Exponential, MultiStep
+    from splitmix.models.alexnet import AlexNet
     from splitmix.models.digit_cnn import DigitCNN
-    from splitmix.runs.loaded import load
+    from splitmix.models.module import Module
+    from splitmix.models.preresnet18 import PreResNet18
+    from splitmix.models.vit import ViT
+    from splitmix.privacy.settings import DPFedAvg, NoPrivacy
+    from splitmix.reporting.live_figure import LiveFigure
+    from splitmix.robustness.attacks import FGSM, L2PGD, MIM, LinfPGD, NoAttack
+    from splitmix.robustness.autoattack import AutoAttack, Square
+    from splitmix.robustness.early_stop import LinfPGDStop
+    from splitmix.robustness.fgsm_rs import FGSMRS
+    from splitmix.runs.loaded import LoadedRun, load
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "CIFAR10": "data.cifar10",
+    "FGSM": "robustness.attacks",
+    "FIARSE": "algorithms.fiarse",
+    "FGSMRS": "robustness.fgsm_rs",
+    "L2PGD": "robustness.attacks",
+    "MIM": "robustness.attacks",
     "SGD": "engine.optimizers",
+    "Accuracy": "evaluation.accuracy",
     "Adam": "engine.optimizers",
+    "AlexNet": "models.alexnet",
+    "AutoAttack": "robustness.autoattack",
+    "Backdoor": "algorithms.malicious",
+    "Bulyan": "algorithms.aggregation",
+    "Classes": "data.partition_classes",
     "Constant": "federation.schedules",
     "Cosine": "federation.schedules",
+    "CsvImages": "data.csv_images",
+    "DPFedAvg": "privacy.settings",
+    "Dataset": "data.dataset",
+    "DepthFL": "algorithms.depthfl",
     "DigitCNN": "models.digit_cnn",
+    "Digits": "data.digits",
+    "Dirichlet": "data.partition_dirichlet",
+    "DomainNet": "data.domainnet",
     "ElasticModel": "bundle.elastic",
     "EngineSettings": "engine.settings",
+    "Exponential": "federation.schedules",
+    "FedAvg": "algorithms.fedavg",
+    "FedAvgOAT": "algorithms.fedavg_oat",
+    "FedProx": "algorithms.fedprox",
+    "FedRolex": "algorithms.fedrolex",
     "Federation": "federation.federation",
+    "FitRound": "federation.history",
+    "FjORD": "algorithms.fjord",
+    "GaussianNoise": "algorithms.malicious",
     "Groups": "federation.budgets",
+    "HeteroFL": "algorithms.heterofl",
+    "History": "federation.history",
+    "Honest": "algorithms.malicious",
+    "HuggingFaceImages": "data.huggingface",
+    "ImageFolder": "data.folder",
+    "ImageSet": "data.dataset",
+    "InclusiveFL": "algorithms.inclusivefl",
+    "Krum": "algorithms.aggregation",
+    "LabelDirichlet": "data.partition_label_dirichlet",
+    "LabelFlip": "algorithms.malicious",
+    "LinfPGD": "robustness.attacks",
+    "LinfPGDStop": "robustness.early_stop",
+    "LiveFigure": "reporting.live_figure",
+    "LoadedRun": "runs.loaded",
+    "Mean": "algorithms.aggregation",
+    "Median": "algorithms.aggregation",
     "MiniDigits": "data.minidigits",
+    "ModelReplacement": "algorithms.malicious",
+    "Module": "models.module",
+    "MultiKrum": "algorithms.aggregation",
     "MultiStep": "federation.schedules",
+    "NeFL": "algorithms.nefl",
+    "NoAttack": "robustness.attacks",
+    "NoPrivacy": "privacy.settings",
+    "NoServerOptimizer": "algorithms.server_optimizers",
+    "NormClip": "algorithms.aggregation",
+    "PreResNet18": "models.preresnet18",
+    "RoundMetrics": "federation.round_metrics",
+    "SHeteroFL": "algorithms.sheterofl",
+    "ScaleFL": "algorithms.scalefl",
+    "Scaffold": "algorithms.scaffold",
+    "ServerAdagrad": "algorithms.server_optimizers",
+    "ServerAdam": "algorithms.server_optimizers",
+    "ServerMomentum": "algorithms.server_optimizers",
     "ServerState": "algorithms.values",
+    "ServerYogi": "algorithms.server_optimizers",
+    "SignFlip": "algorithms.malicious",
     "SplitMix": "algorithms.splitmix",
+    "Square": "robustness.autoattack",
+    "TorchvisionSet": "data.torchvision_sets",
+    "TrimmedMean": "algorithms.aggregation",
     "Uniform": "data.partition",
     "UserError": "errors",
+    "ViT": "models.vit",
     "customize": "evaluation.customize",
     "load": "runs.loaded",
 }
 
 __all__ = [
+    "CIFAR10",
+    "FGSM",
+    "FGSMRS",
+    "FIARSE",
+    "L2PGD",
+    "MIM",
     "SGD",
+    "Accuracy",
     "Adam",
+    "AlexNet",
+    "AutoAttack",
+    "Backdoor",
+    "Bulyan",
+    "Classes",
     "Constant",
     "Cosine",
+    "CsvImages",
+    "DPFedAvg",
+    "Dataset",
+    "DepthFL",
     "DigitCNN",
+    "Digits",
+    "Dirichlet",
+    "DomainNet",
     "ElasticModel",
     "EngineSettings",
+    "Exponential",
+    "FedAvg",
+    "FedAvgOAT",
+    "FedProx",
+    "FedRolex",
     "Federation",
+    "FitRound",
+    "FjORD",
+    "GaussianNoise",
     "Groups",
+    "HeteroFL",
+    "History",
+    "Honest",
+    "HuggingFaceImages",
+    "ImageFolder",
+    "ImageSet",
+    "InclusiveFL",
+    "Krum",
+    "LabelDirichlet",
+    "LabelFlip",
+    "LinfPGD",
+    "LinfPGDStop",
+    "LiveFigure",
+    "LoadedRun",
+    "Mean",
+    "Median",
     "MiniDigits",
+    "ModelReplacement",
+    "Module",
+    "MultiKrum",
     "MultiStep",
+    "NeFL",
+    "NoAttack",
+    "NoPrivacy",
+    "NoServerOptimizer",
+    "NormClip",
+    "PreResNet18",
+    "RoundMetrics",
+    "SHeteroFL",
+    "Scaffold",
+    "ScaleFL",
+    "ServerAdagrad",
+    "ServerAdam",
+    "ServerMomentum",
     "ServerState",
+    "ServerYogi",
+    "SignFlip",
     "SplitMix",
+    "Square",
+    "TorchvisionSet",
+    "TrimmedMean",
     "Uniform",
     "UserError",
+    "ViT",
     "customize",
     "load",
 ]

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from importlib import import_module
 from typing import Annotated, Any, TypeVar
 
-from splitmix.errors import UserError
+from splitmix.errors import NotTrusted, UserError
 
 Settings = TypeVar("Settings")
 
@@ -22,6 +22,7 @@ CODE_KEYS = ("_target_", "factory")
 """Keys of an option that name code: a class of settings, and a function that it calls."""
 
 FORMER_TARGETS = {
+    "splitmix.config.TestSettings": "splitmix.test_settings.TestSettings",
     "splitmix.federation.engine_settings.EngineSettings": "splitmix.engine.settings.EngineSettings",
     "splitmix.federation.optimizers.SGD": "splitmix.engine.optimizers.SGD",
     "splitmix.federation.optimizers.Adam": "splitmix.engine.optimizers.Adam",
@@ -87,10 +88,11 @@ def bind(node: Any, key: str, trusted: Trusted | None = None) -> Any:
     for name in CODE_KEYS:
         code = node.get(name)
         if trusted is not None and code is not None and str(code) not in trusted.get(key, ()):
-            raise UserError(
+            raise NotTrusted(
                 f"{key}.{name}={code}: a run folder may name any code, so only splitmix's own is imported; if you trust"
                 f" this {'class' if name == '_target_' else 'function'}, name it in the command: trust=[{code}], or"
-                " --config-dir <folder of its option>"
+                " --config-dir <folder of its option>",
+                str(code),
             )
     module, _, name = target.rpartition(".")
     try:

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 import splitmix
 from splitmix.binding import Trusted, bind, bind_fields, convert, nearest, shown
 from splitmix.errors import UserError
-from splitmix.widths import distinct
+from splitmix.fleet import fleet_of, read_fleet_values
+from splitmix.test_settings import TestSettings
 
 COMPONENTS = (
-    "dataset", "partition", "budget", "algorithm", "model", "optimizer", "server_optimizer", "aggregation", "schedule",
-    "engine", "logger", "test", "train_attack"
+    "dataset", "partition", "budget", "algorithm", "model", "optimizer", "server_optimizer", "aggregation", "privacy",
+    "malicious", "schedule", "engine", "logger", "test", "train_attack"
 )  # fmt: skip
 NO_SERVER_OPTIMIZER = {"_target_": "splitmix.algorithms.server_optimizers.NoServerOptimizer"}
 MEAN = {"_target_": "splitmix.algorithms.aggregation.Mean"}
+NO_PRIVACY = {"_target_": "splitmix.privacy.settings.NoPrivacy"}
+HONEST = {"_target_": "splitmix.algorithms.malicious.Honest"}
 OPTIONAL: dict[str, Any] = {
     "resume": None,
     "validate_clients": None,
@@ -28,11 +31,10 @@ OPTIONAL: dict[str, Any] = {
     "train_attack": {"_target_": "splitmix.robustness.attacks.LinfPGD"},
     "server_optimizer": NO_SERVER_OPTIMIZER,
     "aggregation": MEAN,
+    "privacy": NO_PRIVACY,
+    "malicious": HONEST,
 }
 """What runs of earlier versions lack, and what it was."""
-
-METRICS = ("accuracy", "balanced_accuracy", "f1", "calibration_error", "nll", "confusion_matrix")
-"""What `test.metrics` may list; `accuracy` alone is what every test measures."""
 
 AT_LEAST = {
     "seed": 0, "rounds": 1, "local_epochs": 1, "batch_size": 2, "clients_per_domain": 1, "clients_per_round": 1,
@@ -86,70 +88,6 @@ class Scalars:
 
 
 @dataclass(frozen=True)
-class TestSettings:
-    """Settings of the config group `test`.
-
-    Attributes:
-        widths: widths to test; `auto` is every width that the method can give.
-        adv_lambdas: levels of robustness to test, in [0, 1]; `auto` is the paper's five where the method can give them,
-            else 0.
-        bn: `trained`; `post`: statistics estimated on each client's training images; `static`: on those of all clients
-            at once.
-        batch_size: images per batch, at least 2.
-        sort_base_models: mix base models from the best to the worst validation accuracy.
-        max_images: test images used, all clients together; None means all.
-        metrics: some of `METRICS`.
-    """
-
-    __test__: ClassVar[bool] = False  # the name is not a test's
-
-    widths: tuple[float, ...] | str = "auto"
-    adv_lambdas: tuple[float, ...] | str = "auto"
-    bn: str = "trained"
-    batch_size: int = 128
-    sort_base_models: bool = False
-    max_images: int | None = None
-    metrics: tuple[str, ...] = ("accuracy",)
-
-    def check(self) -> None:
-        """Raise UserError for a value out of range."""
-        for key in ("widths", "adv_lambdas"):
-            value = getattr(self, key)
-            if isinstance(value, str) and value != "auto":
-                raise UserError(f"test.{key}={value}: give a number, a list of numbers, or auto")
-            if value == ():
-                raise UserError(f"test.{key}=[]: give at least one number, or auto")
-        for adv_lambda in self.adv_lambdas_or(()):
-            if not 0 <= adv_lambda <= 1:
-                raise UserError(f"test.adv_lambdas={shown(adv_lambda)}: give values from 0 (clean) to 1 (robust)")
-        if self.bn not in ("trained", "post", "static"):
-            raise UserError(f"test.bn={self.bn}: choose trained, post or static")
-        if self.batch_size < 2:
-            raise UserError(f"test.batch_size={self.batch_size}: give at least 2")
-        if self.max_images is not None and self.max_images < 1:
-            raise UserError(f"test.max_images={self.max_images}: give at least 1, or null for all")
-        if not self.metrics:
-            raise UserError("test.metrics=[]: give at least one, such as accuracy")
-        for name in self.metrics:
-            if name not in METRICS:
-                known = ", ".join(METRICS)
-                raise UserError(f"test.metrics={name}: no such metric{nearest(name, METRICS)}; known: {known}")
-
-    @property
-    def asks_predictions(self) -> bool:
-        """Whether the metrics need the prediction of every image."""
-        return set(self.metrics) != {"accuracy"}
-
-    def widths_or(self, auto: tuple[float, ...]) -> tuple[float, ...]:
-        """The widths to test, each once and as the method names them, `auto` standing for all that it names."""
-        return auto if isinstance(self.widths, str) else distinct(self.widths, auto)
-
-    def adv_lambdas_or(self, auto: tuple[float, ...]) -> tuple[float, ...]:
-        """The levels of robustness to test, each once, `auto` standing for the given ones."""
-        return auto if isinstance(self.adv_lambdas, str) else tuple(dict.fromkeys(self.adv_lambdas))
-
-
-@dataclass(frozen=True)
 class RunConfig:
     """A bound configuration: plain values and components, each checked for names and types."""
 
@@ -162,6 +100,8 @@ class RunConfig:
     optimizer: Any
     server_optimizer: Any
     aggregation: Any
+    privacy: Any
+    malicious: Any
     schedule: Any
     engine: Any
     logger: Any
@@ -181,6 +121,7 @@ def load_run_config(cfg: Mapping[str, Any], trusted: Trusted | None = None) -> R
     cfg = {**OPTIONAL, **cfg}
     # What a command trusts is not part of a run.
     convert(cfg.pop("trust", []), tuple[str, ...], "trust")
+    fleet = cfg.pop("fleet", None)
     scalars = {key: value for key, value in cfg.items() if key not in COMPONENTS}
     known = [*Scalars.__dataclass_fields__, *COMPONENTS]
     for key in scalars:
@@ -193,7 +134,21 @@ def load_run_config(cfg: Mapping[str, Any], trusted: Trusted | None = None) -> R
     bound.check()
     config = RunConfig(bound, **{key: bind(cfg[key], key, trusted) for key in COMPONENTS})
     config.test.check()
-    return config
+    config.test.refuse_attacked()
+    return config if fleet is None else with_fleet(config, fleet)
+
+
+def with_fleet(config: RunConfig, values: Any) -> RunConfig:
+    """The configuration with the budgets and the clients of a fleet (UserError: a wrong value, or none)."""
+    try:
+        fleet = fleet_of(values)
+    except UserError as error:
+        raise UserError(str(error) if str(error).startswith("fleet") else f"fleet: {error}") from error
+    if not fleet.clients:
+        raise UserError("fleet: it names no clients; give each client an id, a domain and a budget")
+    if config.budget.redraw != fleet.redraw:
+        raise UserError(f"budget.redraw={config.budget.redraw}: a device keeps its budget; use budget.redraw=never")
+    return replace(config, budget=fleet)
 
 
 def resolve(cfg: DictConfig) -> dict[str, Any]:
@@ -202,6 +157,17 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UserError("the configuration is a list, not a mapping")
     return {str(key): value for key, value in values.items() if key != "hydra"}
+
+
+def resolve_run(cfg: DictConfig) -> dict[str, Any]:
+    """The composed config of a run as plain values, with the content of the file that `fleet` names in its place."""
+    values = resolve(cfg)
+    if isinstance(file := values.get("fleet"), str):
+        try:
+            values["fleet"] = read_fleet_values(Path(file))
+        except UserError as error:
+            raise UserError(f"fleet={file}: {error}") from error
+    return values
 
 
 def conf_dir() -> Path:

@@ -8,16 +8,23 @@ from collections.abc import Mapping
 from typing import Any
 
 from splitmix.binding import FORMER_TARGETS
-from splitmix.config import MEAN, NO_SERVER_OPTIMIZER
+from splitmix.config import HONEST, MEAN, NO_PRIVACY, NO_SERVER_OPTIMIZER
 
 ADDED_LATER: dict[str, dict[str, Any]] = {
-    "algorithm": {"draw": "batch", "weighting": "samples"},
+    "algorithm": {"draw": "batch", "label_aware": False, "weighting": "samples"},
     "budget": {"redraw": "never"},
     "dataset": {"domain_count": 5},
     "optimizer": {"clip_norm": None},
 }
 """Keys of options that earlier versions lacked, with the value that leaves the numbers as they were."""
-KEYS_ADDED_LATER = {"aggregation": MEAN, "server_optimizer": NO_SERVER_OPTIMIZER, "validate_clients": None}
+KEYS_ADDED_LATER = {
+    "aggregation": MEAN,
+    "fleet": None,
+    "malicious": HONEST,
+    "privacy": NO_PRIVACY,
+    "server_optimizer": NO_SERVER_OPTIMIZER,
+    "validate_clients": None,
+}
 """The same at the top level."""
 NOT_HASHED = ("name", "engine", "logger", "resume", "hydra", "test", "fit_data", "trust", "checkpoint_rounds")
 

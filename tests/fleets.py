@@ -10,11 +10,11 @@ from PIL import Image
 
 from splitmix.commands.help import composed
 from splitmix.config import load_run_config, resolve
-from splitmix.deploy.fleet import Fleet
 from splitmix.deploy.loopback import Loopback
 from splitmix.deploy.node import Node
 from splitmix.deploy.node_settings import NodeSettings
 from splitmix.deploy.server import run_deployment
+from splitmix.fleet import Fleet
 from splitmix.runs.training import run_training
 
 WORDS = [

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 
 import pytest
 from omegaconf import OmegaConf
+from variants import mostly_slow
 
 from splitmix.binding import bind
 from splitmix.commands.help import composed, documented, groups, header
@@ -20,10 +21,12 @@ OPTIONS = [(group, path) for group, files in groups().items() for path in files 
 
 def test_all_files_are_seen():
     # The primary configs of the verbs, options, experiments (see test_experiments), what experiments share.
-    assert len(FILES) == 17 + 65 + 40 + 4 and len(OPTIONS) == 65
+    assert len(FILES) == 21 + 84 + 47 + 4 and len(OPTIONS) == 84
 
 
-@pytest.mark.parametrize(("group", "path"), OPTIONS, ids=[f"{group}={path.stem}" for group, path in OPTIONS])
+@pytest.mark.parametrize(
+    ("group", "path"), mostly_slow(OPTIONS), ids=[f"{group}={path.stem}" for group, path in OPTIONS]
+)
 def test_every_option_composes_and_binds(group, path):
     if group == "attack":
         values = resolve(composed("test", [f"attack=[{path.stem}]"]))["attack"]
@@ -42,8 +45,14 @@ def test_every_option_composes_and_binds(group, path):
         # This process imported PyTorch with all instructions.
         with pytest.raises(UserError, match=r"engine\.instructions=portable: PyTorch was imported"):
             check_config(config)
+    elif path.stem == "dp_fedavg":
+        with pytest.raises(UserError, match=r"privacy\.noise_multiplier=null .*: give one of them"):
+            check_config(config)
     elif path.stem == "module":
         with pytest.raises(UserError, match=r"model\.factory=null: name the function that makes your network"):
+            check_config(config)
+    elif path.stem == "nefl":
+        with pytest.raises(UserError, match="model=digit_cnn: it has no residual blocks"):
             check_config(config)
     elif path.stem == "alexnet":
         with pytest.raises(UserError, match="model=alexnet needs images of at least 63x63 pixels"):
@@ -55,14 +64,14 @@ def test_every_option_composes_and_binds(group, path):
 def test_import_has_the_keys_of_train():
     """Its config is a training config with two keys of its own."""
     keys = [dict(documented(conf_dir() / f"{verb}.yaml")) for verb in ("train", "import")]
-    assert all(keys[0].pop(key) for key in ("resume", "trust", "fit_data", "checkpoint_rounds"))
+    assert all(keys[0].pop(key) for key in ("resume", "trust", "fit_data", "checkpoint_rounds", "fleet"))
     assert keys[1].pop("file") and keys[1].pop("out")
     assert keys[0] == keys[1]
     config = composed("import", ["file=a", "out=b"])
     assert {key: value for key, value in resolve(config).items() if key not in ("file", "out")} == {
         key: value
         for key, value in resolve(composed("train", [])).items()
-        if key not in ("resume", "trust", "fit_data", "checkpoint_rounds")
+        if key not in ("resume", "trust", "fit_data", "checkpoint_rounds", "fleet")
     }
 
 
@@ -86,8 +95,15 @@ def test_every_file_and_key_is_explained(path):
 
 
 def test_the_hash_ignores_what_cannot_change_the_numbers():
-    same_words = ["name=x", "engine.threads=1", "test.widths=1", "test.metrics=[accuracy,nll]"]
+    same_words = ["name=x", "engine.threads=1", "test.widths=1", "test.metrics=[accuracy,nll]", "test.mix=median"]
     base, same, other = (
         config_hash(resolve(composed("train", words))) for words in ([], same_words, ["optimizer.lr=0.2"])
     )
     assert base == same != other
+    # As before there was privacy.
+    before = resolve(composed("train", []))
+    assert before.pop("privacy") and config_hash(before) == base
+    assert config_hash(resolve(composed("train", ["privacy=dp_fedavg"]))) != base
+    # Of runs of versions that knew no malicious clients.
+    former = {key: value for key, value in resolve(composed("train", [])).items() if key != "malicious"}
+    assert config_hash(former) == base != config_hash(resolve(composed("train", ["malicious=label_flip"])))

@@ -4,9 +4,10 @@ import pytest
 
 from splitmix.binding import bind, convert, shown
 from splitmix.commands.help import composed
-from splitmix.config import TestSettings, conf_dir, load_run_config, resolve
+from splitmix.config import conf_dir, load_run_config, resolve
 from splitmix.config_hash import config_hash, former_hash
 from splitmix.errors import UserError
+from splitmix.test_settings import TestSettings
 
 
 @pytest.mark.parametrize(
@@ -64,15 +65,18 @@ def test_a_wrong_item_of_a_list_is_named():
 
 
 def test_a_node_binds_to_its_dataclass():
-    settings = bind({"_target_": "splitmix.config.TestSettings", "widths": 0.25, "max_images": 9}, "test")
+    settings = bind({"_target_": "splitmix.test_settings.TestSettings", "widths": 0.25, "max_images": 9}, "test")
     assert settings == TestSettings(widths=(0.25,), max_images=9)
 
 
 @pytest.mark.parametrize(
     ("node", "told"),
     [
-        ({"_target_": "splitmix.config.TestSettings", "width": 1}, "unknown key test.width (did you mean widths?)"),
-        ({"_target_": "splitmix.config.TestSettings", "bn": True}, "test.bn=true: expected text"),
+        (
+            {"_target_": "splitmix.test_settings.TestSettings", "width": 1},
+            "unknown key test.width (did you mean widths?)",
+        ),
+        ({"_target_": "splitmix.test_settings.TestSettings", "bn": True}, "test.bn=true: expected text"),
         ({"_target_": "splitmix.config.Nothing"}, "test._target_=splitmix.config.Nothing: cannot be imported"),
         ({"_target_": "no_such_package.Thing"}, "test._target_=no_such_package.Thing: cannot be imported"),
         ({"_target_": "splitmix.config.load_run_config"}, "must be a dataclass"),
@@ -131,8 +135,15 @@ def test_test_settings_out_of_range_are_refused_by_key(changes):
         TestSettings(**changes).check()
 
 
+def test_early_exit_needs_fixed_statistics():
+    TestSettings(anytime=True).check()
+    for bn in ("post", "static"):
+        with pytest.raises(UserError, match=f"test.anytime=true: .* not with test.bn={bn}"):
+            TestSettings(anytime=True, bn=bn).check()
+
+
 def test_an_unknown_metric_is_told_with_the_nearest_one(values):
-    node = {"_target_": "splitmix.config.TestSettings", "metrics": ["nll", "f2"]}
+    node = {"_target_": "splitmix.test_settings.TestSettings", "metrics": ["nll", "f2"]}
     with pytest.raises(UserError, match=r"^test\.metrics=f2: no such metric \(did you mean f1\?\); known: accuracy, "):
         load_run_config({**values, "test": node}).test.check()
     assert load_run_config({**values, "test": {**node, "metrics": "nll"}}).test.metrics == ("nll",)

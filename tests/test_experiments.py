@@ -7,6 +7,7 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
+from variants import mostly_slow
 
 from splitmix.commands.experiments import grid, jobs
 from splitmix.commands.help import groups, header, without_hydra
@@ -15,13 +16,13 @@ from splitmix.federation.build import check_config
 
 FILES = groups()["experiment"]
 NAMES = [path.stem for path in FILES]
-MOSTLY_SLOW = [pytest.param(path, marks=pytest.mark.slow if number % 4 else ()) for number, path in enumerate(FILES)]
-"""Every fourth in the quick suite."""
+OTHER_PAPERS = ("fiarse_cifar10", "depthfl_cifar100", "flower_heterofl", "nefl_cifar10")
+MOSTLY_SLOW = mostly_slow(FILES, 8)
 
 
 def test_all_experiments_are_seen():
-    paper = [name for name in NAMES if not name.startswith("mini_")]
-    assert (len(paper), len(NAMES)) == (27, 40)
+    paper = [name for name in NAMES if not name.startswith("mini_") and name not in OTHER_PAPERS]
+    assert (len(paper), len(NAMES)) == (27, 47)
     # digits, domainnet, class skew 6 each; iid 12; ablation 12; budgets 24; participation 36; robust 12 and 20.
     assert sum(jobs(path) for path in FILES if path.stem in paper) == 3 * 6 + 12 + 12 + 24 + 36 + 12 + 20
 
@@ -117,6 +118,7 @@ def test_the_numbers_of_the_paper_are_those_of_experiments_that_exist():
     assert set(PAPER) <= set(NAMES)
 
 
+@pytest.mark.slow
 def test_the_robust_experiments_are_plain_split_mix_with_dual_norms():
     found = [path for path in FILES if "robust_" in path.stem and path.stem.endswith("_splitmix")]
     assert len(found) == 6

@@ -16,7 +16,7 @@ def test_the_wheel_trains_elsewhere_with_a_users_own_option(tmp_path):
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
     subprocess.run(build, check=True, capture_output=True)
     [wheel] = tmp_path.glob("*.whl")
-    assert "splitmix/conf/train.yaml" in zipfile.ZipFile(wheel).namelist()
+    assert {"splitmix/conf/train.yaml", "splitmix/py.typed"} <= set(zipfile.ZipFile(wheel).namelist())
     site = tmp_path / "site"
     install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(site), str(wheel)]
     subprocess.run(install, check=True, capture_output=True)

@@ -11,7 +11,8 @@ from splitmix.algorithms.base import LaneBatch, Objective, Problem, accuracy
 from splitmix.algorithms.objectives import lane_cross_entropy
 from splitmix.binding import shown
 from splitmix.errors import UserError
-from splitmix.models.network import LaneNetwork
+from splitmix.models.dependence import predicts_alone
+from splitmix.models.network import LaneNetwork, NetworkSpec
 from splitmix.robustness.lanes import attack_lanes
 
 IN_SITU = (0.0, 0.2, 0.5, 0.8, 1.0)
@@ -82,10 +83,10 @@ def check_train_attack(problem: Problem, why: str) -> None:
         raise UserError(f"train_attack={problem.attack.name}: {why} trains on attacked images; choose linf_pgd")
 
 
-def dual_notes(bn: str, rescales: Sequence[str]) -> list[str]:
+def dual_notes(spec: NetworkSpec, rescales: Sequence[str]) -> list[str]:
     """What differs from the paper's robustness experiments, which run with tracked statistics and without rescales."""
     notes = []
-    if bn == "batch":
+    if not predicts_alone(spec):
         notes.append(
             "model.bn=batch: both branches of dual batch normalisation take their statistics from the batch at hand and"
             " differ in their affine parameters alone; the paper's robustness experiments use model.bn=tracked"

@@ -76,23 +76,40 @@ def average_rows(state: ServerState, aggregate: Aggregate) -> Average:
 
 def no_slices(state: ServerState) -> Aggregate:
     """Nothing yet, for `add_slices`."""
-    sums = {TENSOR + name: torch.zeros_like(value) for name, value in state.tensors.items()}
-    return Aggregate(sums | {f"{WEIGHT}/{name}": torch.zeros_like(value) for name, value in state.tensors.items()})
+    like = {name: value if value.is_floating_point() else value.float() for name, value in state.tensors.items()}
+    sums = {TENSOR + name: torch.zeros_like(value) for name, value in like.items()}
+    return Aggregate(sums | {f"{WEIGHT}/{name}": torch.zeros_like(value) for name, value in like.items()})
 
 
-def add_slices(aggregate: Aggregate, update: Update) -> Aggregate:
-    """Add an update of one lane in place, whose tensors are the first entries of the server's in every dimension."""
+def add_slices(aggregate: Aggregate, update: Update, shares: Tensors | None = None) -> Aggregate:
+    """Add an update of one lane in place, whose tensors are the first entries of the server's in every dimension.
+
+    Args:
+        shares: by name, factors of the weight for the entries of that tensor, broadcastable to it; 1 for the others.
+    """
     for name, value in update.tensors.items():
         region = corner(value)
-        aggregate.sums[TENSOR + name][region].add_(value, alpha=update.weight)
-        aggregate.sums[f"{WEIGHT}/{name}"][region] += update.weight
+        if shares and name in shares:
+            weights = update.weight * shares[name]
+            aggregate.sums[TENSOR + name][region] += weights * value
+            aggregate.sums[f"{WEIGHT}/{name}"][region] += weights
+        else:
+            aggregate.sums[TENSOR + name][region].add_(value, alpha=update.weight)
+            aggregate.sums[f"{WEIGHT}/{name}"][region] += update.weight
     return aggregate
 
 
 def average_slices(server: Tensors, aggregate: Aggregate) -> Average:
-    """Average every entry over the updates that contain it; entries of no update keep the server's values."""
+    """Average every entry over the updates that contain it; entries of no update keep the server's values.
+
+    Batch counters are averaged likewise, and rounded.
+    """
     weights = {name: aggregate.sums[f"{WEIGHT}/{name}"] for name in server}
-    tensors = {name: _divided(aggregate.sums[TENSOR + name], weights[name], value) for name, value in server.items()}
+    means = {name: _divided(aggregate.sums[TENSOR + name], weights[name], value) for name, value in server.items()}
+    tensors = {
+        name: value if server[name].is_floating_point() else value.round().to(server[name].dtype)
+        for name, value in means.items()
+    }
     return Average(tensors, {name: weight > 0 for name, weight in weights.items()})
 
 
@@ -102,8 +119,9 @@ def corner(like: Tensor) -> tuple[slice, ...]:
 
 
 def corners(tensors: Tensors, template: Mapping[str, Tensor]) -> Tensors:
-    """Views of the first entries of every tensor, as many as the template has (the leading dimension stays)."""
-    return {name: value[(slice(None), *corner(template[name])[1:])] for name, value in tensors.items()}
+    """Views of the first entries of the template's tensors, as many as it has (the leading dimension stays)."""
+    places = {name: (slice(None), *corner(value)[1:]) for name, value in template.items()}
+    return {name: value[places[name]] for name, value in tensors.items() if name in template}
 
 
 def _divided(total: Tensor, weight: Tensor, otherwise: Tensor) -> Tensor:

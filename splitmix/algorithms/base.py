@@ -8,13 +8,17 @@ from functools import cached_property
 from typing import Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from splitmix.algorithms.aggregation import Aggregation, Mean
+from splitmix.algorithms.malicious import Honest
 from splitmix.algorithms.server_optimizers import NoServerOptimizer, ServerOptimizer
+from splitmix.errors import UserError
 from splitmix.models.network import NetworkSpec, Tensors
 from splitmix.randomness import rng
 from splitmix.robustness.attacks import Attack, LinfPGD
+from splitmix.widths import TOLERANCE
 
 Streams = Sequence[np.random.Generator]
 
@@ -56,6 +60,8 @@ class Problem:
         server_optimizer: how the server steps towards the average of the updates.
         redrawn: every client draws its budget anew each round, among those of all clients.
         aggregation: what takes the place of that average.
+        rounds: how many rounds the federation trains for.
+        malicious: which clients lie, and how.
     """
 
     input_shape: tuple[int, int, int]
@@ -67,6 +73,8 @@ class Problem:
     server_optimizer: ServerOptimizer = field(default_factory=NoServerOptimizer)
     redrawn: bool = False
     aggregation: Aggregation = field(default_factory=Mean)
+    rounds: int = 25
+    malicious: Honest = field(default_factory=Honest)
 
     @classmethod
     def of(
@@ -78,6 +86,8 @@ class Problem:
         attack: Attack,
         server_optimizer: ServerOptimizer,
         aggregation: Aggregation | None = None,
+        rounds: int = 25,
+        malicious: Honest | None = None,
     ) -> Problem:
         """The problem of a federation made of these components.
 
@@ -98,6 +108,8 @@ class Problem:
             server_optimizer,
             redrawn,
             aggregation or Mean(),
+            rounds,
+            malicious or Honest(),
         )
 
     def budget(self, client: int, round_index: int, seed: int) -> float:
@@ -105,6 +117,18 @@ class Problem:
         if not self.redrawn:
             return self.budgets[client]
         return self.budgets[int(rng(seed, "budget", round_index, client).integers(len(self.budgets)))]
+
+    def lies(self, client: int, base_model: int, seed: int) -> bool:
+        """Whether a client poisons a base model that it trains, by its number and the seed of the federation."""
+        return self.malicious.poisons(client, base_model, len(self.budgets), seed)
+
+    def check_width(self, width: float, algorithm: str) -> None:
+        """Raise UserError unless a network that holds every narrower one gives this width: up to the largest budget."""
+        if not 0 < width <= self.full_width + TOLERANCE:
+            raise UserError(
+                f"width {width:g}: algorithm={algorithm} gives widths above 0 and up to the largest budget,"
+                f" {self.full_width:g}"
+            )
 
     @cached_property
     def budget_widths(self) -> tuple[float, ...]:
@@ -145,6 +169,8 @@ class LaneBatch:
         start: parameters that each lane started the round from, `[lanes, ...]`; only where `Method.uses_start`.
         context: what `ClientTask.context` holds, `[lanes, ...]`.
         memory: what the lanes' clients remember beside entries of the model, `[lanes, ...]`.
+        present: float `[lanes, classes]`, 1 for the classes among the images that the lane trains on in this round;
+            only where `Method.uses_classes`.
     """
 
     images: Tensor
@@ -155,6 +181,7 @@ class LaneBatch:
     start: Tensors = field(default_factory=dict)
     context: Tensors = field(default_factory=dict)
     memory: Tensors = field(default_factory=dict)
+    present: Tensor = field(default_factory=lambda: torch.empty(0))
 
 
 @dataclass(frozen=True)
@@ -189,10 +216,13 @@ class LocalTraining:
     Attributes:
         lr: learning rate of the round.
         steps: optimizer steps, the same number for each of the client's lanes.
+        present: float `[classes]`, 1 for the classes among the images that it trained on; only where
+            `Method.uses_classes`.
     """
 
     lr: float
     steps: int
+    present: Tensor = field(default_factory=lambda: torch.empty(0))
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ class FedAvgOATMethod(FedAvgMethod):
 
     @property
     def notes(self) -> list[str]:
-        return dual_notes(self.model.bn, ())
+        return dual_notes(self.spec, ())
 
     @property
     def step_cost(self) -> float:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from splitmix.algorithms.base import Problem
-from splitmix.algorithms.slices import SliceMethod, bound
+from splitmix.algorithms.own_labels import WEIGHTINGS, OwnLabelMethod
+from splitmix.algorithms.slices import SliceMethod, bound, check_weighting
 from splitmix.binding import shown
 from splitmix.errors import UserError
 from splitmix.models.network import ROUNDING, Model
@@ -25,11 +26,12 @@ class FedRolex:
     Attributes:
         rescale_layer: divide the outputs of sliced layers by the slice's width while training.
         step: channels that the window moves on per round; below 1, a share of each layer's channels.
+        weighting, label_aware: as for HeteroFL.
 
     Where we differ from the authors' code (AIoT-MLSys-Lab/FedRolex: resnet_server.py) by default: it averages clients
-    unweighted, clips gradients at norm 1 (`optimizer.clip_norm=1`), trains classifier rows of the client's own labels
-    alone, draws budgets anew each round (`budget.redraw=round`), and
-    tests the full network only.
+    unweighted (`algorithm.weighting=clients`), clips gradients at norm 1 (`optimizer.clip_norm=1`), trains classifier
+    rows of the client's own labels alone (`algorithm.label_aware=true`), draws budgets anew each round
+    (`budget.redraw=round`), and tests the full network only.
     """
 
     name: ClassVar[str] = "fedrolex"
@@ -37,6 +39,8 @@ class FedRolex:
 
     rescale_layer: bool = True
     step: float = 1.0
+    weighting: str = "samples"
+    label_aware: bool = False
 
     def bind(self, model: Model, problem: Problem) -> SliceMethod:
         """Check the settings against the model and the problem (UserError)."""
@@ -44,11 +48,12 @@ class FedRolex:
             raise UserError(
                 f"algorithm.step={shown(self.step)}: give a whole number of channels, or a share of them below 1"
             )
+        check_weighting(self.weighting, WEIGHTINGS)
         return bound(FedRolexMethod, self, model, problem)
 
 
 @dataclass(frozen=True)
-class FedRolexMethod(SliceMethod):
+class FedRolexMethod(OwnLabelMethod):
     """FedRolex bound to a model and a problem."""
 
     settings: FedRolex

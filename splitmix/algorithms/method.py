@@ -10,6 +10,7 @@ from splitmix.algorithms.adversarial import adversarial_objective, step_cost
 from splitmix.algorithms.aggregation import Mean, kept_update, rule_rows
 from splitmix.algorithms.averaging import Average, add_rows, average_rows, no_rows
 from splitmix.algorithms.base import ClientResult, LaneBatch, LocalTraining, MixGroup, Objective, Problem
+from splitmix.algorithms.client_rows import first_rows
 from splitmix.algorithms.objectives import lane_cross_entropy
 from splitmix.algorithms.values import Aggregate, ClientTask, ServerState, Update
 from splitmix.models.network import (
@@ -47,6 +48,11 @@ class Method:
     uses_start: ClassVar[bool] = False
     """Whether the client's rules need what a lane started the round from. Otherwise `LaneBatch.start`, and the tensors
     of the task that `finish` sees, may be left empty, which saves copies of the model."""
+
+    @property
+    def uses_classes(self) -> bool:
+        """Whether the client's rules need the classes that it has images of. Otherwise `LaneBatch.present` is empty."""
+        return False
 
     @property
     def name(self) -> str:
@@ -126,8 +132,7 @@ class Method:
     def initial_state(self, seed: int) -> ServerState:
         """The server before the first round. Its names and shapes are those of every later round."""
         tensors = self.server_network.initial_tensors(self.base_models, torch_rng(seed, "init"))
-        clients = len(self.problem.budgets)
-        memory = self.initial_client_memory(tensors)
+        clients, slots = first_rows(self.initial_client_memory(tensors), len(self.problem.budgets))
         return ServerState(
             0,
             tensors,
@@ -135,7 +140,8 @@ class Method:
                 **self.initial_server_memory(tensors),
                 **self.problem.server_optimizer.initial_memory(self.parameters(tensors)),
             },
-            {name: value.expand(clients, *value.shape).clone() for name, value in memory.items()},
+            clients,
+            slots,
         )
 
     def parameters(self, tensors: Tensors) -> Tensors:

@@ -14,7 +14,7 @@ import torch
 
 from splitmix.algorithms.base import LaneBatch, Objective, Problem, accuracy
 from splitmix.algorithms.objectives import lane_cross_entropy
-from splitmix.algorithms.slices import SliceMethod, bound, forward_slices
+from splitmix.algorithms.slices import SliceMethod, bound, check_weighting, forward_slices
 from splitmix.algorithms.values import Aggregate, Update
 from splitmix.binding import shown
 from splitmix.errors import UserError
@@ -54,8 +54,7 @@ class SHeteroFL:
         Raises:
             UserError: a candidate width outside (0, 1] or none that the smallest budget can train, another weighting.
         """
-        if self.weighting not in WEIGHTINGS:
-            raise UserError(f"algorithm.weighting={self.weighting}: choose {' or '.join(WEIGHTINGS)}")
+        check_weighting(self.weighting, WEIGHTINGS)
         for width in self.candidates or ():
             if not 0 < width <= 1:
                 raise UserError(f"algorithm.candidates has {shown(width)}: give widths above 0 and up to 1")

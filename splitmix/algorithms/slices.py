@@ -16,8 +16,8 @@ from splitmix.algorithms.base import MixGroup, Problem
 from splitmix.algorithms.method import Method
 from splitmix.algorithms.values import Aggregate, ClientTask, ServerState, Update
 from splitmix.errors import UserError
-from splitmix.models.network import LaneNetwork, Model, NetworkSpec, Tensors, hidden_dims, lane_entries, lane_template
-from splitmix.widths import TOLERANCE
+from splitmix.models.channels import hidden_dims
+from splitmix.models.network import LaneNetwork, Model, NetworkSpec, Tensors, lane_entries, lane_template
 
 Offsets = Callable[[int], int]
 """The first channel of a slice, by the number of channels of the layer."""
@@ -80,11 +80,7 @@ class SliceMethod(Method):
         return self.full
 
     def network(self, width: float) -> NetworkSpec:
-        if not 0 < width <= self.problem.full_width + TOLERANCE:
-            raise UserError(
-                f"width {width:g}: algorithm={self.name} gives widths above 0 and up to the largest budget,"
-                f" {self.problem.full_width:g}"
-            )
+        self.problem.check_width(width, self.name)
         return self.spec(width)
 
     def plan(self, state: ServerState, participants: Sequence[int], seed: int) -> list[ClientTask]:
@@ -129,13 +125,24 @@ def bound(method: type[SliceMethod], settings: SliceSettings, model: Model, prob
     Raises:
         UserError: a network that cannot be sliced so far, or running statistics, which slices cannot share.
     """
-    if model.bn != "batch":
-        raise UserError(
-            f"model.bn={model.bn}: algorithm={settings.name} has slices of different widths in one network, which"
-            " cannot share running statistics; use model.bn=batch (and test.bn=post to fix statistics afterwards)"
-        )
+    refuse_running_statistics(model, settings.name, "slices of different widths")
     model.check(problem.input_shape, min(problem.budgets))
     return method(settings, model, problem)
+
+
+def refuse_running_statistics(model: Model, algorithm: str, parts: str) -> None:
+    """Raise UserError for a model that keeps running statistics, which parts of one network cannot share."""
+    if model.bn != "batch":
+        raise UserError(
+            f"model.bn={model.bn}: algorithm={algorithm} has {parts} in one network, which cannot share running"
+            " statistics; use model.bn=batch (and test.bn=post to fix statistics afterwards)"
+        )
+
+
+def check_weighting(weighting: str, known: Sequence[str]) -> None:
+    """Raise UserError unless `algorithm.weighting` is one of these."""
+    if weighting not in known:
+        raise UserError(f"algorithm.weighting={weighting}: choose {' or '.join(known)}")
 
 
 def window(tensors: Tensors, full: NetworkSpec, part: NetworkSpec, offsets: Offsets) -> Tensors:
@@ -149,7 +156,7 @@ def window(tensors: Tensors, full: NetworkSpec, part: NetworkSpec, offsets: Offs
     slices = dict(tensors)
     for name, dim, block in hidden_dims(full):
         size = tensors[name].shape[dim]
-        if offset := offsets(size // block):
+        if name in template and (offset := offsets(size // block)):
             units = torch.arange(template[name].shape[dim] // block)
             index = ((units.unsqueeze(1) + offset) * block % size + torch.arange(block)).flatten()
             slices[name] = slices[name].index_select(dim, index)

@@ -59,11 +59,12 @@ class SplitMix:
         return 0 < self.adv_lambda < 1
 
     def bind(self, model: Model, problem: Problem) -> SplitMixMethod:
-        """Check the settings against the model and the problem.
+        """Check the settings against the model and the problem (UserError)."""
+        self.check(model, problem)
+        return SplitMixMethod(self, model, problem)
 
-        Raises:
-            UserError: a width outside (0, 1], a budget below `atom_width`, a temperature that is no temperature.
-        """
+    def check(self, model: Model, problem: Problem) -> None:
+        """Raise UserError for a width outside (0, 1], a budget below `atom_width`, no temperature."""
         if not 0 < self.atom_width <= 1:
             raise UserError(f"algorithm.atom_width={shown(self.atom_width)}: give a width above 0 and up to 1")
         smallest = min(problem.budgets)
@@ -75,7 +76,6 @@ class SplitMix:
         check_temperature(self.loss_temperature)
         check_adversarial(self.adv_lambda, self.loss_temperature, problem)
         model.check(problem.input_shape, self.atom_width)
-        return SplitMixMethod(self, model, problem)
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class SplitMixMethod(Method):
     @property
     def notes(self) -> list[str]:
         rescales = {f"algorithm.{name}" for name in ("rescale_init", "rescale_layer") if getattr(self.settings, name)}
-        return dual_notes(self.model.bn, sorted(rescales)) if self.settings.dual else []
+        return dual_notes(self.spec, sorted(rescales)) if self.settings.dual else []
 
     @cached_property
     def spec(self) -> NetworkSpec:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from splitmix.algorithms.client_rows import places
 from splitmix.algorithms.plain_data import arrays, tensors_of
 from splitmix.models.network import Model, NetworkSpec, Tensors
 
@@ -73,7 +74,11 @@ class ClientTask:
         Args:
             model: the network family, which never travels.
         """
-        spec = NetworkSpec(model, **{**data["spec"], "input_shape": tuple(data["spec"]["input_shape"])})
+        # JSON has lists alone.
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in data["spec"].items()
+        }
+        spec = NetworkSpec(model, **values)
         return cls(
             data["round"],
             data["client"],
@@ -186,12 +191,15 @@ class ServerState:
         server: the server's own memory (moments of its optimizer, control variates), `[base models, ...]`.
         clients: every client's own memory (its batch normalisation, control variates), `[clients, base models, ...]`.
             In a deployment it never leaves the client. An entry named as one of `tensors` takes its place there.
+        slots: int64 `[clients]`, of very many clients: the row of each one in `clients`, which then has no others than
+            those that have trained (see `client_rows.py`); None: the client's own number.
     """
 
     round: int
     tensors: Tensors
     server: Tensors = field(default_factory=dict)
     clients: Tensors = field(default_factory=dict)
+    slots: Tensor | None = None
 
     def select(self, base_models: Sequence[int]) -> ServerState:
         """The same with its base models in another order, or some of them."""
@@ -205,8 +213,21 @@ class ServerState:
 
     def memory(self, task: ClientTask) -> Tensors:
         """What the client of a task remembers for its lanes, `[lanes, ...]`."""
-        base_models = list(task.base_models)
-        return {name: value[task.client, base_models] for name, value in self.clients.items()}
+        base_models, [row] = list(task.base_models), places(self.slots, [task.client])
+        return {name: value[row, base_models] for name, value in self.clients.items()}
+
+    def rows(self, clients: Sequence[int]) -> Tensors:
+        """What these clients remember, `[len(clients), base models, ...]`."""
+        numbers = places(self.slots, clients)
+        return {name: value[numbers] for name, value in self.clients.items()}
+
+    def only(self, clients: Sequence[int]) -> ServerState:
+        """The same with the memory of these clients alone, in their order; without slots."""
+        return replace(self, clients=self.rows(clients), slots=None)
+
+    def dense(self) -> ServerState:
+        """The same with a row for every client, without slots."""
+        return self if self.slots is None else self.only(range(len(self.slots)))
 
     @property
     def local(self) -> Tensors:

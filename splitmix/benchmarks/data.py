@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
 
@@ -24,6 +24,16 @@ from splitmix.randomness import rng
 PER_FILE = 10_000
 CLIENTS = 100
 BATCH = 128
+
+
+def random_set(generator: np.random.Generator, count: int, shape: Sequence[int], classes: int) -> ImageSet:
+    """So many images of random pixels and labels, of one domain.
+
+    Args:
+        shape: channels, height and width.
+    """
+    pixels = generator.integers(0, 256, (count, *shape), dtype=np.uint8)
+    return ImageSet(torch.from_numpy(pixels), torch.from_numpy(generator.integers(0, classes, count)), (count,))
 
 
 def data_times(say: Callable[[str], None]) -> dict[str, float]:

@@ -21,6 +21,7 @@ from splitmix.bundle.graph import Place, base_graph, dial_graph, part_tensors
 from splitmix.evaluation.cost import cost
 from splitmix.models.fixed_norms import fixed_tensors
 from splitmix.runs.results import versions
+from splitmix.runs.results_file import LACKED
 from splitmix.runtime.manifest import GRAPH, MANIFEST, MODEL, SCHEMA, read_manifest, sha256
 from splitmix.runtime.parts import header
 
@@ -29,12 +30,15 @@ LOCAL_PATHS = ("root", "split_root")
 """Keys of a dataset that say where files lie on the machine that trained."""
 
 
-def write_bundle(deployed: Deployed, out: Path, max_images: int | None, say: Callable[[str], None]) -> dict[str, Any]:
+def write_bundle(
+    deployed: Deployed, out: Path, max_images: int | None, say: Callable[[str], None], license: str | None = None
+) -> dict[str, Any]:
     """Write a bundle, check it against PyTorch, and put it in its place.
 
     Args:
         max_images: test images to check with; None means all.
         say: told what takes a while.
+        license: as SPDX writes it; None where it is unknown.
 
     Returns:
         The manifest.
@@ -58,7 +62,7 @@ def write_bundle(deployed: Deployed, out: Path, max_images: int | None, say: Cal
         onnx.checker.check_model(str(folder / MODEL), full_check=True)
         say(f"running {MODEL} on {len(test)} test images, at every width and level of robustness")
         checked = check_dials(deployed, folder / MODEL, test)
-        values = manifest_of(deployed, folder, files, checked)
+        values = {**manifest_of(deployed, folder, files, checked), "license": license}
         (folder / MANIFEST).write_text(json.dumps(values, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         read_manifest(folder)
         (folder / "README.md").write_text(model_card(values), encoding="utf-8")
@@ -106,13 +110,12 @@ def manifest_of(deployed: Deployed, folder: Path, files: list[str], checked: lis
         "costs": costs,
         "statistics": deployed.statistics,
         "exported": [asdict(one) for one in checked],
-        "tests": [shown_test(test) for test in run.results["tests"] if test["checkpoint"] == run.checkpoint],
+        "tests": [shown_test(test) for test in run.results["tests"] if is_of(test, run.checkpoint)],
         "run": {key: run.results.get(key) for key in ("seed", "rounds", "best_round", "config_hash", "git", "started")},
         "checkpoint": run.checkpoint,
         "round": run.state.round,
         "training": training_config(run.settings),
         "versions": {"trained": run.results.get("versions", {}), "exported": versions()},
-        "license": None,
     }
 
 
@@ -120,6 +123,11 @@ def file_entry(path: Path) -> dict[str, Any]:
     """Name, size and checksum of a file of the bundle."""
     content = path.read_bytes()
     return {"file": path.name, "bytes": len(content), "sha256": sha256(content)}
+
+
+def is_of(test: Mapping[str, Any], checkpoint: str) -> bool:
+    """Whether a test record speaks of this checkpoint, and of the mean that a bundle takes over base models."""
+    return test["checkpoint"] == checkpoint and {**LACKED, **test}["mix"] == LACKED["mix"]
 
 
 def shown_test(test: Mapping[str, Any]) -> dict[str, Any]:

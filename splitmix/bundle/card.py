@@ -6,12 +6,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 HEADER = """---
-license: {license}
+{license}
 library_name: splitmix
 pipeline_tag: image-classification
 tags: [federated-learning, split-mix, onnx, {tags}]
 ---
 """
+
+HUB_LICENSES = (
+    "afl-3.0", "agpl-3.0", "apache-2.0", "artistic-2.0", "bsd-2-clause", "bsd-3-clause", "bsd-3-clause-clear",
+    "bsl-1.0", "cc-by-2.0", "cc-by-3.0", "cc-by-4.0", "cc-by-nc-2.0", "cc-by-nc-3.0", "cc-by-nc-4.0",
+    "cc-by-nc-nd-3.0", "cc-by-nc-nd-4.0", "cc-by-nc-sa-2.0", "cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0", "cc-by-nd-4.0",
+    "cc-by-sa-3.0", "cc-by-sa-4.0", "cc0-1.0", "ecl-2.0", "epl-1.0", "epl-2.0", "eupl-1.1", "gpl-2.0", "gpl-3.0", "isc",
+    "lgpl-2.1", "lgpl-3.0", "mit", "mpl-2.0", "ms-pl", "ncsa", "odbl", "ofl-1.1", "osl-3.0", "postgresql", "unlicense",
+    "wtfpl", "zlib",
+)  # fmt: skip
+"""Licences that Hugging Face knows by name, in its lower case."""
 
 USE = """## Use
 
@@ -49,7 +59,7 @@ def model_card(manifest: Mapping[str, Any]) -> str:
     worst = max(one["difference"] for one in exported)
     level, level_input = (", adv_lambda=0.2", ", `adv_lambda` (float, 0 to 1)") if dual else ("", "")
     parts = [
-        HEADER.format(license=manifest["license"] or "unknown", tags=tags),
+        HEADER.format(license=license_lines(manifest["license"]), tags=tags),
         f"# {manifest['method']} on {manifest['dataset']}: one model, {count} widths{', any robustness' * dual}\n",
         f"{count} base models of width {manifest['atom_width']:g} of {manifest['model']}; the model of a width is the"
         " mean of the logits of so many of them (Hong et al., ICLR 2022, arXiv 2203.09747)."
@@ -60,6 +70,7 @@ def model_card(manifest: Mapping[str, Any]) -> str:
         accuracy_table(manifest),
         f"Batch-normalisation statistics: {manifest['statistics']}.\n",
         robust_table(manifest),
+        license_text(manifest["license"]),
         "## Data and training\n",
         f"Dataset {manifest['dataset']} ({', '.join(manifest['domains'])}), federated over"
         f" {manifest['training']['clients_per_domain']} clients per domain, {manifest['round']} rounds"
@@ -71,6 +82,20 @@ def model_card(manifest: Mapping[str, Any]) -> str:
         *([LIMITS] if dual else []),
     ]
     return "\n".join(part for part in parts if part)
+
+
+def license_lines(license: str | None) -> str:
+    """The licence in the header: Hugging Face has names of its own, and takes any other as `other` with its name."""
+    if license is None:
+        return "license: unknown"
+    known = license.lower()
+    return f"license: {known}" if known in HUB_LICENSES else f"license: other\nlicense_name: {license}"
+
+
+def license_text(license: str | None) -> str:
+    """The licence in words."""
+    said = f"{license}." if license else "Unknown: whoever made this bundle named none (`license=`). Ask them first."
+    return f"## Licence\n\n{said}\n"
 
 
 def accuracy_table(manifest: Mapping[str, Any]) -> str:

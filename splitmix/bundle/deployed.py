@@ -11,11 +11,15 @@ from splitmix.algorithms.base import MixGroup
 from splitmix.errors import UserError
 from splitmix.evaluation.customized import CustomizedLanes, CustomizedModel
 from splitmix.evaluation.statistics import calibration_batches
+from splitmix.models.dependence import needs_calibration
 from splitmix.models.network import NetworkSpec, Tensors
 from splitmix.runs.loaded import Calibration, LoadedRun
 
 BRANCHES = {"clean": 0.0, "adv": 1.0}
 """Level of robustness at which each branch's statistics are estimated: the one that uses it alone."""
+
+
+NO_STATISTICS = "none, as the network has no batch normalisation"
 
 
 @dataclass(frozen=True)
@@ -56,9 +60,9 @@ class Deployed:
 def deployed(run: LoadedRun, calibration: Calibration, named: str) -> Deployed:
     """The base models of a run with fixed statistics.
 
-    Running statistics of the training are kept; those of BN mode `batch` (and `local`, where every client has its
-    own) are estimated on the calibration images, as by `customize(..., calibration=...)`. With two branches each is
-    estimated at the level that uses it alone: 0 and 1.
+    Running statistics of the training are kept, and a network without batch normalisation needs none; those of BN mode
+    `batch` (and `local`, where every client has its own) are estimated on the calibration images, as by
+    `customize(..., calibration=...)`. With two branches each is estimated at the level that uses it alone: 0 and 1.
 
     Args:
         named: what the user called the calibration images.
@@ -73,9 +77,9 @@ def deployed(run: LoadedRun, calibration: Calibration, named: str) -> Deployed:
             " per width; give format=onnx, torch_export or executorch and a width"
         )
     [group] = method.mix_groups(run.state.tensors, [method.widths[-1]], run.state.round)
-    if group.spec.bn == "tracked":
-        tensors = dict(group.tensors)
-        return Deployed(run, group.spec, tensors, "of the training (running averages, averaged over clients)", None)
+    if not needs_calibration(group.spec):
+        source = "of the training (running averages, averaged over clients)" if group.spec.tracked else NO_STATISTICS
+        return Deployed(run, group.spec, dict(group.tensors), source, None)
     images = run.calibration_images(calibration)
     if images is None or len(images) < 2 or tuple(images.shape[1:]) != run.input_shape:
         raise UserError(f"calibration={named}: give at least two images of shape {list(run.input_shape)}")

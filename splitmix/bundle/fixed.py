@@ -166,9 +166,12 @@ def run_executorch(path: Path) -> Callable[[Array], Array]:
     """The logits of a .pte file, by ExecuTorch, image by image."""
     from executorch.runtime import Runtime
 
-    method = Runtime.get().load_program(path.read_bytes()).load_method("forward")
+    content = path.read_bytes()
+    program = Runtime.get().load_program(content)
+    method = program.load_method("forward")
 
-    def logits(images: Array) -> Array:
+    def logits(images: Array, read_from: tuple[Any, ...] = (content, program)) -> Array:
+        # The method reads from both, and does not keep them: without them the process ends in a segmentation fault.
         one_by_one = torch.from_numpy(images).split(1)
         return np.concatenate([method.execute([image.contiguous()])[0].numpy().copy() for image in one_by_one])
 

@@ -11,6 +11,7 @@ from splitmix.binding import nearest
 from splitmix.commands.interrupts import one_interrupt
 from splitmix.commands.layout import entry
 from splitmix.commands.streams import complain, failure_of_output, open_streams
+from splitmix.errors import UserError
 from splitmix.printing import excerpt
 
 VERBS = {
@@ -28,6 +29,10 @@ VERBS = {
     "audit": "what a client's upload gives away of its images",
     "import": "turn a checkpoint of the authors' code into a run folder",
     "deploy-demo": "the federation on real nodes: Flower's processes on this machine",
+    "probe": "time and weigh training on this device: device.json with the budget that fits",
+    "plan": "from probed devices to a fleet: budgets, time and bytes per round",
+    "deploy-init": "the folder of a fleet: app, keys, start scripts, services",
+    "deploy-check": "a node or the server of a fleet: what is well, and what to mend",
     "status": "a deployment: its clients by round, seen, refused and why",
     "benchmark": "time fixed workloads on this machine",
     "list": "print what there is to choose: datasets, algorithms, models, …",
@@ -72,10 +77,13 @@ def run(arguments: list[str]) -> int:
     if "--version" in arguments:
         print(f"splitmix {splitmix.__version__}")
         return 0
+    if arguments[:1] == ["--completion"]:
+        return complete(arguments[1:])
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print("Split-Mix federated learning\n\nusage: splitmix <verb> [flag …] key=value …\n")
         print("\n".join(entry(f"  {verb}", what, 16) for verb, what in VERBS.items()))
         print("\nsplitmix <verb> --help explains its keys and groups; splitmix --version: which it is.")
+        print("splitmix --completion bash|zsh|fish: a script that lets your shell complete verbs, keys and options.")
         return 0
     verb, *rest = arguments
     if verb not in VERBS:
@@ -84,3 +92,15 @@ def run(arguments: list[str]) -> int:
     module = MODULES.get(verb, verb.replace("-", "_"))
     code: int = import_module(f"splitmix.commands.{module}").main(rest)
     return code
+
+
+def complete(shells: list[str]) -> int:
+    """Print the completion script of a shell."""
+    from splitmix.commands.completion import completion
+
+    try:
+        print(completion(" ".join(shells), VERBS), end="")
+    except UserError as error:
+        complain(f"splitmix: {error}")
+        return 2
+    return 0

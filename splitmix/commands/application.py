@@ -85,7 +85,7 @@ def run_application(
         else:
             run_once(verb, config, run)
     except MISTAKES as error:
-        complain(f"splitmix {verb}: {one_line(error)}")
+        complain(f"splitmix {verb}: {one_line(error, verb)}")
         return 2
     except OSError as error:
         by_hydra = error not in of_task and raised_by_hydra(error)

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from splitmix.binding import Component, nearest
 from splitmix.commands.application import run_application, settings_of
+from splitmix.commands.led import led
 from splitmix.commands.messages import log
 from splitmix.config import check_ranges
 from splitmix.errors import UserError
@@ -29,7 +30,7 @@ class Keys:
 
 def main(argv: list[str]) -> int:
     """Run the verb; returns the exit code."""
-    return run_application("benchmark", argv, benchmark)
+    return led("benchmark", lambda: run_application("benchmark", argv, benchmark))
 
 
 def benchmark(cfg: DictConfig) -> None:
@@ -39,13 +40,15 @@ def benchmark(cfg: DictConfig) -> None:
     engine = keys.engine
     engine.check()
     out = output_file(keys.out)
+    from splitmix.benchmarks.blazefl import blazefl
+    from splitmix.benchmarks.clients import client_costs
     from splitmix.benchmarks.data import data_times
     from splitmix.benchmarks.layers import layer_times
     from splitmix.benchmarks.workloads import WORKLOADS, benchmark, memory
     from splitmix.data.minidigits import MiniDigits
     from splitmix.reporting.tables import benchmark_table, print_table, quantity
 
-    chosen, choices = keys.benchmark, [*WORKLOADS, "all", "layers", "data", "memory"]
+    chosen, choices = keys.benchmark, [*WORKLOADS, "all", "layers", "data", "memory", "clients", "blazefl"]
     if chosen not in choices:
         raise UserError(f"benchmark={chosen}: no such workload{nearest(chosen, choices)}; {', '.join(choices)}")
     record: dict[str, Any]
@@ -53,6 +56,10 @@ def benchmark(cfg: DictConfig) -> None:
         record = {"layers": layer_times(log.info)}
     elif chosen == "data":
         record = {"data": data_times(log.info)}
+    elif chosen == "clients":
+        record = {"clients": client_costs(log.info)}
+    elif chosen == "blazefl":
+        record = {"blazefl": blazefl(engine, keys.repeats, log.info)}
     elif chosen == "memory":
         record = {"memory": {}}
         for number, resident in memory(MiniDigits().load(log.info), engine, keys.rounds):

@@ -13,7 +13,7 @@ from splitmix.binding import nearest
 from splitmix.errors import UserError
 
 REFUSED = {
-    "shell_completion": ("--shell-completion", "splitmix has none; splitmix list and --help say what there is"),
+    "shell_completion": ("--shell-completion", "splitmix --completion bash|zsh|fish prints a script for your shell"),
     "experimental_rerun": ("--experimental-rerun", "splitmix train resume=<folder> goes on with a run"),
     "config_name": ("--config-name", "every verb has its own config; --config-dir adds options of your own"),
     "config_path": ("--config-path", "every verb has its own config; --config-dir adds options of your own"),

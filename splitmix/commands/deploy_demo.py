@@ -31,9 +31,12 @@ def demo(cfg: DictConfig) -> None:
     resolved = resolve(cfg)
     choose_instructions(resolved.get("engine"))
     clients, port, seconds = (resolved.pop(key) for key in ("clients", "port", "round_seconds"))
+    simulation = resolved.pop("simulation")
     for key, value, low in (("clients", clients, 1), ("port", port, 1), ("round_seconds", seconds, 1)):
         if value is not None and (type(value) is not int or not low <= value < 2**16):
             raise UserError(f"{key}={value}: give a whole number from {low}")
+    if type(simulation) is not bool:
+        raise UserError(f"simulation={simulation}: give true or false")
     if clients is None or seconds is None:
         raise UserError("clients, round_seconds: give a number")
     folder = Path(HydraConfig.get().runtime.output_dir)
@@ -48,7 +51,7 @@ def demo(cfg: DictConfig) -> None:
     # A kill asks for the same tidying up as Ctrl-C.
     signal.signal(signal.SIGTERM, interrupt)
     resolved = demo_config(resolved, clients)
-    run = run_demo(resolved, folder, port, float(seconds))
+    run = run_demo(resolved, folder, port, float(seconds), simulation)
     rows = finished_rows(run, check_config(load_run_config(resolved)))
     draw_convergence(run)
     print_table(width_table(rows))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from splitmix.errors import UserError
 
 FORMATS = {"bundle": "", "onnx": ".onnx", "torch_export": ".pt2", "executorch": ".pte"}
 """What can be written, and how the names of the files must end."""
+
+SPDX = r"[A-Za-z0-9][A-Za-z0-9.+() -]{0,99}"
+"""Names and expressions of licences; one line, and no letter that means something in the card's header."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class Keys:
     calibration: str
     max_images: int | None
     checkpoint: str
+    license: str | None
     force: bool
     trust: tuple[str, ...]
 
@@ -53,6 +58,12 @@ class Keys:
             raise UserError(f"max_drop={shown(self.max_drop)}: give percentage points from 0 to 100")
         if self.max_images is not None and self.max_images < 1:
             raise UserError(f"max_images={self.max_images}: give at least 1, or null for all")
+        if self.license is not None and self.format != "bundle":
+            raise UserError(f"license={self.license}: stands on the card of a bundle; format={self.format} has none")
+        if self.license is not None and not re.fullmatch(SPDX, self.license):
+            raise UserError(
+                f"license={self.license[:80]}: give a name or expression of SPDX, such as MIT or Apache-2.0"
+            )
         if self.out is not None and not self.out.endswith(FORMATS[self.format]):
             raise UserError(f"out={self.out}: name a file that ends in {FORMATS[self.format]}")
 
@@ -81,7 +92,8 @@ def export(cfg: DictConfig) -> None:
         from splitmix.bundle.bundle import write_bundle
         from splitmix.bundle.deployed import deployed
 
-        values = write_bundle(deployed(run, keys.calibration, keys.calibration), out, keys.max_images, log.info)
+        held = deployed(run, keys.calibration, keys.calibration)
+        values = write_bundle(held, out, keys.max_images, log.info, keys.license)
         for one in values["exported"]:
             level = f"  λ {one['adv_lambda']:g}" if values["dual"] else ""
             log.info(f"×{one['width']:g}{level}  SA {100 * one['sa']:.1f} %")

@@ -114,12 +114,25 @@ def _target(file: Path) -> Any:
     return node.get("_target_") if isinstance(node, DictConfig) else None
 
 
+def keys_of(verb: str) -> list[str]:
+    """Every key of a verb: its own, its groups, and the keys of their options."""
+    names = [key for key, _ in documented(conf_dir() / f"{verb}.yaml")]
+    options = groups()
+    for group, default in defaults_of(verb).items():
+        names.append(group)
+        if group in ("experiment", "debug"):
+            continue  # their keys are those of the verb
+        for option in options[group]:
+            # Of a group that takes several options at once, each option is a node of its own.
+            node = f"{group}.{option.stem}" if isinstance(default, list) else group
+            names += [f"{node}.{key}" for key, _ in documented(option)]
+    return list(dict.fromkeys(names))
+
+
 def option_names() -> list[str]:
-    """Every key and group, for suggestions."""
-    names = [key for verb in sorted(conf_dir().glob("*.yaml")) for key, _ in documented(verb)]
-    for group, files in groups().items():
-        names += [group, *(f"{group}.{key}" for file in files for key, _ in documented(file))]
-    return names
+    """Every key and group of all verbs, for suggestions."""
+    names = [name for verb in sorted(conf_dir().glob("*.yaml")) for name in keys_of(verb.stem)]
+    return list(dict.fromkeys([*names, *groups()]))
 
 
 def print_help(verb: str, overrides: list[str], config_dir: str | None = None) -> None:

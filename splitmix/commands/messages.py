@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from splitmix.binding import nearest
 from splitmix.commands.composing import MISTAKES
-from splitmix.commands.help import option_names
+from splitmix.commands.help import keys_of, option_names
 from splitmix.errors import UserError
 from splitmix.files import without_links
 from splitmix.printing import PrintableFormatter, printable
@@ -35,7 +35,7 @@ def log_to_console() -> None:
         logging.getLogger(noisy).setLevel(logging.ERROR)
 
 
-class Console(logging.StreamHandler):
+class Console(logging.StreamHandler):  # type: ignore[type-arg]  # no subscript before Python 3.11
     """Messages to standard output; failing to write one is raised, as `print` does."""
 
     def handleError(self, record: logging.LogRecord) -> None:
@@ -79,14 +79,18 @@ def mistake_of(compose: Callable[[], object]) -> str | None:
     return None
 
 
-def one_line(error: Exception) -> str:
-    """The message of a mistake in one line, with the nearest name where a name is unknown."""
+def one_line(error: Exception, verb: str | None = None) -> str:
+    """The message of a mistake in one line, with the nearest name where a name is unknown.
+
+    Args:
+        verb: whose keys are suggested; None suggests those of all verbs.
+    """
     text = printable(" ".join(str(error).split()))
     if isinstance(error, UserError):
         return text
-    keys: list[str] = option_names()
+    keys = option_names() if verb is None else keys_of(verb)
     if match := re.search(r"Could not override '([^']+)'", text):
-        return f"unknown key {match[1]}{nearest(match[1], keys)}; splitmix <verb> --help lists the keys"
+        return f"unknown key {match[1]}{nearest_key(match[1], keys)}; splitmix {verb or '<verb>'} --help lists the keys"
     if match := re.search(r"[Cc]ould not find '([^']+)/([^'/]+)'", text):
         group, option = match[1], match[2]
         # Hydra's own list, which knows a user's options too.
@@ -95,5 +99,11 @@ def one_line(error: Exception) -> str:
             return f"hydra/launcher={option}: not installed; pip install 'splitmix[{LAUNCHERS[option]}]'"
         return f"{group}={option}: no such option{nearest(option, options)}; choose among {', '.join(options)}"
     if match := re.search(r"Could not override '?([\w/.]+)'?\.? ?No match", text):
-        return f"unknown key {match[1]}{nearest(match[1], keys)}; splitmix <verb> --help lists the keys"
+        return f"unknown key {match[1]}{nearest_key(match[1], keys)}; splitmix {verb or '<verb>'} --help lists the keys"
     return text
+
+
+def nearest_key(word: str, keys: Sequence[str]) -> str:
+    """` (did you mean …?)`: a key in a group that is called so there, else the nearest in spelling."""
+    in_groups = [key for key in keys if key.endswith(f".{word}")]
+    return f" (did you mean {in_groups[0]}?)" if in_groups else nearest(word, keys)

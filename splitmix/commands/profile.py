@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 from omegaconf import DictConfig
 
 from splitmix.binding import Component, shown
 from splitmix.commands.application import run_application, settings_of
 from splitmix.commands.messages import log
-from splitmix.config import TestSettings, check_ranges
+from splitmix.config import check_ranges
 from splitmix.errors import UserError
 from splitmix.files import output_file, write_atomically
+from splitmix.test_settings import TestSettings
 
 
 @dataclass(frozen=True)
@@ -50,18 +51,14 @@ def profile(cfg: DictConfig) -> None:
     keys.train_attack.check("train_attack")
     import torch
 
-    from splitmix.algorithms.base import Problem
-    from splitmix.algorithms.server_optimizers import NoServerOptimizer
+    from splitmix.algorithms.algorithm import method_of
     from splitmix.evaluation.profile import profile, too_busy
     from splitmix.federation.build import check_widths
     from splitmix.reporting.tables import print_table, profile_table
 
     dataset, budget = keys.dataset, keys.budget
     budgets = budget.assign(keys.clients_per_domain, len(dataset.domains), 0)
-    channels, height, breadth = dataset.input_shape
-    shape = (channels, keys.image_size or height, keys.image_size or breadth)
-    problem = Problem.of(dataset, budget, budgets, False, keys.train_attack, NoServerOptimizer())
-    method = keys.algorithm.bind(keys.model, replace(problem, input_shape=shape))
+    method = method_of(dataset, budget, budgets, keys.algorithm, keys.model, keys.train_attack, keys.image_size)
     widths = asked.widths_or(method.widths)
     check_widths(method, widths, "widths")
     torch.set_num_threads(keys.engine.cpu_threads)

@@ -13,7 +13,7 @@ from splitmix.binding import Trusted, nearest, shown
 from splitmix.commands.application import run_application, settings_of
 from splitmix.commands.messages import log
 from splitmix.commands.trust import trusted_targets
-from splitmix.errors import UserError
+from splitmix.errors import NotTrusted, UserError
 
 if TYPE_CHECKING:
     from splitmix.reporting.comparison import Comparison, Part
@@ -83,33 +83,47 @@ def finished_runs(patterns: tuple[str, ...], trusted: Trusted) -> tuple[list[Run
     """The runs that count, and in words which ones do not.
 
     Raises:
-        UserError: no run is finished, a file is damaged.
+        UserError: no run is finished, a file is damaged, every run names code that is not trusted.
     """
     from splitmix.commands.run_files import load_run, results_of
-    from splitmix.runs.run import latest_of_equal
+    from splitmix.runs.run import latest_of_equal, of_one_dataset
 
     runs, notes = [], []
+    foreign: dict[Path, UserError] = {}
+    code: set[str] = set()
     for folder, results in results_of(patterns):
         if results["status"] == "finished" and results["widths"]:
-            runs.append(load_run(folder, results, trusted))
+            try:
+                runs.append(load_run(folder, results, trusted))
+            except UserError as error:
+                if not isinstance(error.__cause__, NotTrusted):
+                    raise
+                foreign[folder] = error
+                code.add(error.__cause__.code)
         else:
             status = results["status"]
             notes.append(f"left out: {folder} ({'not tested yet' if status == 'finished' else status})")
+    if foreign and not runs:
+        raise next(iter(foreign.values()))
+    if foreign:
+        folders = ", ".join(map(str, foreign))
+        notes.append(f"left out: {folders} (name code of your own; trust=[{','.join(sorted(code))}] takes them in)")
     if not runs:
         reasons = f" ({'; '.join(notes)})" if notes else ""
         raise UserError(f"runs={','.join(patterns)}: none of these runs is finished{reasons}; finish one first")
     kept, repeated = latest_of_equal(runs)
-    return kept, notes + repeated
+    kept, other = of_one_dataset(kept)
+    return kept, notes + repeated + other
 
 
 def comparison_of(runs: Sequence[Run], width: float | None) -> Comparison:
     """The runs with what a training step costs their clients, counted when it is asked for.
 
     Raises:
-        UserError: runs on several datasets.
+        UserError: runs on other domains under the same name of a dataset.
     """
     from splitmix.reporting.comparison import Comparison
-    from splitmix.runs.run import check_same_data
+    from splitmix.runs.run import check_same_domains
     from splitmix.widths import normalized
 
     if width is not None:
@@ -123,7 +137,7 @@ def comparison_of(runs: Sequence[Run], width: float | None) -> Comparison:
             counted[run.identity] = training_macs(run.config, run.budgets)
         return counted[run.identity]
 
-    return Comparison(check_same_data(runs), runs, width, macs)
+    return Comparison(check_same_domains(runs), runs, width, macs)
 
 
 def write_report(

@@ -60,7 +60,7 @@ def load_run(folder: Path, results: dict[str, Any], trusted: Trusted | None = No
     try:
         bound = load_run_config({**defaults(), **config}, trusted_targets() if trusted is None else trusted)
     except UserError as error:
-        raise UserError(f"{folder / 'config.yaml'}: {error}; mend it or leave this run out of runs=") from error
+        raise UserError(f"{folder / 'config.yaml'}: {error}; mend it or leave this run out") from error
     if change := changed_config(folder, config, results):
         log.warning(f"note: {change}")
     return Run(folder, results, bound, command_of(folder, config), tuple(differences(config)))

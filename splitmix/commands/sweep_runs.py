@@ -13,7 +13,7 @@ from splitmix.commands.composing import MISTAKES
 from splitmix.commands.help import groups, without_hydra
 from splitmix.commands.messages import log, one_line
 from splitmix.commands.sweep import Job
-from splitmix.config import load_run_config, resolve
+from splitmix.config import load_run_config, resolve_run
 from splitmix.config_hash import NOT_HASHED, config_hash, former_hash
 from splitmix.engine.before_torch import prepare
 from splitmix.errors import UserError
@@ -38,7 +38,7 @@ def plan_runs(points: list[tuple[list[str], Callable[[], DictConfig]]]) -> list[
         try:
             config = compose()
             sweep_dir = Path(str(OmegaConf.select(config, "hydra.sweep.dir")))
-            resolved = resolve(without_hydra(config))
+            resolved = resolve_run(without_hydra(config))
             check(resolved)
             digest = config_hash(resolved)
             name = slug(overrides, resolved["seed"])
@@ -65,7 +65,8 @@ def check(resolved: dict[str, object]) -> None:
     config = load_run_config(resolved)
     from splitmix.federation.build import build_federation
 
-    build_federation(config, say=log.info)
+    # What a private run guarantees is computed by a package that may be missing.
+    build_federation(config, say=log.info).merging.guarantee(config.scalars.rounds)
 
 
 def folder_of(sweep_dir: Path, name: str) -> Path:

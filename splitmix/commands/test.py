@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
 from splitmix.binding import Component
 from splitmix.commands.application import run_application, settings_of
+from splitmix.commands.led import led
 from splitmix.commands.messages import log
 from splitmix.commands.trust import trusted_targets
 from splitmix.config import load_run_config, resolve
@@ -18,6 +20,10 @@ from splitmix.engine.before_torch import prepare
 from splitmix.errors import UserError
 from splitmix.files import refuse_links, remove_temporary
 from splitmix.runs.folders import find_runs, read_config
+
+if TYPE_CHECKING:
+    from splitmix.robustness.attacks import Attack
+    from splitmix.test_settings import TestSettings
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ class Keys:
 
 def main(argv: list[str]) -> int:
     """Run the verb; returns the exit code."""
-    return run_application("test", argv, test)
+    return led("test", lambda: run_application("test", argv, test))
 
 
 def test(cfg: DictConfig) -> None:
@@ -49,8 +55,7 @@ def test(cfg: DictConfig) -> None:
         raise UserError(f"checkpoint={keys.checkpoint}: choose best or last")
     settings, engine, attacks = keys.test, keys.engine, keys.attack
     settings.check()
-    for name, attack in attacks.items():
-        attack.check(f"attack.{name}")
+    attacks = asked_attacks(settings, attacks)
     folders = find_runs("run", list(keys.run), everything=keys.all)
     trusted = trusted_targets(keys.trust)
     from splitmix.reporting.metric_tables import details
@@ -83,3 +88,25 @@ def test(cfg: DictConfig) -> None:
             log.error(mistakes[-1])
     if mistakes:
         raise UserError(f"{len(mistakes)} of {len(folders)} runs could not be tested, the first: {mistakes[0]}")
+
+
+def asked_attacks(settings: TestSettings, attacks: Mapping[str, Attack]) -> dict[str, Attack]:
+    """The attacks by name; `test.robust` adds none, for SA, and AutoAttack.
+
+    Raises:
+        UserError: a value out of range, a missing package, or nothing that `test` could be measured under.
+    """
+    from splitmix.robustness.attacks import GradientSteps, NoAttack
+    from splitmix.robustness.autoattack import AutoAttack
+
+    asked = dict(attacks)
+    if settings.robust:
+        asked = {NoAttack.name: NoAttack(), **asked}
+        asked.setdefault(AutoAttack.name, AutoAttack())
+    for name, attack in asked.items():
+        attack.check(f"attack.{name}")
+    if settings.transfer and all(isinstance(attack, NoAttack) for attack in asked.values()):
+        raise UserError("test.transfer=true: there is nothing to transfer; name an attack: attack=[none,linf_pgd]")
+    if settings.sanity and not any(isinstance(attack, GradientSteps) for attack in asked.values()):
+        raise UserError("test.sanity=true: checks attacks that take gradient steps; name one: attack=[none,linf_pgd]")
+    return asked

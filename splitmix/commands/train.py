@@ -13,10 +13,11 @@ from omegaconf import DictConfig
 from splitmix.commands.application import run_application
 from splitmix.commands.command_line import overrides_of
 from splitmix.commands.help import composed, run_dir, without_hydra
+from splitmix.commands.led import led
 from splitmix.commands.messages import log, log_to_file
 from splitmix.commands.sweep_runs import can_go_on, check, plan_runs
 from splitmix.commands.trust import trusted_targets
-from splitmix.config import RunConfig, load_run_config, resolve
+from splitmix.config import RunConfig, load_run_config, resolve_run
 from splitmix.engine.before_torch import prepare
 from splitmix.errors import UserError
 from splitmix.quoting import command, unquoted
@@ -28,12 +29,12 @@ FREE = ("engine", "logger")
 
 def main(argv: list[str]) -> int:
     """Run the verb; returns the exit code."""
-    return run_application("train", argv, train, before=resume, plan=plan_runs)
+    return led("train", lambda: run_application("train", argv, train, before=resume, plan=plan_runs))
 
 
 def train(cfg: DictConfig) -> None:
     """Train the composed config in Hydra's run folder; a job of a sweep goes on where it stopped."""
-    resolved = resolve(cfg)
+    resolved = resolve_run(cfg)
     named = resolved.pop("trust", [])
     prepare(resolved.get("engine"))
     hydra_config = HydraConfig.get()
@@ -74,13 +75,13 @@ def resume(arguments: Namespace, config: DictConfig | None) -> bool:
         # A mistake must be found before Hydra makes the run folder.
         if config is not None:
             refuse_run_in(run_dir(config))
-            check(resolve(without_hydra(config)))
+            check(resolve_run(without_hydra(config)))
         return False
     if config is None:
         raise UserError(f"resume={asked}: a sweep goes on by itself; type its command again without resume")
     free = [f"{key}={value}" for key, value in overrides.items() if key.split(".")[0] in FREE]
     if asked == "auto":
-        fresh = resolve(without_hydra(config))
+        fresh = resolve_run(without_hydra(config))
         folder = unfinished_run(fresh)
         if folder is None:
             refuse_run_in(run_dir(config))
@@ -97,7 +98,7 @@ def resume(arguments: Namespace, config: DictConfig | None) -> bool:
                     " may change"
                 )
         named = [word for word in words if word.startswith("trust=")]
-        fresh = resolve(composed("train", [*free, *named], config_dir))
+        fresh = resolve_run(composed("train", [*free, *named], config_dir))
     config_dirs = [] if config_dir is None else [Path(config_dir)]
     trusted = trusted_targets(fresh["trust"], config_dirs, fresh)
     resolved = stored = read_config(folder)
@@ -139,7 +140,11 @@ def train_in(
 def newly_said(stored: dict[str, Any], resolved: dict[str, Any]) -> frozenset[str]:
     """The keys of engine for which a command line says another number than the run's own config."""
     before, now = stored["engine"], resolved["engine"]
-    return frozenset(key for key in ("lanes", "workers") if now.get(key) not in ("auto", before.get(key)))
+    said = {key for key in ("lanes", "workers") if now.get(key) not in ("auto", before.get(key))}
+    # Another number of ranks divides a machine's cores anew.
+    if any(now.get(key, 1) != before.get(key, 1) for key in ("devices", "num_nodes")):
+        said.add("workers")
+    return frozenset(said)
 
 
 def changed(resolved: dict[str, Any], free: list[str], fresh: dict[str, Any]) -> dict[str, Any]:

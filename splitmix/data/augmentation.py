@@ -26,6 +26,11 @@ class CropFlip:
 
     padding: int = 4
 
+    @classmethod
+    def of_size(cls, image_size: int) -> CropFlip:
+        """Padding by an eighth of the images' height and width, at least one pixel."""
+        return cls(max(image_size // 8, 1))
+
     def sources(self, n: int, height: int, width: int, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
         offsets = torch.from_numpy(generator.integers(-self.padding, self.padding + 1, (2, n, 1)))
         flip = torch.from_numpy(generator.integers(0, 2, (n, 1)).astype(bool))

@@ -84,6 +84,11 @@ class CIFAR10:
         unpack(root / known.filename, root, below((FOLDER,)))
         self.check()
 
+    @property
+    def augmentation(self) -> CropFlip | None:
+        """How training images are changed in every batch."""
+        return CropFlip() if self.augment else None
+
     def load(self, say: Callable[[str], None] | None = None, train_fraction: float = 1.0) -> Dataset:
         """Read all batch files.
 
@@ -92,8 +97,7 @@ class CIFAR10:
         """
         folder = self.folder()
         train, test = (read_batches([folder / name for name in names]) for names in (TRAIN, TEST))
-        augmentation = CropFlip() if self.augment else None
-        return Dataset(self.name, self.domains, self.classes, train, test, augmentation=augmentation)
+        return Dataset(self.name, self.domains, self.classes, train, test, augmentation=self.augmentation)
 
 
 def read_batches(files: list[Path]) -> ImageSet:

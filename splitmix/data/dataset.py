@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,6 +31,9 @@ class ImageSet:
     images: Tensor
     labels: Tensor
     counts: tuple[int, ...]
+
+    def __repr__(self) -> str:
+        return f"ImageSet({len(self.labels)} images of {'×'.join(map(str, self.images.shape[1:]))}, {self.counts})"
 
     def check(self, split: str, domains: int, classes: int) -> None:
         """Refuse images and labels that do not fit each other; `split` names them in messages.
@@ -90,6 +95,42 @@ class Dataset:
     test: ImageSet
     augmentation: Augmentation | None = None
     fraction_applied: bool = False
+
+    @classmethod
+    def from_arrays(
+        cls,
+        images: Any,
+        labels: Any,
+        domains: Any = None,
+        *,
+        test_fraction: float = 0.2,
+        classes: Sequence[str] | None = None,
+        name: str = "arrays",
+        seed: int = 0,
+    ) -> Dataset:
+        """Your own images in memory: NumPy arrays, tensors or lists.
+
+        Args:
+            images: `[n, h, w]`, `[n, h, w, channels]` or `[n, channels, h, w]` with 1 or 3 channels; uint8 from 0 to
+                255, or floats from 0 to 1.
+            labels: `[n]`, class indices or names.
+            domains: `[n]`, the name of each image's domain, in the order in which domains first appear; None is one.
+            test_fraction: share of every class of every domain that is set aside for testing.
+            classes: names of the classes in the order of the indices; None takes the numbers, or the names sorted.
+            name: what tables call the dataset.
+            seed: decides which images are for testing, and the order of the others.
+
+        Raises:
+            UserError: arrays that do not fit each other or are no images; a domain with too few images.
+        """
+        from splitmix.data.arrays import from_arrays
+
+        return from_arrays(images, labels, domains, test_fraction, classes, name, seed)
+
+    def __repr__(self) -> str:
+        shape = "×".join(map(str, self.input_shape))
+        sizes = f"{len(self.train.images)} training and {len(self.test.images)} test images of {shape}"
+        return f"Dataset({self.name}: {sizes}; domains {', '.join(self.domains)}; {len(self.classes)} classes)"
 
     def check(self) -> None:
         """Refuse what is no dataset, before anything is trained on it; costs one pass over the labels.

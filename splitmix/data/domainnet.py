@@ -76,6 +76,11 @@ class DomainNet:
             say(f"{archive}: {pictures} pictures and {lists} lists to {self.root}")
         self.check()
 
+    @property
+    def augmentation(self) -> FlipRotate | None:
+        """How training images are changed in every batch."""
+        return FlipRotate() if self.augment else None
+
     def load(self, say: Callable[[str], None] | None = None, train_fraction: float = 1.0) -> Dataset:
         """Decode all pictures, or map those decoded by an earlier run.
 
@@ -90,8 +95,7 @@ class DomainNet:
                 paths, labels[split, site] = read_list(lists / "DomainNet" / f"{site}_{split}.pkl", root, self.classes)
                 files += paths
         train, test = mapped_sets(decoded(files, SIDE, say), labels)
-        augmentation = FlipRotate() if self.augment else None
-        return Dataset(self.name, self.domains, self.classes, train, test, augmentation=augmentation)
+        return Dataset(self.name, self.domains, self.classes, train, test, augmentation=self.augmentation)
 
 
 def read_list(file: Path, root: Path, classes: tuple[str, ...]) -> tuple[list[Path], list[int]]:

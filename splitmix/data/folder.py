@@ -13,13 +13,12 @@ import numpy as np
 from splitmix.data.augmentation import CropFlip
 from splitmix.data.dataset import Dataset
 from splitmix.data.image_cache import decoded
-from splitmix.data.sources import is_folder, mapped_sets, no_archives, require_folder, rotated
+from splitmix.data.sources import check_image_size, is_folder, mapped_sets, no_archives, require_folder, rotated
 from splitmix.errors import UserError
 from splitmix.printing import excerpt
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 SPLITS = ("train", "test")
-LARGEST = 4096  # pixels of a side
 
 
 @dataclass(frozen=True)
@@ -69,8 +68,7 @@ class ImageFolder:
 
     def check(self) -> None:
         """Raise UserError if the tree lacks a split, or a class in a domain or split."""
-        if not 1 <= self.image_size <= LARGEST:
-            raise UserError(f"dataset.image_size={self.image_size}: give a number of pixels from 1 to {LARGEST}")
+        check_image_size(self.image_size)
         for domain in self.domains:
             for split in SPLITS:
                 place = self.tree / domain / split
@@ -107,7 +105,7 @@ class ImageFolder:
                 files += [pairs[number][0] for number in order]
                 labels[split, domain] = [pairs[number][1] for number in order]
         train, test = mapped_sets(decoded(files, self.image_size, say), labels)
-        augmentation = CropFlip(max(self.image_size // 8, 1)) if self.augment else None
+        augmentation = CropFlip.of_size(self.image_size) if self.augment else None
         return Dataset(self.name, self.domains, self.classes, train, test, augmentation=augmentation)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -40,10 +40,15 @@ def decode(file: Path, size: int) -> Pixels:
     Raises:
         UserError: no file, no image of a known format, a truncated one or one of too many pixels; names the file.
     """
+    return decode_opened(lambda: open_regular(file), file, size)
+
+
+def decode_opened(opening: Callable[[], BinaryIO], name: object, size: int) -> Pixels:
+    """`decode` for what `opening` opens; `name` is for messages."""
     try:
-        with open_regular(file) as opened, Image.open(opened, formats=FORMATS) as image:
+        with opening() as opened, Image.open(opened, formats=FORMATS) as image:
             if image.width * image.height > PIXELS.value:
-                raise PIXELS.refusal(f"{excerpt(file)}: has {image.width} x {image.height} pixels")
+                raise PIXELS.refusal(f"{excerpt(name)}: has {image.width} x {image.height} pixels")
             image.load()
             rgb = image if len(image.getbands()) == 3 else image.convert("L")
             rgb = rgb if rgb.mode in ("RGB", "L") else rgb.convert("RGB")
@@ -51,26 +56,18 @@ def decode(file: Path, size: int) -> Pixels:
     except UserError:
         raise
     except FileNotFoundError:
-        raise missing(file) from None
+        raise missing(name) from None
     except Image.UnidentifiedImageError:
         raise UserError(
-            f"{excerpt(file)} is truncated or no image of a known format ({', '.join(FORMATS)}): fetch it again"
+            f"{excerpt(name)} is truncated or no image of a known format ({', '.join(FORMATS)}): fetch it again"
         ) from None
     except Exception as error:  # Pillow raises nearly anything on damaged files
-        raise UserError(f"{excerpt(file)} is truncated or no image ({excerpt(error)}): fetch it again") from None
+        raise UserError(f"{excerpt(name)} is truncated or no image ({excerpt(error)}): fetch it again") from None
     return np.broadcast_to(small, (3, size, size)) if small.ndim == 2 else small.transpose(2, 0, 1)
 
 
-def missing(file: Path) -> UserError:
+def missing(file: object) -> UserError:
     return UserError(f"{excerpt(file)} is missing: it stands in the list of images")
-
-
-def attempt(file: Path, size: int) -> Pixels | UserError:
-    """`decode`, a mistake being returned: the others are looked at too."""
-    try:
-        return decode(file, size)
-    except UserError as error:
-        return error
 
 
 def decoded(
@@ -78,18 +75,38 @@ def decoded(
 ) -> Pixels:
     """All files as `[n, 3, size, size]`, from the cache if it is as new as they are, else decoded into it.
 
-    The pixels lie in a file mapped into memory: what is not used does not take memory, and there is no second copy. A
-    cache file that is damaged is made again.
-
     Args:
         say: told what takes a while, and of a damaged cache file.
 
     Raises:
         UserError: a file that is missing or no image, or a cache folder that cannot be written.
     """
+    return cached(signature(files, size), files, lambda file: decode(file, size), size, say, folder)
+
+
+def cached(
+    name: str,
+    items: Sequence[T],
+    decode_one: Callable[[T], Pixels],
+    size: int,
+    say: Callable[[str], None] | None = None,
+    folder: Path | None = None,
+) -> Pixels:
+    """All items as `[n, 3, size, size]`, from the cache file of this name, else decoded into it.
+
+    The pixels lie in a file mapped into memory: what is not used does not take memory, and there is no second copy. A
+    cache file that is damaged is made again.
+
+    Args:
+        name: changes whenever the pixels would, such as a `signature`.
+        decode_one: an item as `[3, size, size]`, called by several threads; raises UserError for a damaged one.
+
+    Raises:
+        UserError: damaged items, or a cache folder that cannot be written.
+    """
     folder = folder or cache_folder()
-    path = folder / f"images-{signature(files, size)}.npy"
-    shape = (len(files), 3, size, size)
+    path = folder / f"images-{name}.npy"
+    shape = (len(items), 3, size, size)
     pixels = read_pixels(path, shape)
     if pixels is None:
         if say is not None and os.path.lexists(path):
@@ -100,21 +117,33 @@ def decoded(
             raise UserError(
                 f"cannot use the cache folder {folder} ({error.strerror}): set the variable SPLITMIX_CACHE to another"
             ) from error
-        build(path, files, size, say)
+        build(path, items, decode_one, shape, say)
         pixels = read_pixels(path, shape)
     if pixels is None:
         raise UserError(f"{path} does not hold what was written to it: set the variable SPLITMIX_CACHE to another disk")
     return pixels
 
 
-def build(path: Path, files: Sequence[Path], size: int, say: Callable[[str], None] | None) -> None:
-    """Decode all files into `path`; it appears only when it is whole."""
+def build(
+    path: Path,
+    items: Sequence[T],
+    decode_one: Callable[[T], Pixels],
+    shape: tuple[int, ...],
+    say: Callable[[str], None] | None,
+) -> None:
+    """Decode all items into `path`; it appears only when it is whole."""
     pool = ThreadPoolExecutor(os.cpu_count())  # decoding leaves Python's lock
     damaged: list[str] = []
 
+    def attempt(item: T) -> Pixels | UserError:
+        # A mistake is returned, since the other items are looked at too.
+        try:
+            return decode_one(item)
+        except UserError as error:
+            return error
+
     def images() -> Iterator[Pixels]:
-        attempts = pool.map(lambda file: attempt(file, size), files)
-        for image in shown(attempts, len(files), say):
+        for image in shown(pool.map(attempt, items), len(items), say):
             if isinstance(image, UserError):
                 damaged.append(str(image))
             elif not damaged:
@@ -125,7 +154,7 @@ def build(path: Path, files: Sequence[Path], size: int, say: Callable[[str], Non
 
     try:
         with pillows_own_limit_off():
-            write_pixels(path, (len(files), 3, size, size), images())
+            write_pixels(path, shape, images())
     except OSError as error:
         raise UserError(
             f"cannot write {path} ({error.strerror or error}): make room, or set the variable SPLITMIX_CACHE"
@@ -161,9 +190,13 @@ def shown(images: Iterator[T], total: int, say: Callable[[str], None] | None) ->
                 say(f"decoding images: {number + 1} of {total}")
 
 
-def signature(files: Sequence[Path], size: int) -> str:
-    """12 hex digits of the files' names, sizes and times, and of how they are decoded (UserError: a missing file)."""
-    text = hashlib.sha256(f"{VERSION} {size}".encode())
+def signature(files: Sequence[Path], size: int, *more: object) -> str:
+    """12 hex digits of the files' names, sizes and times, of how they are decoded, and of what more decides of it.
+
+    Raises:
+        UserError: a missing file.
+    """
+    text = hashlib.sha256(" ".join(map(str, (VERSION, size, *more))).encode())
     for file in files:
         try:
             status = file.stat()

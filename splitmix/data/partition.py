@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from splitmix.data.clients import ClientData, contiguous, domain_clients, even_counts
+from splitmix.data.client_list import Clients, DomainClients, contiguous, domain_clients
+from splitmix.data.clients import even_counts
 from splitmix.data.dataset import Dataset
 from splitmix.errors import UserError
 from splitmix.randomness import rng
@@ -27,7 +28,7 @@ class Uniform:
 
     def split(
         self, dataset: Dataset, clients_per_domain: int, train_fraction: float, val_fraction: float, seed: int
-    ) -> tuple[ClientData, ...]:
+    ) -> Clients:
         """Cut every domain into clients, contiguously in file order, each client's train images before its validation.
 
         The train set of every domain is first cut to the smallest domain's size, then to `train_fraction`. Counts are
@@ -39,7 +40,7 @@ class Uniform:
         if self.min_samples < 1:
             raise UserError(f"partition.min_samples={self.min_samples}: give at least 1")
         size = int(min(dataset.train.counts) * train_fraction)
-        clients: list[ClientData] = []
+        domain_lists: list[DomainClients] = []
         for number, domain in enumerate(dataset.domains):
             train_start = dataset.train.domain_slice(number).start
             test_start = dataset.test.domain_slice(number).start
@@ -55,5 +56,5 @@ class Uniform:
                 )
             trains = contiguous(train_start, train_counts)
             tests = contiguous(test_start, test_counts)
-            clients += domain_clients(number, domain, trains, tests, val_fraction)
-        return tuple(clients)
+            domain_lists.append(domain_clients(number, domain, trains, tests, val_fraction))
+        return Clients(domain_lists)

@@ -8,7 +8,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from splitmix.data.clients import ClientData, domain_clients, even_counts
+from splitmix.data.client_list import Clients, DomainClients, domain_clients
+from splitmix.data.clients import even_counts
 from splitmix.data.dataset import Dataset
 from splitmix.data.partition_tools import MIN_TEST, check_enough, class_sizes, domain_rows, share_classes
 from splitmix.errors import UserError
@@ -38,7 +39,7 @@ class Classes:
 
     def split(
         self, dataset: Dataset, clients_per_domain: int, train_fraction: float, val_fraction: float, seed: int
-    ) -> tuple[ClientData, ...]:
+    ) -> Clients:
         """Deal the classes of every domain to its clients and share out each class evenly among those that hold it.
 
         Images of a class that no client holds stay unused. A client's validation images are drawn from its own and are
@@ -53,7 +54,7 @@ class Classes:
                 f"partition.classes_per_client={self.classes_per_client}: dataset {dataset.name} has"
                 f" {len(dataset.classes)} classes; give 1 to {len(dataset.classes)}"
             )
-        clients: list[ClientData] = []
+        domain_lists: list[DomainClients] = []
         for number, domain in enumerate(dataset.domains):
             parts = []
             train_rows = domain_rows(dataset.train, number, train_fraction)
@@ -84,8 +85,8 @@ class Classes:
                         " clients, a larger train_fraction or a smaller partition.min_samples"
                     )
                 parts.append(share_classes(labels, rows, counts, generator))
-            clients += domain_clients(number, domain, parts[0], parts[1], val_fraction)
-        return tuple(clients)
+            domain_lists.append(domain_clients(number, domain, parts[0], parts[1], val_fraction))
+        return Clients(domain_lists)
 
     def _counts(
         self,

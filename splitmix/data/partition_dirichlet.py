@@ -7,7 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from splitmix.data.clients import ClientData, contiguous, domain_clients, even_counts
+from splitmix.data.client_list import Clients, DomainClients, contiguous, domain_clients
+from splitmix.data.clients import even_counts
 from splitmix.data.dataset import Dataset
 from splitmix.data.partition_tools import MIN_TEST, apportion, check_enough, domain_rows
 from splitmix.randomness import rng
@@ -31,7 +32,7 @@ class Dirichlet:
 
     def split(
         self, dataset: Dataset, clients_per_domain: int, train_fraction: float, val_fraction: float, seed: int
-    ) -> tuple[ClientData, ...]:
+    ) -> Clients:
         """Cut every domain into clients, contiguously in file order, each client's train images before its validation.
 
         Domains keep their own sizes, cut to `train_fraction` only. The test set is cut the same way, with sizes drawn
@@ -40,7 +41,7 @@ class Dirichlet:
         Raises:
             UserError: too few images for so many clients, or a split that would be empty.
         """
-        clients: list[ClientData] = []
+        domain_lists: list[DomainClients] = []
         for number, domain in enumerate(dataset.domains):
             sizes = len(domain_rows(dataset.train, number, train_fraction)), dataset.test.counts[number]
             check_enough(domain, sizes, clients_per_domain, train_fraction, self.min_samples)
@@ -54,8 +55,8 @@ class Dirichlet:
                 test_counts = dirichlet_counts(sizes[1], clients_per_domain, MIN_TEST, generator)
             rows = contiguous(dataset.train.domain_slice(number).start, counts)
             tests = contiguous(dataset.test.domain_slice(number).start, test_counts)
-            clients += domain_clients(number, domain, rows, tests, val_fraction)
-        return tuple(clients)
+            domain_lists.append(domain_clients(number, domain, rows, tests, val_fraction))
+        return Clients(domain_lists)
 
 
 def dirichlet_counts(total: int, parts: int, minimum: int, generator: np.random.Generator) -> list[int]:

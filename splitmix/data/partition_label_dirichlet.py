@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splitmix.binding import shown
-from splitmix.data.clients import ClientData, domain_clients
+from splitmix.data.client_list import Clients, DomainClients, domain_clients
 from splitmix.data.dataset import Dataset
 from splitmix.data.partition_tools import MIN_TEST, apportion, check_enough, class_sizes, domain_rows, share_classes
 from splitmix.errors import UserError
@@ -38,7 +38,7 @@ class LabelDirichlet:
 
     def split(
         self, dataset: Dataset, clients_per_domain: int, train_fraction: float, val_fraction: float, seed: int
-    ) -> tuple[ClientData, ...]:
+    ) -> Clients:
         """Share every class of every domain among its clients, the test set in the same proportions as the train set.
 
         Raises:
@@ -48,7 +48,7 @@ class LabelDirichlet:
         # Far beyond the upper bound, NumPy's draws overflow and no longer add up to 1.
         if not 0 < self.alpha <= 1e6:
             raise UserError(f"partition.alpha={shown(self.alpha)}: give a number above 0 and up to 1e6")
-        clients: list[ClientData] = []
+        domain_lists: list[DomainClients] = []
         for number, domain in enumerate(dataset.domains):
             train_rows = domain_rows(dataset.train, number, train_fraction)
             test_rows = domain_rows(dataset.test, number)
@@ -64,8 +64,8 @@ class LabelDirichlet:
             generator = rng(seed, "partition", "label_dirichlet", "shuffle", number)
             rows = share_classes(dataset.train.labels, train_rows, train_counts, generator)
             tests = share_classes(dataset.test.labels, test_rows, test_counts, generator)
-            clients += domain_clients(number, domain, rows, tests, val_fraction)
-        return tuple(clients)
+            domain_lists.append(domain_clients(number, domain, rows, tests, val_fraction))
+        return Clients(domain_lists)
 
     def _counts(
         self, train: NDArray[np.int64], test: NDArray[np.int64], clients: int, seed: int, number: int

@@ -16,6 +16,8 @@ from splitmix.errors import UserError
 from splitmix.printing import excerpt
 
 Pixels = NDArray[np.uint8]
+LARGEST = 4096
+"""Pixels of a side."""
 
 
 def rotated(names: Sequence[str], domain_order: int) -> tuple[str, ...]:
@@ -46,6 +48,12 @@ def require_folder(root: str | None, needed: Sequence[str], mend: str) -> Path:
         if not os.path.exists(folder / name):
             raise UserError(f"dataset.root={excerpt(root)}: {excerpt(folder / name)} is missing; {mend}")
     return folder
+
+
+def check_image_size(size: int) -> None:
+    """Raise UserError for a size that no image has."""
+    if not 1 <= size <= LARGEST:
+        raise UserError(f"dataset.image_size={size}: give a number of pixels from 1 to {LARGEST}")
 
 
 def no_archives(name: str, archives: Sequence[Path]) -> None:

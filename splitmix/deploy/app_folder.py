@@ -53,12 +53,15 @@ __all__ = ["client_app", "server_app"]
 FLWR_TARGET = "1.42.0"
 
 
-def write_folder(folder: Path, resolved: Mapping[str, Any], fleet: Mapping[str, Any]) -> None:
+def write_folder(
+    folder: Path, resolved: Mapping[str, Any], fleet: Mapping[str, Any], served_from: Path | None = None
+) -> None:
     """Write the folder from which a fleet is served.
 
     Args:
         resolved: config of the run.
         fleet: keys of `Fleet`, as plain values.
+        served_from: where the folder will be when it is served, if not where it is written.
 
     Raises:
         UserError: it cannot be written.
@@ -68,7 +71,9 @@ def write_folder(folder: Path, resolved: Mapping[str, Any], fleet: Mapping[str, 
         package.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{folder}: cannot write there ({error.strerror}); choose another folder") from error
-    pyproject = PYPROJECT.format(version=splitmix.__version__, flwr=FLWR_TARGET, folder=folder.resolve())
+    pyproject = PYPROJECT.format(
+        version=splitmix.__version__, flwr=FLWR_TARGET, folder=(served_from or folder).resolve()
+    )
     for path, text in (
         (folder / CONFIG, yaml.safe_dump(dict(resolved), sort_keys=False)),
         (folder / FLEET, yaml.safe_dump(dict(fleet), sort_keys=False)),

@@ -23,7 +23,7 @@ def expected_update(method: Method, state: ServerState, task: ClientTask, weight
     """
     memory = state.memory(task)
     start = {name: value.clone() for name, value in method.start(task, memory).items()}
-    result = method.finish(task, memory, start, LocalTraining(lr, 1))
+    result = method.finish(task, memory, start, LocalTraining(lr, 1, torch.zeros(method.problem.classes)))
     lanes = torch.zeros(len(task.base_models))
     return Update(task.planned(), weight, result.tensors, result.extras, {"loss": lanes, "accuracy": lanes})
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 from collections.abc import Callable
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -14,11 +16,13 @@ import yaml
 
 from splitmix.config import RunConfig, load_run_config
 from splitmix.deploy.app_folder import APP, write_folder
-from splitmix.deploy.fleet import Fleet, refuse_meaningless
+from splitmix.deploy.fleet import refuse_meaningless
+from splitmix.deploy.node_settings import SIMULATED_NODES
 from splitmix.deploy.processes import Processes, free_port, processes, tool, wait_for_port
 from splitmix.deploy.serve import RUN
 from splitmix.errors import UserError
 from splitmix.federation.build import check_config
+from splitmix.fleet import Fleet
 from splitmix.progress import Progress
 from splitmix.runs.metrics import read_metrics
 from splitmix.runs.results_file import read_results
@@ -49,24 +53,29 @@ def demo_config(resolved: dict[str, Any], clients: int) -> dict[str, Any]:
     return {**config, "clients_per_domain": clients // domains}
 
 
-def run_demo(resolved: dict[str, Any], folder: Path, port: int | None, round_seconds: float) -> Path:
+def run_demo(
+    resolved: dict[str, Any], folder: Path, port: int | None, round_seconds: float, simulation: bool = False
+) -> Path:
     """Run a federation on nodes of this machine.
 
     Args:
         resolved: config of the run.
         folder: of the deployment: the app, the nodes' settings, logs, and the run folder.
+        simulation: in Flower's simulation, whose nodes are tasks of Ray, instead of a process for each node.
 
     Returns:
         The run folder.
 
     Raises:
-        UserError: Flower is not installed, a process ends, the run fails; the log that says why is named.
+        UserError: Flower or Ray is not installed, a process ends, the run fails; the log that says why is named.
     """
     config = load_run_config(resolved)
     fleet = Fleet(round_seconds=round_seconds)
     fleet.check()
     refuse_meaningless(config, resolved, fleet)
     check_config(config)
+    if simulation and find_spec("ray") is None:
+        raise UserError("simulation=true: Flower's simulation needs Ray: pip install 'flwr[simulation]'")
     flower = {name: tool(name) for name in ("flower-superlink", "flower-supernode", "flwr")}
     # Once here, so that the nodes do not all make it at the same time.
     config.dataset.load(log.info, config.scalars.train_fraction)
@@ -81,14 +90,18 @@ def run_demo(resolved: dict[str, Any], folder: Path, port: int | None, round_sec
     )
     with processes(folder / "logs", {"FLWR_HOME": str(home), **QUIET}) as started:
         server = ["--insecure", "--host", "127.0.0.1", "--port", str(port), "--disable-runtime-dependency-installation"]
-        started.start("superlink", [flower["flower-superlink"], *server])
+        started.start("superlink", [flower["flower-superlink"], *server, *["--simulation"] * simulation])
         wait_for_port(port, started)
-        for client in fleet.clients_of(config):
-            settings = node_file(folder, config, client.id)
+        nodes = {client.id: node_file(folder, config, client.id) for client in fleet.clients_of(config)}
+        if simulation:
+            (folder / SIMULATED_NODES).write_text(json.dumps([path.name for path in nodes.values()]))
+            size = ["--num-supernodes", str(len(nodes)), "--client-resources-num-cpus", "1"]
+            started.run("simulation-config", [flower["flwr"], "federation", "simulation-config", "", "fleet", *size])
+        for name, path in {} if simulation else nodes.items():
             words = ["--insecure", "--superlink", address, "--host", "127.0.0.1", "--port", str(free_port())]
-            config_word = f'splitmix="{settings}"'
-            started.start(f"node-{client.id}", [flower["flower-supernode"], *words, "--node-config", config_word])
-        log.info(f"server on {address} and {len(fleet.clients_of(config))} nodes; their logs: {started.logs}")
+            config_word = f'splitmix="{path}"'
+            started.start(f"node-{name}", [flower["flower-supernode"], *words, "--node-config", config_word])
+        log.info(f"server on {address} and {len(nodes)} nodes; their logs: {started.logs}")
         started.start("run", [flower["flwr"], "run", str(folder / APP), "fleet", "--stream"])
         follow(folder / RUN, config, started)
     return folder / RUN

@@ -9,11 +9,11 @@ from pathlib import Path
 from time import monotonic, sleep
 
 from splitmix.deploy.exchange import Exchange
-from splitmix.deploy.fleet import Fleet, FleetClient
 from splitmix.deploy.messages import HELLO, BadMessage, unpacked
 from splitmix.deploy.problem import ImageFacts
 from splitmix.errors import UserError
 from splitmix.files import write_atomically
+from splitmix.fleet import Fleet, FleetClient
 from splitmix.reading import read_json
 
 log = logging.getLogger("splitmix")

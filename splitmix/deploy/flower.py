@@ -1,26 +1,35 @@
-"""The only module that touches Flower: a ServerApp and a ClientApp around the server and the nodes of `deploy`."""
+"""The only module that touches Flower: a ServerApp and a ClientApp around the server and the nodes of `deploy`.
+
+Flower starts a process for every message to a node, so that each app imports only its own half.
+"""
 
 from __future__ import annotations
 
 import logging
 import sys
 from collections.abc import Collection
+from functools import lru_cache
 from pathlib import Path
 from time import monotonic, sleep
+from typing import TYPE_CHECKING
 
 from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
-from splitmix.deploy.node import Node
-from splitmix.deploy.node_settings import read_node
-from splitmix.deploy.serve import serve
 from splitmix.deploy.transport import Answer
 from splitmix.errors import UserError
+
+if TYPE_CHECKING:
+    from splitmix.deploy.node import Node
 
 RECORD, FIELD = "splitmix", "message"
 NODE_KEY = "splitmix"
 """The key of a SuperNode's config that names its YAML."""
+NUMBER_KEY = "partition-id"
+"""The key of a simulated node's config that numbers it."""
+KEPT = 16
+"""Nodes that a process keeps: a SuperNode's has one, a simulation's takes turns with all of them."""
 POLL_S = 0.2
 PULLED_TOGETHER = 1
 """Answers fetched in one call: a node's endless one must not hold up the others'."""
@@ -80,13 +89,31 @@ def answer(message: Message) -> Answer:
 
 server_app = ServerApp()
 client_app = ClientApp()
-nodes: dict[str, Node] = {}
-"""By path of its settings the node of this process, which keeps its images loaded."""
+
+
+@lru_cache(maxsize=KEPT)
+def node_at(path: Path) -> Node:
+    """The node with these settings, which keeps its images loaded in this process."""
+    from splitmix.deploy.node import Node
+    from splitmix.deploy.node_settings import read_node
+
+    return Node(read_node(path))
+
+
+def node_path(context: Context) -> Path:
+    """The YAML of the node that is asked: a SuperNode's config names it, Flower's simulation only numbers its nodes."""
+    if NODE_KEY in context.node_config:
+        return Path(str(context.node_config[NODE_KEY]))
+    from splitmix.deploy.node_settings import simulated_nodes
+
+    return simulated_nodes(Path(str(context.run_config["folder"])))[int(context.node_config[NUMBER_KEY])]
 
 
 @server_app.main()
 def server_main(grid: Grid, context: Context) -> None:
     """Train the run of the folder that the app's config names."""
+    from splitmix.deploy.serve import serve
+
     folder = Path(str(context.run_config["folder"]))
     try:
         serve(folder, GridTransport(grid))
@@ -97,8 +124,6 @@ def server_main(grid: Grid, context: Context) -> None:
 
 @client_app.query()
 def client_main(message: Message, context: Context) -> Message:
-    """Answer a request by the node whose YAML the SuperNode's config names."""
-    path = str(context.node_config[NODE_KEY])
-    if path not in nodes:
-        nodes[path] = Node(read_node(Path(path)))
-    return Message(recorded(nodes[path].answer(content_of(message) or b"")), reply_to=message)
+    """Answer a request by the node that is asked."""
+    content = node_at(node_path(context)).answer(content_of(message) or b"")
+    return Message(recorded(content), reply_to=message)

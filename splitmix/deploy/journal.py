@@ -13,6 +13,8 @@ from splitmix.errors import UserError
 from splitmix.files import without_links, write_atomically
 
 FILE = "rounds.jsonl"
+EVALUATIONS = "evaluations.jsonl"
+"""Of the same kind: one line for each client and evaluation, in which `outcome` is the split, or `missing`."""
 ACCEPTED, EMPTY, REFUSED, LATE, DUPLICATE = "accepted", "empty", "refused", "late", "duplicate"
 MISSING, FAILED, ABSENT, QUARANTINED = "missing", "failed", "absent", "quarantined"
 

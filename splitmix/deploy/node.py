@@ -107,7 +107,7 @@ class NodeRun:
     def memory(self, method: Method, client: int) -> NodeMemory:
         """What this client remembers of the run."""
         state = method.initial_state(self.config.scalars.seed)
-        first = {name: value[client] for name, value in state.clients.items()}
+        first = {name: value[0] for name, value in state.rows([client]).items()}
         return NodeMemory(self.folder / self.settings.client, first, bool(state.local))
 
     def train(self, content: Mapping[str, Any]) -> dict[str, Any]:
@@ -136,7 +136,7 @@ class NodeRun:
         memory = self.memory(method, client).load(content["accepted"])
         tensors = tensors_of(content["tensors"])
         # The draws of an attack go by the client's number, so that the memory is put where it stands in a federation.
-        attack = self.config.train_attack if content["attacked"] else None
+        attack = self.config.train_attack.validation if content["attacked"] else None
         first = client if attack else 0
         clients = {name: value.expand(first + 1, *value.shape) for name, value in memory.items() if name in tensors}
         images = self.data.test if content["split"] == "test" else self.data.val
@@ -147,20 +147,20 @@ class NodeRun:
             size, keys = self.config.scalars.batch_size, ("post", client)
             calibration = [DrawnBatches(everyone, size, POST_PASSES, None, self.config.scalars.seed, keys)]
         task = EvaluationTask(
-            tuple(content["widths"]),
-            "test",
-            [eval_batches(rows, content["batch_size"])],
-            calibration,
-            content["adv_lambda"],
-            attack,
-            first,
+            widths=tuple(content["widths"]),
+            split="test",
+            batches=[eval_batches(rows, content["batch_size"])],
+            calibration=calibration,
+            adv_lambda=content["adv_lambda"],
+            attack=attack,
+            first=first,
             rounds=content["round"],
         )
         state = ServerState(content["round"], tensors, clients=clients)
-        place = self.engine.fabric()
+        device = self.engine.own_place().device
 
         def on_device(part: ImageSet) -> ImageSet:
-            return ImageSet(place.to_device(part.images), place.to_device(part.labels), part.counts)
+            return ImageSet(part.images.to(device), part.labels.to(device), part.counts)
 
         train, evaluated = on_device(self.data.train), on_device(images)
         accuracy = task.run(method, state, train, evaluated, 1, self.engine.dtype, self.config.scalars.seed)

@@ -11,9 +11,11 @@ from splitmix.binding import bind_settings, nearest
 from splitmix.config import COMPONENTS, Scalars
 from splitmix.engine.settings import ACCELERATORS
 from splitmix.errors import UserError
-from splitmix.reading import read_yaml
+from splitmix.reading import read_json, read_yaml
 
 SPLITS = ("own", "partition")
+SIMULATED_NODES = "simulated_nodes.json"
+"""In the folder of a deployment in Flower's simulation: the names of the nodes' YAMLs, by the number of the node."""
 OF_THE_RUN = (*COMPONENTS, *Scalars.__dataclass_fields__, "fleet", "budget")
 
 
@@ -76,3 +78,8 @@ def read_node(path: Path) -> NodeSettings:
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     return NodeSettings(**{**vars(settings), "memory": str(path.parent / Path(settings.memory).expanduser())})
+
+
+def simulated_nodes(folder: Path) -> list[Path]:
+    """The nodes' settings in the folder of a deployment in Flower's simulation (UserError: they are not there)."""
+    return [folder / str(name) for name in read_json(folder / SIMULATED_NODES)]

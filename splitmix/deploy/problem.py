@@ -47,7 +47,7 @@ def bound_method(config: RunConfig, images: ImageFacts, budgets: Sequence[float]
     """The run's method for these images and the budgets of all clients; the same on the server and on every node."""
     problem = Problem.of(
         images, config.budget, budgets, config.partition.masked_loss, config.train_attack, config.server_optimizer,
-        config.aggregation,
+        config.aggregation, config.scalars.rounds,
     )  # fmt: skip
     method: Method = config.algorithm.bind(config.model, problem)
     check_aggregation(method)

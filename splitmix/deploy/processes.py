@@ -28,7 +28,9 @@ class Processes:
 
     def __init__(self, logs: Path, environment: Mapping[str, str]):
         self.logs = logs
-        self.environment = {**os.environ, **environment}
+        # Flower's commands start one another by name, in an environment that need not have been activated.
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+        self.environment = {**os.environ, "PATH": path, **environment}
         self.running: dict[str, subprocess.Popen[bytes]] = {}
         logs.mkdir(parents=True, exist_ok=True)
 
@@ -41,6 +43,18 @@ class Processes:
             )  # fmt: skip
         self.running[name] = process
         return process
+
+    def run(self, name: str, words: Sequence[str]) -> None:
+        """Run a command to its end (UserError: it failed, or takes too long)."""
+        process = self.start(name, words)
+        try:
+            code = process.wait(START_S)
+        except subprocess.TimeoutExpired:
+            code = None
+        self.end(name)
+        if code != 0:
+            why = f"takes longer than {START_S:g} s" if code is None else f"failed with exit code {code}"
+            raise UserError(f"{name} {why}; see {self.logs / f'{name}.log'}")
 
     def ended(self) -> str | None:
         """The name of a process that has ended, if any has."""

@@ -15,9 +15,8 @@ from splitmix.data.clients import ClientData
 from splitmix.deploy.directory import FILE as CLIENTS_FILE
 from splitmix.deploy.directory import Directory
 from splitmix.deploy.exchange import Exchange
-from splitmix.deploy.fleet import Fleet
+from splitmix.deploy.journal import EVALUATIONS, Journal
 from splitmix.deploy.journal import FILE as JOURNAL_FILE
-from splitmix.deploy.journal import Journal
 from splitmix.deploy.messages import HELLO, packed
 from splitmix.deploy.problem import bound_method
 from splitmix.deploy.remote_evaluation import RemoteEvaluation
@@ -26,9 +25,12 @@ from splitmix.deploy.transport import Transport
 from splitmix.engine.settings import EngineSettings
 from splitmix.errors import UserError
 from splitmix.evaluation.accuracy import Accuracy
+from splitmix.evaluation.mixing import MEAN
 from splitmix.federation.build import check_widths
+from splitmix.federation.merging import Merging
 from splitmix.federation.round_metrics import RoundMetrics
-from splitmix.federation.sampling import equal_steps, images_per_client, participants
+from splitmix.federation.sampling import equal_steps, images_per_client
+from splitmix.fleet import Fleet
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,8 @@ class RemoteFederation:
     """
 
     has_images = False
+    fleet_rounds = None
+    """Devices take the time that they take: none is simulated."""
 
     def __init__(
         self,
@@ -120,7 +124,9 @@ class RemoteFederation:
         )
         self.engine = RemoteEngine(replace(config.engine, accelerator="cpu", workers=1))
         self.fabric = self.engine.settings.fabric(loggers)
+        self.merging = Merging(len(self.clients), asked, self.seed)
         self.journal = Journal(folder / JOURNAL_FILE)
+        self.evaluations = Journal(folder / EVALUATIONS)
         self.begun = False
 
     def initial_state(self) -> ServerState:
@@ -141,7 +147,7 @@ class RemoteFederation:
         if not self.begun:
             self.journal.drop_from(state.round)
             self.begun = True
-        chosen = participants(self.seed, state.round, len(self.clients), self.config.scalars.clients_per_round)
+        chosen = self.merging.participants(state.round)
         for _ in range(self.fleet.attempts):
             self.directory.wait_for(chosen, self.fleet.min_clients)
             if done := RemoteRound(self, state, chosen).run():
@@ -171,6 +177,7 @@ class RemoteFederation:
         max_images: int | None = None,
         attack: None = None,
         predictions: bool = False,
+        mix: str = MEAN,
     ) -> Accuracy:
         """Test accuracy of every client, at each width once; see `Federation.test`.
 

@@ -13,6 +13,7 @@ import torch
 from splitmix.algorithms.algorithm import check_adv_lambda
 from splitmix.algorithms.plain_data import arrays
 from splitmix.algorithms.values import ServerState
+from splitmix.deploy.journal import MISSING, Entry
 from splitmix.deploy.messages import EVALUATE, BadMessage, packed, unpacked
 from splitmix.errors import UserError
 from splitmix.evaluation.accuracy import Accuracy
@@ -116,9 +117,16 @@ class RemoteEvaluation:
         }
         answers: dict[int, dict[str, Any]] = {}
         for item in federation.exchange.ask(requests, federation.fleet.round_seconds):
-            if item.client < 0 or item.late or item.duplicate or item.answer is None:
+            if item.client < 0 or item.late or item.duplicate:
                 continue
             name = federation.clients[item.client].id
+            sizes = len(requests[item.client][1]), len((item.answer and item.answer.content) or b"")
+            outcome = self.split if sizes[1] else MISSING
+            seconds = round(item.seconds, 3)
+            # A simulation has no such bytes, so that they stand apart from the rounds'.
+            federation.evaluations.add([Entry(self.state.round - 1, name, outcome, "", seconds, None, *sizes)])
+            if item.answer is None:
+                continue
             try:
                 answer = self.checked(item.answer.content, name)
                 if any(len(answer["per_base"]) != len(other["per_base"]) for other in answers.values()):

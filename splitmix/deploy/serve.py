@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 from splitmix.config import load_run_config
-from splitmix.deploy.fleet import read_fleet
 from splitmix.deploy.server import run_deployment
 from splitmix.deploy.transport import Transport
 from splitmix.errors import UserError
+from splitmix.fleet import read_fleet
 from splitmix.reading import read_yaml
 from splitmix.runs.folders import NEEDED, claimed, read_config
 from splitmix.runs.training import FinishedTraining

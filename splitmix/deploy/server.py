@@ -10,9 +10,10 @@ from typing import Any
 
 from splitmix.config import RunConfig
 from splitmix.config_hash import config_hash
-from splitmix.deploy.fleet import Fleet, refuse_meaningless
+from splitmix.deploy.fleet import refuse_meaningless
 from splitmix.deploy.remote import RemoteFederation
 from splitmix.deploy.transport import Transport
+from splitmix.fleet import Fleet
 from splitmix.runs.training import FinishedTraining, run_training
 
 NOT_SENT = ("logger", "test", "name", "resume", "trust", "hydra")
@@ -29,12 +30,16 @@ def run_deployment(
     """
     fleet.check()
     refuse_meaningless(config, resolved, fleet)
-    # The dataset is checked where the images are.
+    check_parts(config)
+    build = partial(remote, resolved=resolved, folder=folder, fleet=fleet, transport=transport)
+    return run_training(config, folder, resolved, resume, build=build)
+
+
+def check_parts(config: RunConfig) -> None:
+    """Let every part of a run check itself, but the dataset, which is checked where the images are (UserError)."""
     for part in (config.optimizer, config.schedule, config.server_optimizer, config.engine, config.logger):
         part.check()
     config.train_attack.check("train_attack")
-    build = partial(remote, resolved=resolved, folder=folder, fleet=fleet, transport=transport)
-    return run_training(config, folder, resolved, resume, build=build)
 
 
 def remote(
@@ -63,6 +68,6 @@ def sent_config(resolved: Mapping[str, Any]) -> dict[str, Any]:
     plain = {
         "name": "run",
         "logger": {"_target_": "splitmix.runs.metrics.CSV"},
-        "test": {"_target_": "splitmix.config.TestSettings"},
+        "test": {"_target_": "splitmix.test_settings.TestSettings"},
     }
     return {**sent, **plain, "dataset": dataset}

@@ -45,3 +45,9 @@ def round_rows(entries: Sequence[Entry]) -> list[list[str]]:
 def loss_of(entry: Entry) -> str:
     """The loss of an entry."""
     return "-" if entry.loss is None else f"{entry.loss:.4f}"
+
+
+def evaluation_bytes(entries: Sequence[Entry]) -> str:
+    """The bytes of all evaluations, in a sentence."""
+    down, up = (sum(getattr(entry, key) for entry in entries) / 1e6 for key in ("bytes_down", "bytes_up"))
+    return f"Evaluations took {down:.2f} MB down and {up:.2f} MB up besides."

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from splitmix.engine.cores import usable_cores
+from splitmix.engine.rank_places import share_of_cores
+from splitmix.engine.rank_start import start_early
 from splitmix.engine.worker_host import can_have_workers, worker_host
 
 PORTABLE = {"ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE", "ONEDNN_MAX_CPU_ISA": "SSE41"}
@@ -25,7 +27,11 @@ def prepare(engine: Any) -> None:
     choose_instructions(engine)
     if not isinstance(engine, Mapping):
         return  # a mistake, found later
-    workers = engine.get("workers") if engine.get("workers") != "auto" else engine.get("threads") or usable_cores()
+    devices = engine.get("devices")
+    if isinstance(devices, int) and devices <= usable_cores() and engine.get("num_nodes") == 1:
+        start_early(devices, 1)
+    cores = share_of_cores(usable_cores(), devices if isinstance(devices, int) and devices > 0 else 1)
+    workers = engine.get("workers") if engine.get("workers") != "auto" else engine.get("threads") or cores
     on_cpu = engine.get("accelerator") in ("auto", "cpu")
     if on_cpu and isinstance(workers, int) and workers > 1 and can_have_workers():
         worker_host()

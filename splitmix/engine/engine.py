@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import Any
@@ -21,14 +21,15 @@ from splitmix.engine.lane_trainer import LaneTrainer, PackResult, fetch_from
 from splitmix.engine.lane_workers import LaneWorkers
 from splitmix.engine.optimizers import SGD, Adam
 from splitmix.engine.packing import Pack, plan_packs
+from splitmix.engine.ranks import Ranks
 from splitmix.engine.settings import EngineSettings
 from splitmix.engine.shared_memory import bytes_needed, views
+from splitmix.engine.shares import evaluate_together, ranks_for, train_together
 from splitmix.engine.tuning import measured_lanes
 from splitmix.engine.worker_process import keep_freed_memory
 from splitmix.engine.workers import WorkerPool
 from splitmix.errors import UserError
-from splitmix.evaluation.accuracy import Accuracy, of_parts
-from splitmix.evaluation.task import EvaluationTask
+from splitmix.evaluation.task import ClientsTask, Result
 from splitmix.models.network import NetworkSpec, lane_template
 
 ALL_LANES = 1 << 20
@@ -47,8 +48,10 @@ class Engine:
         batch_size: images per step, for measuring.
         seed: of the lanes' own randomness.
         rows: index tensors that tasks are made of, such as the clients' rows; workers are sent them once.
+        leads: whether this is rank zero, which asks the others.
 
     Attributes:
+        source: how other ranks read the dataset; without it they are sent the images.
         tuned: what `auto` chose: `workers`, and lanes by network. A resumed run takes it over, so that it computes
             the same bits.
     """
@@ -63,8 +66,11 @@ class Engine:
         batch_size: int = 32,
         seed: int = 0,
         rows: Sequence[Tensor] = (),
+        leads: bool = True,
     ):
         self.settings = settings
+        self.dataset, self.leads = dataset, leads
+        self.source: Callable[[], Dataset] | None = None
         self.fabric = fabric
         self.method = method
         self.train_set, self.test_set = self.on_device(dataset.train), self.on_device(dataset.test)
@@ -77,8 +83,8 @@ class Engine:
         if fabric.device.type == "cpu":
             keep_freed_memory()
 
-    def on_device(self, images: ImageSet) -> ImageSet:
-        return replace(images, images=self.fabric.to_device(images.images), labels=self.fabric.to_device(images.labels))
+    def on_device(self, split: ImageSet) -> ImageSet:
+        return replace(split, images=self.fabric.to_device(split.images), labels=self.fabric.to_device(split.labels))
 
     @property
     def tuned_numbers(self) -> dict[str, int]:
@@ -107,13 +113,18 @@ class Engine:
         return self.tuned[spec.label]
 
     @property
+    def others(self) -> Ranks | None:
+        """The other ranks, told of this engine if need be; None for a run of one rank."""
+        return ranks_for(self) if self.leads and self.settings.ranks > 1 else None
+
+    @property
     def pool(self) -> WorkerPool | None:
         """The worker processes, if they have been started."""
         return self.lane_workers.pool
 
     @contextmanager
     def threads(self) -> Iterator[None]:
-        """Use the configured number of CPU threads; one where workers have a core each."""
+        """Use the configured number of CPU threads; one with workers."""
         before = torch.get_num_threads()
         torch.set_num_threads(1 if self.workers > 1 else self.settings.cpu_threads)
         try:
@@ -131,8 +142,8 @@ class Engine:
     ) -> Generator[Trained]:
         """Train every planned task from what its client downloads, on its batches of training rows.
 
-        Yields what comes back pack by pack, in an order that depends on the arguments and settings alone. A task
-        without a lane or a batch gives nothing. Close the generator if it is not exhausted.
+        Yields what comes back pack by pack, in an order that the arguments and settings decide. A task without a lane
+        or a batch gives nothing. Close the generator if it is not exhausted.
 
         Args:
             weights: of each task's update: the client's number of training samples.
@@ -141,15 +152,23 @@ class Engine:
             UserError: memory ran out, or a worker died.
         """
         weight_of = {task.client: weight for task, weight in zip(tasks, weights, strict=True)}
-        # What was downloaded is fetched again only where it is needed: that copies the model.
-        fetch = fetch_from(self.method, state, download=self.method.uses_start)
         with self.threads():
-            packs = plan_packs(tasks, batches, self.lanes_of, self.workers)
-            run = self.in_workers if self.workers > 1 else self.in_process
+            packs, others = plan_packs(tasks, batches, self.lanes_of, self.workers * self.settings.ranks), self.others
             # An error where the results are used must not leave a half-done round behind.
-            with closing(run(state, packs, lr)) as results:
-                for pack, result in results:
-                    yield from finished(self.method, pack, result, lr, weight_of, fetch)
+            of_round = state, packs, lr, weight_of
+            run = self.train_packs(*of_round) if others is None else train_together(self, others, *of_round)
+            with closing(run) as results:
+                yield from results
+
+    def train_packs(
+        self, state: ServerState, packs: Sequence[Pack], lr: float, weights: Mapping[int, float]
+    ) -> Generator[Trained]:
+        """Train packs on this rank; `weights` are by client."""
+        fetch, trainer = fetch_from(self.method, state, finishing=True), self.trainer
+        run = self.in_workers if self.workers > 1 else self.in_process
+        with closing(run(state, packs, lr)) as results:
+            for pack, result in results:
+                yield from finished(self.method, pack, result, lr, weights, fetch, trainer.labels, trainer.seed)
 
     def in_process(self, state: ServerState, packs: Sequence[Pack], lr: float) -> Generator[tuple[Pack, PackResult]]:
         """Train packs one after another on the device, in halves from where its memory runs out."""
@@ -175,9 +194,7 @@ class Engine:
         if idle:
             return (pack,)
         if len(pack.lanes) == 1:
-            raise UserError(
-                "the device has too little memory for a single model: lower batch_size, or use engine.accelerator=cpu"
-            )
+            raise UserError("too little memory for a single model: lower batch_size or set engine.accelerator=cpu")
         self.tuned[pack.spec.label] = len(pack.lanes) // 2
         return pack.halves()
 
@@ -193,11 +210,16 @@ class Engine:
                 tensors = views(slot, lane_template(pack.spec, len(pack.lanes)))
                 yield pack, PackResult(tensors, losses, correct, data_s)
 
-    def evaluate(self, state: ServerState, task: EvaluationTask) -> Accuracy:
-        """Accuracy of the customised models of a server, its clients shared out over the workers."""
+    def evaluate(self, state: ServerState, task: ClientsTask[Result]) -> Result:
+        """What a task measures of the models of a server, its clients shared out over the ranks and workers."""
         # Of what the clients remember, only their own entries of the model are needed.
-        state = ServerState(state.round, state.tensors, clients=state.local)
+        state = ServerState(state.round, state.tensors, clients=state.local, slots=state.slots).dense()
         task = replace(task, rounds=state.round)
+        others = self.others
+        return self.evaluate_alone(state, task) if others is None else evaluate_together(self, others, state, task)
+
+    def evaluate_alone(self, state: ServerState, task: ClientsTask[Result]) -> Result:
+        """`evaluate` on this rank, its clients shared out over the workers."""
         with self.threads():
             if self.workers == 1:
                 return self.evaluate_here(state, task)
@@ -205,9 +227,9 @@ class Engine:
             most = TASKS_PER_WORKER * self.workers
             tasks = task.parts(self.method, bool(state.clients), most)
             with closing(self.lane_workers.ready(self.workers, state).map(tasks)) as results:
-                return of_parts([part for part, _ in results])
+                return task.joined([part for part, _ in results])
 
-    def evaluate_here(self, state: ServerState, task: EvaluationTask) -> Accuracy:
+    def evaluate_here(self, state: ServerState, task: ClientsTask[Result]) -> Result:
         """`evaluate` in this process."""
         dtype, seed = self.settings.dtype, self.trainer.seed
         while True:
@@ -222,13 +244,13 @@ class Engine:
             self.free_memory()
 
     def free_memory(self) -> None:
-        """Give the device's memory back that waits for the next round."""
+        """Give back the device's memory that waits for the next round."""
         self.trainer.cache.clear()
         torch.cuda.empty_cache()
 
     def describe(self) -> dict[str, Any]:
         """What a number can depend on, as results.json records it: device, precision, workers, lanes, threads."""
-        lanes = {network: lanes for network, lanes in self.tuned.items() if network != "workers"}
+        lanes = {name: lanes for name, lanes in self.tuned.items() if name != "workers"}
         return self.settings.used(self.fabric.device, self.workers, lanes)
 
     def close(self) -> None:

@@ -13,8 +13,7 @@ from splitmix.data.dataset import ImageSet
 from splitmix.engine.lane_trainer import LaneTrainer, fetch_from
 from splitmix.engine.packing import Pack
 from splitmix.engine.shared_memory import views
-from splitmix.evaluation.accuracy import Accuracy
-from splitmix.evaluation.task import EvaluationTask
+from splitmix.evaluation.task import ClientsTask
 from splitmix.models.network import lane_template
 
 
@@ -43,11 +42,11 @@ class LaneTasks:
     state: ServerState
     rows: Sequence[Tensor]
 
-    def __call__(self, task: TrainTask | EvaluationTask, slot: Tensor) -> Any:
+    def __call__(self, task: TrainTask | ClientsTask[Any], slot: Tensor) -> Any:
         """Do a task; trained lanes go into the slot."""
-        return self.evaluate(task) if isinstance(task, EvaluationTask) else self.train(task, slot)
+        return self.evaluate(task) if isinstance(task, ClientsTask) else self.train(task, slot)
 
-    def evaluate(self, task: EvaluationTask) -> Accuracy:
+    def evaluate(self, task: ClientsTask[Any]) -> Any:
         trainer = self.trainer
         return task.run(trainer.method, self.state, self.train_set, self.test_set, 1, trainer.place.dtype, trainer.seed)
 

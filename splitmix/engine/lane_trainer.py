@@ -16,7 +16,7 @@ from splitmix.algorithms.values import ClientTask, ServerState
 from splitmix.data.augmentation import Augmentation, augment
 from splitmix.data.dataset import ImageSet, to_float
 from splitmix.engine.optimizers import SGD, Adam
-from splitmix.engine.packing import Pack
+from splitmix.engine.packing import Lane, Pack
 from splitmix.engine.precision import Place
 from splitmix.engine.trainable_lanes import LaneRange, TrainableLanes, TrainableLanesCache
 from splitmix.models.layers import fold_lanes
@@ -51,8 +51,13 @@ Fetch = Callable[[ClientTask], tuple[ClientTask, Tensors]]
 """Gives a planned task what its client downloads, and what the client remembers for its lanes."""
 
 
-def fetch_from(method: Method, state: ServerState, download: bool = True) -> Fetch:
-    """Downloads, unless they are not needed, and clients' memories, out of a simulated federation."""
+def fetch_from(method: Method, state: ServerState, finishing: bool = False) -> Fetch:
+    """Downloads and clients' memories out of a simulated federation.
+
+    Args:
+        finishing: training is over, so that a download, which copies the model, is made only where it is still needed.
+    """
+    download = not finishing or method.uses_start or method.problem.malicious.changes_upload
     return lambda task: (method.download(state, task) if download else task, state.memory(task))
 
 
@@ -110,6 +115,9 @@ class LaneTrainer:
         """Train every lane on its batches, from what its client downloads, with a fresh optimizer."""
         device = self.place.device
         start = perf_counter()
+        lies = [self.method.problem.lies(lane.client, lane.base_model, self.seed) for lane in pack.lanes]
+        if len(set(lies)) > 1:
+            pack = replace(pack, shared=False)  # a client that lies to one base model has other images for it
         steps = list(pack.steps())
         data_s = perf_counter() - start
         trainable = self.trainable_lanes(pack.spec, len(pack.lanes), pack.round)
@@ -128,7 +136,8 @@ class LaneTrainer:
             part.network.draw_from(dropout[step.low : step.high])
             step_draws = draws if pack.shared else draws[step.low : step.high]
             of_step = part_of_lanes(lanes, step.low, step.high)
-            result = self.step(part, step_rows.view(step.rows.shape), step.number, of_step, step_draws)
+            step_lies = lies[:1] if pack.shared else lies[step.low : step.high]
+            result = self.step(part, step_rows.view(step.rows.shape), step.number, of_step, step_draws, step_lies)
             data_s += result["data_s"]
             losses[step.low : step.high] += result["losses"] * step.rows.shape[-1]
             correct[step.low : step.high] += result["accuracy"] * step.rows.shape[-1]
@@ -152,9 +161,25 @@ class LaneTrainer:
             start=trainable.parameters() if self.method.uses_start else {},
             context=side_by_side(contexts, device, dtype),
             memory=side_by_side(memories, device, dtype),
+            present=self.present(pack),
         )
 
-    def step(self, part: LaneRange, rows: Tensor, number: int, lanes: LaneBatch, draws: Streams = ()) -> dict[str, Any]:
+    def present(self, pack: Pack) -> Tensor:
+        """The classes that each lane has images of (see `LaneBatch`)."""
+        if not self.method.uses_classes:
+            return torch.empty(0)
+        of_lanes = [claimed_classes(self.method, lane, self.labels, self.seed) for lane in pack.lanes]
+        return torch.stack(of_lanes).to(self.place.dtype)
+
+    def step(
+        self,
+        part: LaneRange,
+        rows: Tensor,
+        number: int,
+        lanes: LaneBatch,
+        draws: Streams = (),
+        lies: Sequence[bool] = (),
+    ) -> dict[str, Any]:
         """One optimizer step of a part: what `lane_losses` returns, and the seconds of gathering.
 
         Args:
@@ -162,9 +187,10 @@ class LaneTrainer:
             number: how many steps these lanes have done before.
             lanes: what is known of them; its images and labels are replaced.
             draws: randomness of augmentation, one for each batch; none leaves the images as they are.
+            lies: of each batch whether a malicious client trains on it; none is honest.
         """
         start = perf_counter()
-        images, labels = self.gather(rows, draws)
+        images, labels = self.gather(rows, draws, lies)
         data_s = perf_counter() - start
         part.optimizer.zero_grad(set_to_none=True)
         with self.place.autocast():
@@ -173,18 +199,22 @@ class LaneTrainer:
         part.step(number)
         return {**result, "data_s": data_s}
 
-    def gather(self, rows: Tensor, draws: Streams = ()) -> tuple[Tensor, Tensor]:
+    def gather(self, rows: Tensor, draws: Streams = (), lies: Sequence[bool] = ()) -> tuple[Tensor, Tensor]:
         """Float images and labels of a step: shared for `[n]`, side by side in the channels for `[lanes, n]`.
 
         Args:
-            draws: randomness of augmentation, one for each batch; none leaves the images as they are.
+            draws, lies: as for `step`.
         """
-        images = self.images.index_select(0, rows.flatten())
+        images, labels = self.images.index_select(0, rows.flatten()), self.labels[rows]
         if self.augmentation is not None and draws:
             images = augment(images, self.augmentation, draws)
+        size = rows.shape[-1]
+        for batch in [number for number, lie in enumerate(lies) if lie]:
+            of_batch = images[batch * size : (batch + 1) * size]
+            self.method.problem.malicious.poison(of_batch, labels.view(-1, size)[batch], self.method.problem.classes)
         if rows.dim() == 2:
             images = fold_lanes(images.unflatten(0, rows.shape))
-        return to_float(images, self.place.dtype), self.labels[rows]
+        return to_float(images, self.place.dtype), labels
 
     def trainable_lanes(self, spec: NetworkSpec, lanes: int, round_index: int = -1) -> TrainableLanes:
         """The place where so many lanes of this architecture are trained in this round."""
@@ -194,6 +224,12 @@ class LaneTrainer:
             return TrainableLanes(self.optimizer, network)
 
         return self.cache.get(spec, lanes, round_index, build)
+
+
+def claimed_classes(method: Method, lane: Lane, labels: Tensor, seed: int) -> Tensor:
+    """The classes that the client of a lane says it has images of, float `[classes]` (see `Lane.present`)."""
+    problem, present = method.problem, lane.present(labels, method.problem.classes)
+    return problem.malicious.seen(present) if problem.lies(lane.client, lane.base_model, seed) else present
 
 
 def part_of_lanes(lanes: LaneBatch, low: int, high: int) -> LaneBatch:
@@ -206,6 +242,7 @@ def part_of_lanes(lanes: LaneBatch, low: int, high: int) -> LaneBatch:
         start={name: value[low:high] for name, value in lanes.start.items()},
         context={name: value[low:high] for name, value in lanes.context.items()},
         memory={name: value[low:high] for name, value in lanes.memory.items()},
+        present=lanes.present[low:high],
     )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from splitmix.algorithms.values import ServerState
@@ -16,6 +18,7 @@ from splitmix.models.network import Tensors
 
 PARTS = ("tensors", "server", "clients")
 """Of a server state; with a slash, prefixes of its entries in shared memory."""
+SLOTS = "slots"
 
 
 class LaneWorkers:
@@ -44,7 +47,11 @@ class LaneWorkers:
             room: bytes that the large part of one result may take.
             clients: whose memory they need; None are all.
         """
+        if state.slots is not None and clients is not None:
+            state, clients = of_these(state, clients), None
         tensors = {f"{part}/{name}": value for part in PARTS for name, value in getattr(state, part).items()}
+        if state.slots is not None:
+            tensors[SLOTS] = state.slots
         known = {name: (value.shape, value.dtype) for name, value in self.shared.items()}
         fits = {name: (value.shape, value.dtype) for name, value in tensors.items()}.items() <= known.items()
         if self.pool is None or self.pool.closed or len(self.pool.pids) != workers:
@@ -67,11 +74,30 @@ class LaneWorkers:
         parts: dict[str, Tensors] = {part: {} for part in PARTS}
         for name, value in self.shared.items():
             part, _, entry = name.partition("/")
-            parts[part][entry] = value
-        return LaneTasks(self.trainer, self.train_set, self.test_set, ServerState(0, **parts), self.rows)
+            if name != SLOTS:
+                parts[part][entry] = value
+        state = ServerState(0, **parts, slots=self.shared.get(SLOTS))
+        return LaneTasks(self.trainer, self.train_set, self.test_set, state, self.rows)
 
     def close(self) -> None:
         """End the workers; the next round starts new ones."""
         if self.pool is not None:
             self.pool.close()
             self.pool = None
+
+
+def of_these(state: ServerState, clients: Sequence[int]) -> ServerState:
+    """The state of very many clients with the rows of these alone, their number rounded up.
+
+    Shared memory keeps its size then from round to round, though other clients take part and more have rows.
+    """
+    assert state.slots is not None
+    count = len(clients)
+    room = 1 << max(0, count - 1).bit_length()
+    rows = {
+        name: torch.cat([value, value.new_zeros(room - count, *value.shape[1:])])
+        for name, value in state.rows(clients).items()
+    }
+    slots = torch.zeros_like(state.slots)
+    slots[list(clients)] = torch.arange(count)
+    return replace(state, clients=rows, slots=slots)

@@ -42,6 +42,11 @@ class Lane:
     def samples(self) -> int:
         return sum(len(rows) for rows in self.batches)
 
+    def present(self, labels: Tensor, classes: int) -> Tensor:
+        """Float `[classes]`, 1 for the classes among the lane's images; `labels` are those of the training set."""
+        seen = labels[torch.cat(list(self.batches)).to(labels.device)]
+        return torch.zeros(classes, device=labels.device).index_fill_(0, seen, 1.0)
+
 
 @dataclass(frozen=True)
 class Step:
@@ -106,7 +111,7 @@ class Pack:
     @property
     def cost(self) -> float:
         """How long it takes, up to a factor: images x lanes x share of the network."""
-        return sum(lane.samples for lane in self.lanes) * self.spec.width**2
+        return sum(lane.samples for lane in self.lanes) * self.spec.width**2 * max(self.spec.depth, 1)
 
 
 def plan_packs(

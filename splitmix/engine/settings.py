@@ -11,6 +11,7 @@ import torch
 from splitmix.engine.before_torch import PORTABLE, portable_environment
 from splitmix.engine.cores import usable_cores
 from splitmix.engine.precision import PRECISIONS, Place
+from splitmix.engine.rank_places import check_ranks, rank_place, share_of_cores
 from splitmix.engine.worker_host import can_have_workers
 from splitmix.errors import UserError
 
@@ -34,10 +35,14 @@ class EngineSettings:
             memory runs out.
         workers: processes with one thread each that share a round's lanes and evaluation; 1 stays in this process.
             `auto` is one per thread on a CPU, else 1.
-        threads: CPU threads in use; 0 means all cores that this process may use.
+        threads: CPU threads in use, by each rank; 0 means all cores that this process may use, divided by the ranks of
+            the machine.
         instructions: processor instructions that PyTorch may use: `native` is all that there are, `portable` those of
             every x86-64 processor, whose results do not depend on the processor. PyTorch must be imported under
             `before_torch.PORTABLE`; the command line sees to that.
+        devices: ranks on each machine, processes that share a round's lanes and evaluation: one per GPU, or so many on
+            the CPU.
+        num_nodes: machines of the run.
     """
 
     accelerator: str = "auto"
@@ -46,6 +51,8 @@ class EngineSettings:
     workers: int | str = "auto"
     threads: int = 0
     instructions: str = "native"
+    devices: int = 1
+    num_nodes: int = 1
 
     def check(self) -> None:
         """Raise UserError for a value out of range."""
@@ -73,11 +80,18 @@ class EngineSettings:
                 raise UserError(f"engine.{key}={value}: give at least 1, or auto")
         if self.threads < 0:
             raise UserError(f"engine.threads={self.threads}: give a number of threads, or 0 for all cores")
+        check_ranks(self.devices, self.num_nodes)
         most = MOST_PER_CORE * usable_cores()
-        for key in ("threads", "workers"):
+        for key in ("threads", "workers", "devices"):
             value = getattr(self, key)
             if isinstance(value, int) and value > most:
                 raise UserError(f"engine.{key}={value}: more than {MOST_PER_CORE} per core; give at most {most}")
+            if isinstance(value, int) and key != "devices" and value * self.devices > most:
+                raise UserError(
+                    f"engine.{key}={value} for each of engine.devices={self.devices} ranks: more than {MOST_PER_CORE}"
+                    f" per core; give at most {max(1, most // self.devices)}"
+                )
+        self.device_index()
         if isinstance(self.workers, int) and self.workers > 1:
             if self.device_type != "cpu":
                 raise UserError(
@@ -96,13 +110,55 @@ class EngineSettings:
             return self.accelerator
         return "cuda" if torch.cuda.is_available() else "cpu"
 
+    @property
+    def ranks(self) -> int:
+        """Processes that share the work, on all machines together."""
+        return self.devices * self.num_nodes
+
+    def device_index(self) -> int:
+        """The number of this rank's GPU among those that it may use; 0 where there are none.
+
+        Raises:
+            UserError: fewer GPUs than ranks.
+        """
+        kind = self.device_type
+        if kind == "mps" and self.devices > 1:
+            raise UserError(f"engine.devices={self.devices}: there is one MPS device; use engine.devices=1")
+        if kind != "cuda" or self.devices == 1:
+            return 0
+        place, visible = rank_place(), torch.cuda.device_count()
+        if visible >= self.devices:
+            return place.local_rank if place is not None else 0
+        # SLURM with --gpus-per-task shows each task its own GPU alone.
+        if visible == 1 and place is not None and place.external:
+            return 0
+        raise UserError(
+            f"engine.devices={self.devices}: {visible} CUDA device{'s are' if visible != 1 else ' is'} visible to this"
+            f" process; give engine.devices={visible}, or engine.accelerator=cpu"
+        )
+
     def fabric(self, loggers: Sequence[Any] = ()) -> Fabric:
         """The Fabric that owns device and loggers."""
         from lightning_fabric import Fabric
+        from lightning_fabric.plugins.environments import LightningEnvironment
 
         self.check()
         precision: Any = self.precision
-        return Fabric(accelerator=self.device_type, devices=1, precision=precision, loggers=list(loggers))
+        devices: Any = 1
+        if self.device_type == "cuda":
+            devices = [self.device_index()]
+            torch.cuda.set_device(devices[0])
+        # A rank is alone with its device: launchers of many processes are for `ranks.py` to see.
+        alone = LightningEnvironment()
+        return Fabric(
+            accelerator=self.device_type, devices=devices, precision=precision, loggers=list(loggers), plugins=[alone]
+        )
+
+    def own_place(self) -> Place:
+        """The device of this process alone, in this precision, without Lightning, whose import takes seconds."""
+        self.check()
+        kind = self.device_type
+        return self.place(torch.device(kind) if kind == "cpu" else torch.device(kind, 0))
 
     def place(self, device: torch.device) -> Place:
         """The device in this precision."""
@@ -115,7 +171,8 @@ class EngineSettings:
 
     @property
     def cpu_threads(self) -> int:
-        return self.threads or usable_cores()
+        """Threads of this rank."""
+        return self.threads or share_of_cores(usable_cores(), self.devices)
 
     @property
     def worker_processes(self) -> int:
@@ -129,6 +186,9 @@ class EngineSettings:
         name = f" ({torch.cuda.get_device_name()})" if self.device_type == "cuda" else ""
         workers, threads = self.worker_processes, self.cpu_threads
         share = f"{workers} workers of one thread each" if workers > 1 else f"{threads} thread{'s' * (threads > 1)}"
+        if self.ranks > 1:
+            machines = f" on {self.num_nodes} machines" if self.num_nodes > 1 else ""
+            share = f"{self.ranks} ranks{machines}, each {share}"
         return f"device: {self.device_type}{name}, {share}, lanes {self.lanes}, precision {self.precision}"
 
     def used(self, device: torch.device, workers: int, lanes: Mapping[str, int]) -> dict[str, Any]:
@@ -145,4 +205,5 @@ class EngineSettings:
             "lanes": dict(lanes) or self.lanes,
             "threads": 1 if workers > 1 else self.cpu_threads,
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+            **({"ranks": self.ranks} if self.ranks > 1 else {}),
         }

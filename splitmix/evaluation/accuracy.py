@@ -6,17 +6,24 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from splitmix.algorithms.base import MixGroup
 from splitmix.algorithms.method import Method
+from splitmix.data.clients import ClientData
 from splitmix.data.dataset import ImageSet, to_float
 from splitmix.evaluation.customized import CustomizedLanes
+from splitmix.evaluation.mixing import MEAN, mixes
 from splitmix.evaluation.predictions import PredictionLog, Predictions, joined
 from splitmix.evaluation.statistics import calibration_batches
+from splitmix.models.dependence import predicts_alone
 from splitmix.models.network import Tensors
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Calibration = tuple[Tensor, Sequence[Sequence[Tensor]]]
 """Images, and per client the batches of rows from which to estimate statistics before it is evaluated."""
@@ -44,6 +51,23 @@ class Accuracy:
         """Unweighted mean over all clients, by width."""
         return dict(zip(self.widths, self.per_client.mean(0).tolist(), strict=True))
 
+    def to_frame(self, clients: Sequence[ClientData] = ()) -> pd.DataFrame:
+        """A row per client and a column per width, in [0, 1].
+
+        Args:
+            clients: those of the rows, such as `federation.clients`: their ids and domains become the index.
+        """
+        import pandas as pd
+
+        names = [(client.id, client.domain) for client in clients]
+        index = pd.MultiIndex.from_tuples(names, names=["client", "domain"]) if names else None
+        frame = pd.DataFrame(self.per_client.numpy(), index, pd.Index(self.widths, name="width"))
+        return frame if names else frame.rename_axis(index="client")
+
+    def __repr__(self) -> str:
+        means = ", ".join(f"×{width:g} {100 * value:.1f} %" for width, value in self.mean().items())
+        return f"Accuracy({means}; {len(self.per_client)} clients, {self.n_images} images)"
+
     def order(self) -> list[int]:
         """Base models from the best to the worst mean accuracy; equal ones stay in order."""
         return sorted(range(self.per_base.shape[1]), key=lambda base: -float(self.per_base[:, base].mean()))
@@ -55,19 +79,6 @@ def of_parts(parts: Sequence[Accuracy]) -> Accuracy:
     firsts = accumulate((len(part.per_client) for part in parts[:-1]), initial=0)
     predictions = joined((first, part.predictions) for first, part in zip(firsts, parts, strict=True))
     return Accuracy(parts[0].widths, per_client, per_base, sum(part.n_images for part in parts), predictions)
-
-
-def mixes(logits: Tensor, sizes: Sequence[int]) -> Tensor:
-    """Mean logits of the first `size` lanes for every size.
-
-    Args:
-        logits: `[lanes, n, classes]`.
-
-    Returns:
-        `[len(sizes), n, classes]`.
-    """
-    sums = logits.cumsum(0)
-    return torch.stack([sums[size - 1] / size for size in sizes])
 
 
 @torch.no_grad()
@@ -83,6 +94,8 @@ def evaluate(
     batches_per_pass: int = 1,
     dtype: torch.dtype = torch.float32,
     predictions: bool = False,
+    mix: str = MEAN,
+    present: Tensor | None = None,
 ) -> Accuracy:
     """Evaluate the customised models of all widths on every client.
 
@@ -99,13 +112,15 @@ def evaluate(
         batches_per_pass: batches of equal size, of any clients, that go through the network in one pass.
         dtype: of parameters and images.
         predictions: also give those of every image.
+        mix: how base models' logits are joined, one of `JOINS`.
+        present: for them, bool `[clients, classes]`, the classes that each client has training images of; None are all.
     """
     device = images.images.device
     samples = torch.tensor([sum(len(rows) for rows in client) for client in batches])
     widths = [width for group in groups for width in group.sizes]
     per_client = torch.zeros(len(batches), len(widths), dtype=torch.float64)
     per_base = torch.zeros(len(batches), 0, dtype=torch.float64)
-    log = PredictionLog()
+    log = PredictionLog(present)
     estimated = calibration is not None or statistics is not None
     for number, group in enumerate(groups):
         lanes = CustomizedLanes(group, adv_lambda, clients=clients, estimated=estimated, device=device, dtype=dtype)
@@ -127,7 +142,7 @@ def evaluate(
                     norm.segments = len(numbers)
                 labels = images.labels[rows].flatten()
                 logits = network(to_float(images.images.index_select(0, rows.flatten().to(device)), dtype))
-                mixed = mixes(logits, sizes)
+                mixed = mixes(logits, sizes, mix)
                 if predictions:
                     for width, of_width in zip(group.sizes, mixed, strict=True):
                         log.add(width, numbers.repeat_interleave(rows.shape[1]), labels, of_width)
@@ -167,8 +182,8 @@ def shared_statistics(
 
 
 def keeps_statistics(method: Method) -> bool:
-    """Whether the method's networks keep running statistics: then no prediction depends on its batch."""
-    return method.server_network.tracked
+    """Whether the method's networks keep what statistics they need: then no prediction depends on its batch."""
+    return predicts_alone(method.server_network)
 
 
 def equal_batches(batches: Sequence[tuple[int, Tensor]], batches_per_pass: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -21,6 +22,15 @@ ByClass = Tensor
 def accuracy(predictions: Predictions, classes: int) -> tuple[float, ByClass]:
     """Share of right predictions; of each class, of its images (its recall)."""
     return float((predictions.predicted == predictions.label).double().mean()), recalls(predictions, classes)
+
+
+def own_accuracy(predictions: Predictions, classes: int) -> tuple[float, ByClass]:
+    """`accuracy` where the logits of classes that a client has no training image of are 0: it knows what it lacks.
+
+    HeteroFL's test of every client on its own images (Diao et al., ICLR 2021; their src/models/resnet.py).
+    """
+    own = replace(predictions, predicted=predictions.own)
+    return accuracy(own, classes)
 
 
 def balanced_accuracy(predictions: Predictions, classes: int) -> tuple[float, ByClass]:
@@ -57,6 +67,7 @@ def nll(predictions: Predictions, classes: int) -> tuple[float, ByClass]:
 
 MEASURES: dict[str, Callable[[Predictions, int], tuple[float, ByClass]]] = {
     "accuracy": accuracy,
+    "own_accuracy": own_accuracy,
     "balanced_accuracy": balanced_accuracy,
     "f1": f1,
     "calibration_error": calibration_error,

@@ -17,7 +17,11 @@ from splitmix.evaluation.customize import customize
 from splitmix.models.network import NetworkSpec
 from splitmix.models.norms import LaneBatchNorm
 from splitmix.models.packed_layers import LaneGroupNorm, LaneLayerNorm
+from splitmix.models.tokens import TokenNorm
 from splitmix.models.unpacked import UnpackedNetwork
+
+IMAGES = 2
+"""Images that a network is counted with, since batch statistics of one do not exist; the counts are for one."""
 
 
 def _add(module: nn.Module, operations: int) -> None:
@@ -26,8 +30,8 @@ def _add(module: nn.Module, operations: int) -> None:
 
 
 def _count_norm(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-    # thop's rule: 2 per element, doubled for the affine part.
-    _add(module, 4 * output[0].numel())
+    # thop's rule: 2 per element, doubled for the affine part. A row of the output may be a token, not an image.
+    _add(module, 4 * output.numel() // IMAGES)
 
 
 def _count_pool(module: nn.AdaptiveAvgPool2d, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -38,7 +42,7 @@ def _count_pool(module: nn.AdaptiveAvgPool2d, inputs: tuple[Tensor, ...], output
 def _count_nothing(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None: ...
 
 
-NORMS = (LaneBatchNorm, LaneGroupNorm, LaneLayerNorm, nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d)
+NORMS = (LaneBatchNorm, TokenNorm, LaneGroupNorm, LaneLayerNorm, nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d)
 COUNTERS: dict[type[nn.Module], Any] = {
     # Convolutions and matrix products are counted as such, wherever they come from.
     **dict.fromkeys(register_hooks, _count_nothing),
@@ -71,8 +75,7 @@ def lane_cost(spec: NetworkSpec) -> tuple[float, int]:
 
 def count(model: nn.Module, input_shape: tuple[int, int, int]) -> tuple[float, int]:
     """MACs per image and number of parameters of a network."""
-    # Two images, since batch statistics of one do not exist; every rule above counts a single one.
-    images = torch.zeros(2, *input_shape)
+    images = torch.zeros(IMAGES, *input_shape)
     for part in model.modules():
         if isinstance(part, UnpackedNetwork):
             part.stacked = False  # so that every lane is counted

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from splitmix.algorithms.algorithm import check_adv_lambda
+from splitmix.algorithms.client_rows import places
 from splitmix.algorithms.method import Method
 from splitmix.algorithms.values import ServerState
 from splitmix.errors import UserError
@@ -49,13 +50,14 @@ def customize(
         raise UserError(f"client={client}: trained without local batch normalisation, all clients share one model")
     if client is None and local and calibration is None:
         raise UserError("trained with local batch normalisation: say whose model with client=<number>")
-    clients = len(next(iter(local.values()))) if local else 0
+    rows = len(next(iter(local.values()))) if local else 0
+    clients = rows if state.slots is None else len(state.slots)
     if client is not None and not 0 <= client < clients:
         raise UserError(f"client={client}: give a number from 0 to {clients - 1}")
     [group] = method.mix_groups(state.tensors, [width], state.round)
     lanes = CustomizedLanes(group, adv_lambda, clients=local, estimated=calibration is not None)
     if client is not None:
-        lanes.load_client(client)
+        lanes.load_client(places(state.slots, [client])[0])
     if calibration is not None:
         if calibration.dim() != 4 or tuple(calibration.shape[1:]) != group.spec.input_shape or len(calibration) < 2:
             raise UserError(

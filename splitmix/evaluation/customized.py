@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from splitmix.algorithms.base import MixGroup
 from splitmix.data.dataset import to_float
 from splitmix.errors import UserError
+from splitmix.evaluation.mixing import JOINS, MEAN
 from splitmix.evaluation.statistics import estimate_statistics, with_statistics
+from splitmix.models.dependence import predicts_alone
 from splitmix.models.merging import merged_branches, merged_norms
 from splitmix.models.network import LaneNetwork, Tensors
 
@@ -20,14 +22,16 @@ class CustomizedModel(nn.Module):
 
     Args:
         network: the base models.
+        mix: what takes the place of the mean, one of `JOINS`.
 
     Attributes:
         needs_batch: some batch normalisation takes its statistics from the batch at hand.
     """
 
-    def __init__(self, network: LaneNetwork):
+    def __init__(self, network: LaneNetwork, mix: str = MEAN):
         super().__init__()
         self.network = network
+        self.join, _ = JOINS[mix]
         self.needs_batch = any(not norm.tracked for norm in network.batch_norms())
 
     def forward(self, images: Tensor) -> Tensor:
@@ -42,8 +46,7 @@ class CustomizedModel(nn.Module):
                 "a batch of one image: this model takes batch-normalisation statistics from the batch at hand;"
                 " pass several images, or customize(..., calibration=images) to fix the statistics"
             )
-        logits: Tensor = self.network(images)
-        return logits.mean(0)
+        return self.join(self.network(images))
 
 
 class CustomizedLanes:
@@ -90,7 +93,7 @@ class CustomizedLanes:
     @property
     def keeps_statistics(self) -> bool:
         """Whether no prediction depends on its batch."""
-        return self.network.spec.tracked
+        return predicts_alone(self.network.spec)
 
     def load_client(self, client: int) -> None:
         """Take over a client's own batch normalisation; without any, all clients share one network."""
@@ -101,6 +104,6 @@ class CustomizedLanes:
         """Estimate running statistics from batches of uint8 or float images, in order."""
         estimate_statistics(self.network, (to_float(images, self.dtype) for images in batches))
 
-    def model(self, width: float) -> CustomizedModel:
+    def model(self, width: float, mix: str = MEAN) -> CustomizedModel:
         """The customised model of one of the widths; it shares the lanes' memory."""
-        return CustomizedModel(self.network.lane_view(0, self.sizes[width])).eval().requires_grad_(False)
+        return CustomizedModel(self.network.lane_view(0, self.sizes[width]), mix).eval().requires_grad_(False)

@@ -11,12 +11,13 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Predictions:
-    """The predictions of one model, in no particular order. All tensors are `[images]`, on the CPU.
+    """The predictions of one model, of all widths in the same order. All tensors are `[images]`, on the CPU.
 
     Attributes:
         client: int64, the number of the client whose test image it is.
         label: int64, the class of the image.
         predicted: int64, the class with the greatest logit.
+        own: int64, the same once the logits of classes that the client has no training image of are set to 0.
         confidence: float64, the softmax probability of the predicted class.
         loss: float64, the cross-entropy in nats: minus the logarithm of the probability of the label.
     """
@@ -24,17 +25,23 @@ class Predictions:
     client: Tensor
     label: Tensor
     predicted: Tensor
+    own: Tensor
     confidence: Tensor
     loss: Tensor
 
     @classmethod
-    def of(cls, client: Tensor, label: Tensor, logits: Tensor) -> Predictions:
-        """From the clients and labels of images, `[n]`, and their logits, `[n, classes]`, on any device."""
+    def of(cls, client: Tensor, label: Tensor, logits: Tensor, present: Tensor | None = None) -> Predictions:
+        """From the clients and labels of images, `[n]`, and their logits, `[n, classes]`, on any device.
+
+        Args:
+            present: bool `[clients, classes]`, the classes that each client has training images of; None are all.
+        """
         logits = logits.detach().cpu().double()
         label, client = label.cpu(), client.cpu()
         predicted, logarithms = logits.argmax(-1), logits.log_softmax(-1)
         chosen, true = (logarithms.gather(-1, index.unsqueeze(-1)).squeeze(-1) for index in (predicted, label))
-        return cls(client, label, predicted, chosen.exp(), -true)
+        own = predicted if present is None else (logits * present[client]).argmax(-1)
+        return cls(client, label, predicted, own, chosen.exp(), -true)
 
     def where(self, mask: Tensor) -> Predictions:
         """Those of the images where a bool `[images]` is true."""
@@ -48,14 +55,19 @@ def together(parts: Iterable[Predictions]) -> Predictions:
 
 
 class PredictionLog:
-    """Collects the predictions of the models of several widths, batch by batch."""
+    """Collects the predictions of the models of several widths, batch by batch.
 
-    def __init__(self) -> None:
+    Args:
+        present: as for `Predictions.of`.
+    """
+
+    def __init__(self, present: Tensor | None = None) -> None:
+        self.present = present
         self.parts: dict[float, list[Predictions]] = {}
 
     def add(self, width: float, client: Tensor, label: Tensor, logits: Tensor) -> None:
         """Note one batch of one width; arguments as for `Predictions.of`."""
-        self.parts.setdefault(width, []).append(Predictions.of(client, label, logits))
+        self.parts.setdefault(width, []).append(Predictions.of(client, label, logits, self.present))
 
     def by_width(self) -> dict[float, Predictions]:
         """Everything that was noted."""

@@ -37,19 +37,20 @@ def estimate_statistics(network: LaneNetwork, batches: Iterable[Tensor]) -> None
     """Replace the running statistics by averages over `batches`, every batch counting the same.
 
     The network ends in eval mode. Layer outputs are not rescaled meanwhile: only batch normalisation is in training
-    mode.
+    mode. Without batch normalisation no batch is looked at.
 
     Args:
         network: built with running statistics.
         batches: float images `[n, channels, h, w]`, at least two images each.
     """
     network.eval()
-    for norm in network.batch_norms():
+    norms = network.batch_norms()
+    for norm in norms:
         norm.reset_statistics()
         norm.cumulative = True
         norm.train()
-    for images in batches:
+    for images in batches if norms else ():
         network(images)
-    for norm in network.batch_norms():
+    for norm in norms:
         norm.cumulative = False
     network.eval()

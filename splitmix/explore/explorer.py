@@ -15,6 +15,7 @@ from splitmix.explore.looks import Look, domain_rows, look_at
 from splitmix.explore.measured import Measured, Record, TestedAttack, measured, nearest
 from splitmix.explore.models import Models
 from splitmix.explore.picture import Picture, draw
+from splitmix.models.dependence import needs_calibration
 from splitmix.robustness.attacks import Attack
 from splitmix.runs.loaded import Calibration, LoadedRun
 
@@ -132,6 +133,14 @@ class Explorer:
         """`look_at` with the named attack, or the paper's where that one takes too long."""
         return look_at(self.models, images, labels, width, adv_lambda, self.attacks[attack][0] or standard_attack())
 
+    @property
+    def statistics(self) -> str:
+        """Where the batch-normalisation statistics come from, in words."""
+        network = self.run.method.server_network
+        if needs_calibration(network):
+            return f"estimated on calibration={self.models.calibration}"
+        return "of the training" if network.tracked else "none (no batch normalisation)"
+
     def facts(self) -> dict[str, Any]:
         """What the head of the page says of the run."""
         run = self.run
@@ -142,9 +151,7 @@ class Explorer:
             "folder": run.folder.name,
             "checkpoint": run.checkpoint,
             "rounds": run.state.round,
-            "statistics": "of the training"
-            if run.config.model.bn == "tracked"
-            else f"estimated on calibration={self.models.calibration}",
+            "statistics": self.statistics,
         }
 
 

@@ -79,6 +79,7 @@ def measured(results: Mapping[str, Any], checkpoint: str, rounds: int) -> Measur
         for record in results["tests"]
         if record["checkpoint"] == checkpoint
         and not record["sort_base_models"]
+        and record.get("mix", "mean") == "mean"
         and record["bn"] in BN_BY_PREFERENCE
         and record.get("round", rounds) == rounds
     ]

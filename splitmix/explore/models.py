@@ -13,6 +13,7 @@ from splitmix.evaluation.cost import cost
 from splitmix.evaluation.customized import CustomizedLanes, CustomizedModel
 from splitmix.evaluation.profile import quartiles, seconds_in_turns
 from splitmix.evaluation.statistics import calibration_batches
+from splitmix.models.dependence import needs_calibration
 from splitmix.runs.loaded import Calibration, LoadedRun
 
 LEVELS_KEPT = 4
@@ -52,7 +53,7 @@ class Models:
         run = self.run
         made = []
         for group in run.method.mix_groups(run.state.tensors, run.widths, run.state.round):
-            estimated = group.spec.bn != "tracked"
+            estimated = needs_calibration(group.spec)
             lanes = CustomizedLanes(group, adv_lambda, estimated=estimated)
             images = run.calibration_images(self.calibration) if estimated else None
             if images is not None:

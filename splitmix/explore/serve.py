@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import webbrowser
@@ -79,7 +80,15 @@ def serve(make: Callable[[Path], Any], bound: socket.socket, started: Callable[[
         app = application(make(Path(folder)), folder)
         started()
         config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=PATIENCE_S)
-        uvicorn.Server(config).run(sockets=[bound])
+
+        class PageServer(uvicorn.Server):
+            """Ends in silence while a page is still open: Gradio's stream to it resists being closed."""
+
+            async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+                asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+                await super().shutdown(sockets)
+
+        PageServer(config).run(sockets=[bound])
 
 
 def application(blocks: Any, folder: str) -> Any:

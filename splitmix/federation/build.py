@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from splitmix.algorithms.algorithm import check_adv_lambda, check_aggregation
+from splitmix.algorithms.algorithm import check_adv_lambda, check_aggregation, check_malicious
 from splitmix.algorithms.base import Problem
 from splitmix.algorithms.method import Method
 from splitmix.binding import shown
@@ -16,7 +17,9 @@ from splitmix.data.dataset import Dataset
 from splitmix.data.fit import fit_settings
 from splitmix.engine.settings import EngineSettings
 from splitmix.errors import UserError
+from splitmix.evaluation.mixing import mixable
 from splitmix.federation.federation import Federation
+from splitmix.fleet import Fleet
 from splitmix.models.network import lane_template
 
 
@@ -32,16 +35,21 @@ def check_config(config: RunConfig) -> Method:
     config.schedule.check()
     config.server_optimizer.check()
     config.aggregation.check()
+    config.privacy.check()
+    config.malicious.check()
     config.engine.check()
     config.logger.check()
     config.train_attack.check("train_attack")
     budgets = config.budget.assign(config.scalars.clients_per_domain, len(config.dataset.domains), config.scalars.seed)
     masked, attack = config.partition.masked_loss, config.train_attack
-    server, rule = config.server_optimizer, config.aggregation
-    problem = Problem.of(config.dataset, config.budget, budgets, masked, attack, server, rule)
+    server, rule, rounds = config.server_optimizer, config.aggregation, config.scalars.rounds
+    problem = Problem.of(config.dataset, config.budget, budgets, masked, attack, server, rule, rounds, config.malicious)
     method = config.algorithm.bind(config.model, problem)
     check_aggregation(method)
+    config.privacy.check_run(method, config.engine.ranks, isinstance(config.budget, Fleet))
+    check_malicious(method)
     check_widths(method, config.test.widths_or(method.widths), "test.widths")
+    mixable(method, config.test.widths_or(method.widths), config.test.mix, asked=config.test.widths != "auto")
     for budget in set(budgets):
         for spec, _ in method.training_load(budget):
             lane_template(spec, 1)  # a network that cannot be built is refused here
@@ -92,7 +100,7 @@ def build_federation(
     dataset = load_dataset(config.dataset, config.scalars.train_fraction, say)
     if config.scalars.fit_data:
         config = fitted(config, dataset, say)
-    return Federation(
+    federation = Federation(
         dataset,
         config.algorithm,
         config.model,
@@ -101,6 +109,8 @@ def build_federation(
         optimizer=config.optimizer,
         server_optimizer=config.server_optimizer,
         aggregation=config.aggregation,
+        privacy=config.privacy,
+        malicious=config.malicious,
         schedule=config.schedule,
         engine=config.engine,
         train_attack=config.train_attack,
@@ -115,6 +125,9 @@ def build_federation(
         val_fraction=config.scalars.val_fraction,
         validate_clients=config.scalars.validate_clients,
     )
+    # Other ranks read the images themselves.
+    federation.engine.source = partial(load_dataset, config.dataset, config.scalars.train_fraction, None)
+    return federation
 
 
 def fitted(config: RunConfig, dataset: Dataset, say: Callable[[str], None] | None = None) -> RunConfig:

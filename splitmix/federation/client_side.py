@@ -12,7 +12,7 @@ from splitmix.algorithms.method import Method
 from splitmix.algorithms.values import ClientTask, Update
 from splitmix.data.augmentation import Augmentation
 from splitmix.data.dataset import ImageSet
-from splitmix.engine.finishing import finished
+from splitmix.engine.finishing import copied, finished
 from splitmix.engine.lane_trainer import LaneTrainer
 from splitmix.engine.optimizers import SGD, Adam
 from splitmix.engine.packing import plan_packs
@@ -71,11 +71,9 @@ def client_update(
         What it uploads (None where it has no batch to train on), and what it remembers from now on.
     """
     engine = engine or EngineSettings(accelerator="cpu")
-    fabric = engine.fabric()
-    on_device = replace(images, images=fabric.to_device(images.images), labels=fabric.to_device(images.labels))
-    trainer = LaneTrainer(
-        engine.place(fabric.device), method, settings.optimizer, on_device, settings.augmentation, settings.seed
-    )
+    place = engine.own_place()
+    on_device = replace(images, images=images.images.to(place.device), labels=images.labels.to(place.device))
+    trainer = LaneTrainer(place, method, settings.optimizer, on_device, settings.augmentation, settings.seed)
     rows, keys = torch.arange(len(on_device.images)), ("batches", task.round, task.client)
     batches = DrawnBatches(rows, settings.batch_size, settings.local_epochs, settings.fixed_steps, settings.seed, keys)
     lanes = settings.lanes or max(len(task.base_models), 1)
@@ -87,7 +85,8 @@ def client_update(
 
     for pack in plan_packs([task], [batches], lambda spec: lanes):
         result = trainer.train(pack, lr, fetch).on_cpu(pack)
-        for trained in finished(method, pack, result, lr, {task.client: float(len(rows))}, fetch):
+        weights = {task.client: float(len(rows))}
+        for trained in finished(method, pack, result, lr, weights, fetch, on_device.labels, settings.seed):
             for name, value in trained.memory.items():
                 remembered[name][list(trained.update.task.base_models)] = value
             trained_lanes.append(copied(trained.update))
@@ -117,12 +116,6 @@ def client_evaluate(
     local = {name: value.unsqueeze(0) for name, value in (memory or {}).items() if name in entries}
     batches = [eval_batches(torch.arange(len(images.images)), batch_size)]
     return evaluate(groups, images, batches, adv_lambda=adv_lambda, clients=local, dtype=dtype)
-
-
-def copied(update: Update) -> Update:
-    """The same update with tensors of its own, which the next pack does not overwrite."""
-    tensors = {name: value.clone() for name, value in update.tensors.items()}
-    return replace(update, tensors=tensors, extras={name: value.clone() for name, value in update.extras.items()})
 
 
 def joined(task: ClientTask, updates: Sequence[Update]) -> Update:

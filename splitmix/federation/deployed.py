@@ -22,21 +22,36 @@ def fixed_accuracy(
     batch_size: int = 128,
     max_images: int | None = None,
     calibration: int = CALIBRATION_IMAGES,
+    predictions: bool = False,
 ) -> Accuracy:
     """Test accuracy of every client under `customize(..., calibration=federation.calibration_images())`.
 
     Networks that keep running statistics have them fixed already: then this is `federation.test`.
 
     Args:
-        adv_lambda, max_images: as for `Federation.test`.
+        adv_lambda, max_images, predictions: as for `Federation.test`.
         batch_size: images per batch; no result depends on it.
         calibration: number of calibration images.
     """
     if keeps_statistics(federation.method):
-        return federation.test(state, widths, adv_lambda=adv_lambda, batch_size=batch_size, max_images=max_images)
+        return federation.test(
+            state,
+            widths,
+            adv_lambda=adv_lambda,
+            batch_size=batch_size,
+            max_images=max_images,
+            predictions=predictions,
+        )
     check_adv_lambda(federation.method, adv_lambda)
     count = images_per_client(max_images, len(federation.clients))
     batches = [eval_batches(client.test[:count], batch_size) for client in federation.clients]
     rows = calibration_rows(federation.clients, calibration, federation.seed)
-    task = EvaluationTask(tuple(widths), "test", batches, adv_lambda=adv_lambda, shared_calibration=rows)
+    task = EvaluationTask(
+        widths=tuple(widths),
+        split="test",
+        batches=batches,
+        adv_lambda=adv_lambda,
+        shared_calibration=rows,
+        predictions=predictions,
+    )
     return federation.engine.evaluate(state, task)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from splitmix.data.clients import ClientData, even_counts
+from splitmix.data.dataset import Dataset
 from splitmix.errors import UserError
 from splitmix.randomness import rng
 
@@ -24,19 +25,36 @@ def participants(seed: int, round_index: int, clients: int, per_round: int | Non
     return sorted(rng(seed, "participants", round_index).choice(clients, per_round, replace=False).tolist())
 
 
+def independent_participants(seed: int, round_index: int, clients: int, per_round: int) -> list[int]:
+    """Clients of a round, ascending, each drawn by itself, `per_round` of them on average."""
+    return np.flatnonzero(rng(seed, "participants", round_index).random(clients) < per_round / clients).tolist()
+
+
 def validated_clients(seed: int, clients: int, count: int | None) -> list[int]:
     """Clients that are validated, ascending, the same in all rounds; None are all.
 
     Raises:
         UserError: fewer than one, or more than there are.
     """
-    if count is not None and not 1 <= count <= clients:
-        raise UserError(
-            f"validate_clients={count}: the federation has {clients} clients; give 1 to {clients}, or null for all"
-        )
+    check_count("validate_clients", count, clients)
     if count is None or count == clients:
         return list(range(clients))
     return sorted(rng(seed, "validated clients").choice(clients, count, replace=False).tolist())
+
+
+def check_count(key: str, count: int | None, clients: int) -> None:
+    """Raise UserError unless a key that picks so many clients can do so; None are all."""
+    if count is not None and not 1 <= count <= clients:
+        raise UserError(f"{key}={count}: the federation has {clients} clients; give 1 to {clients}, or null for all")
+
+
+def images_seen(clients: Sequence[ClientData], batch_size: int, epochs: int, steps: int | None) -> list[int]:
+    """Images that each client trains on in a round, one that it sees twice counted twice.
+
+    Args:
+        steps: this many full batches; None means whole passes.
+    """
+    return [epochs * len(client.train) if steps is None else steps * batch_size for client in clients]
 
 
 def equal_steps(clients: Sequence[ClientData], batch_size: int, epochs: int) -> int:
@@ -125,6 +143,14 @@ class DrawnBatches(Sequence[Tensor]):
 def images_per_client(max_images: int | None, clients: int) -> int | None:
     """Images of each client when there are to be so many in all; at least two, None are all."""
     return None if max_images is None else max(2, max_images // clients)
+
+
+def present_classes(clients: Sequence[ClientData], dataset: Dataset) -> Tensor:
+    """Bool `[clients, classes]`: the classes that each client has training images of."""
+    present = torch.zeros(len(clients), len(dataset.classes), dtype=torch.bool)
+    for row, client in zip(present, clients, strict=True):
+        row[dataset.train.labels[client.train]] = True
+    return present
 
 
 def eval_batches(rows: Tensor, batch_size: int) -> list[Tensor]:

@@ -53,6 +53,27 @@ class Cosine(Schedule):
 
 
 @dataclass(frozen=True)
+class Exponential(Schedule):
+    """Settings of `schedule=exponential`: times `decay` in every round.
+
+    Attributes:
+        decay: above 0 and up to 1.
+    """
+
+    name: ClassVar[str] = "exponential"
+
+    decay: float = 0.998
+
+    def check(self) -> None:
+        super().check()
+        if not 0 < self.decay <= 1:
+            raise UserError(f"schedule.decay={shown(self.decay)}: give a factor above 0 and up to 1")
+
+    def shape(self, round_index: int, rounds: int) -> float:
+        return self.decay**round_index
+
+
+@dataclass(frozen=True)
 class MultiStep(Schedule):
     """Settings of `schedule=multi_step`: times `gamma` at each milestone.
 

@@ -23,6 +23,7 @@ from splitmix.leakage.networks import ClientModel
 from splitmix.leakage.spectrum import Factor
 from splitmix.models.layers import LaneConv2d, LaneLinear
 from splitmix.models.network import Tensors
+from splitmix.models.tokens import TokenLinear
 
 CHUNK_VALUES = 2**24
 """Numbers that the changes of the layers along one chunk of pixels may take, about."""
@@ -80,8 +81,10 @@ def columns_of(module: LaneConv2d | LaneLinear, inputs: Tensor, slopes: Tensor) 
     """Inputs and slopes of a layer as matrices, `[..., inputs, columns]` and `[..., outputs, columns]`.
 
     Args:
-        inputs, slopes: `[..., n, channels, h, w]`, or `[..., n, channels]`.
+        inputs, slopes: `[..., n, channels, h, w]`, or `[..., n, channels]`, or of tokens `[..., 1, rows, channels]`.
     """
+    if isinstance(module, TokenLinear):
+        inputs, slopes = inputs.squeeze(-3), slopes.squeeze(-3)  # of a single lane
     if isinstance(module, LaneLinear):
         return inputs.transpose(-1, -2), slopes.transpose(-1, -2)
     lead = inputs.shape[:-3]

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from splitmix.leakage.uploads import Loss
+from splitmix.models.dependence import has_batch_norm
 from splitmix.models.layers import LaneConv2d
 from splitmix.models.network import LaneNetwork, NetworkSpec, Tensors, parameter_entries
 from splitmix.models.norms import BN_EPS, LaneBatchNorm
@@ -25,7 +26,8 @@ class ClientModel:
         parameters: what is trained, `[1, ...]`.
         statistics: running statistics, where they are used.
         kept: names of the parameters that stay with the client.
-        fixed: normalised with running statistics: an image's gradient does not depend on the rest of its batch.
+        fixed: normalised with running statistics, or not over a batch: an image's gradient does not depend on the rest
+            of its batch.
         masked: the loss multiplies the logits of classes absent from a batch by 0.
         temperature: tau of the loss tau CE(logits / tau).
     """
@@ -55,7 +57,7 @@ class ClientModel:
             training: as it is trained: with the statistics of each batch and the rescale of its layers. Otherwise in
                 evaluation mode: with running statistics, where the network has them.
         """
-        fixed = spec.tracked and not training
+        fixed = (spec.tracked and not training) or not has_batch_norm(spec)
         network = plain(replace(spec, bn=spec.bn if fixed else "batch").build(1).double().train(training))
         trained = parameter_entries(spec)
         values = {name: value.double() for name, value in tensors.items() if value.is_floating_point()}

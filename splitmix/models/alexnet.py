@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from splitmix.errors import UserError
+from splitmix.models.checks import check_bn, check_units
 from splitmix.models.layers import LaneConv2d, LaneLinear, unfold_lanes
-from splitmix.models.network import LaneNetwork, NetworkSpec, check_bn, check_units
+from splitmix.models.network import LaneNetwork, NetworkSpec
 
 CHANNELS = (64, 192, 384, 256, 256)
 HIDDEN = (4096, 4096)

@@ -1,8 +1,6 @@
-"""Batch normalisation with a clean and an adversarial branch: dual BN, and dual BN conditioned on lambda by FiLM."""
+"""Norms with a clean and an adversarial branch, dual or conditioned on lambda by FiLM; here those of batches."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -15,8 +13,26 @@ FILM_HIDDEN = 32
 """Hidden units of the network that turns lambda into a scale and a shift per channel."""
 
 
-class DualBatchNorm(nn.Module):
-    """Two batch normalisations, `clean` and `adv`, with statistics and affine parameters of their own.
+class TwoBranched(nn.Module):
+    """Base of the norms that lean on one of two branches, or stand between them, by a level of robustness."""
+
+    def set_adv_lambda(self, adv_lambda: float | Tensor, tracking: Tensor | None = None) -> None:
+        """Choose the level; `tracking` are the lanes that learn statistics."""
+        raise NotImplementedError
+
+    @staticmethod
+    def merged(entries: Tensors, adv_lambda: float, statistics: bool) -> Tensors:
+        """One ordinary norm that computes the same in eval mode.
+
+        Args:
+            entries: of one such norm, by name; any leading dimensions, channels last.
+            statistics: fold running statistics too; without, they are the batch's, or are estimated afterwards.
+        """
+        raise NotImplementedError
+
+
+class DualNorm(TwoBranched):
+    """Two norms of one kind, `clean` and `adv`, with affine parameters (and statistics) of their own.
 
     The output is `(1 - adv_lambda) * clean(x) + adv_lambda * adv(x)` (Hong et al., ICLR 2022, Section 3.3). At 0 and 1
     the other branch is not touched: training switches between the two.
@@ -25,10 +41,9 @@ class DualBatchNorm(nn.Module):
         adv_lambda: weight of the adversarial branch, in [0, 1].
     """
 
-    def __init__(self, lanes: int, channels: int, tracked: bool = False):
+    def __init__(self, clean: nn.Module, adv: nn.Module):
         super().__init__()
-        self.clean = LaneBatchNorm(lanes, channels, tracked)
-        self.adv = LaneBatchNorm(lanes, channels, tracked)
+        self.clean, self.adv = clean, adv
         self.adv_lambda = 0.0
 
     def set_adv_lambda(self, adv_lambda: float | Tensor, tracking: Tensor | None = None) -> None:
@@ -44,23 +59,26 @@ class DualBatchNorm(nn.Module):
             out = torch.lerp(self.clean(x), self.adv(x), self.adv_lambda)
         return out
 
+
+class DualBatchNorm(DualNorm):
+    """Batch normalisation with two branches."""
+
+    clean: LaneBatchNorm
+    adv: LaneBatchNorm
+
+    def __init__(self, lanes: int, channels: int, tracked: bool = False):
+        super().__init__(LaneBatchNorm(lanes, channels, tracked), LaneBatchNorm(lanes, channels, tracked))
+
     @staticmethod
     def merged(entries: Tensors, adv_lambda: float, statistics: bool) -> Tensors:
         """One ordinary batch normalisation that computes the same in eval mode.
 
         Both branches are affine in the same input, so that their mixture is too. With the statistics of the batch at
         hand both branches normalise alike, and only their affine parameters are mixed.
-
-        Args:
-            entries: of one `DualBatchNorm`, by name; any leading dimensions, channels last.
-            statistics: fold running statistics too; without, they are the batch's, or are estimated afterwards.
         """
-        mixed = {
-            name: torch.lerp(entries[f"clean.{name}"].double(), entries[f"adv.{name}"].double(), adv_lambda)
-            for name in ("weight", "bias", *(("running_mean", "running_var") if statistics else ()))
-        }
         if not statistics:
-            return {name: value.to(entries["clean.weight"].dtype) for name, value in mixed.items()}
+            return mixed_affine(entries, adv_lambda)
+        mixed = {name: lerped(entries, name, adv_lambda) for name in ("weight", "bias", "running_mean", "running_var")}
         slopes, offsets = [], []
         for branch in ("clean", "adv"):
             weight, bias, mean, var = (
@@ -76,8 +94,18 @@ class DualBatchNorm(nn.Module):
         return {**merged, "num_batches_tracked": entries["clean.num_batches_tracked"]}
 
 
-class FilmBatchNorm(nn.Module):
-    """Dual batch normalisation followed by FiLM: a scale and a shift per channel, computed from lambda.
+def lerped(entries: Tensors, name: str, adv_lambda: float) -> Tensor:
+    """An entry between those of both branches, float64."""
+    return torch.lerp(entries[f"clean.{name}"].double(), entries[f"adv.{name}"].double(), adv_lambda)
+
+
+def mixed_affine(entries: Tensors, adv_lambda: float) -> Tensors:
+    """Weight and bias between those of both branches, which normalise alike."""
+    return {name: lerped(entries, name, adv_lambda).to(entries["clean.weight"].dtype) for name in ("weight", "bias")}
+
+
+class FilmNorm(TwoBranched):
+    """A dual norm followed by FiLM: a scale and a shift per channel, computed from lambda.
 
     Wang et al., "Once-for-All Adversarial Training", NeurIPS 2020: lambda = 0 goes through the branch `clean`, any
     other through `adv`. Different from the paper: lambda enters as a number instead of a random code, so that every
@@ -85,14 +113,13 @@ class FilmBatchNorm(nn.Module):
 
     Attributes:
         adv_lambda: one for all lanes, `[lanes]`, or one for every image, `[n, lanes]`: then zeros stand first, equally
-            many in all lanes, and each branch normalises the images that go through it by themselves.
+            many in all lanes.
         tracking: bool `[lanes]`, which lanes update running statistics in training mode; None are all.
     """
 
-    def __init__(self, lanes: int, channels: int, tracked: bool = False):
+    def __init__(self, clean: nn.Module, adv: nn.Module, lanes: int, channels: int):
         super().__init__()
-        self.clean = LaneBatchNorm(lanes, channels, tracked)
-        self.adv = LaneBatchNorm(lanes, channels, tracked)
+        self.clean, self.adv = clean, adv
         self.hidden = LaneLinear(lanes, 1, FILM_HIDDEN)
         self.film = LaneLinear(lanes, FILM_HIDDEN, 2 * channels)
         self.adv_lambda: float | Tensor = 0.0
@@ -105,8 +132,36 @@ class FilmBatchNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if isinstance(self.adv_lambda, Tensor) and self.adv_lambda.dim() == 2:
             return self.by_image(x, self.adv_lambda)
-        affine = self.clean.weight
-        level = torch.as_tensor(self.adv_lambda, dtype=affine.dtype, device=affine.device).expand(len(affine))
+        like = self.film.weight
+        level = torch.as_tensor(self.adv_lambda, dtype=like.dtype, device=like.device)
+        return self.by_lane(x, level.expand(len(like)))
+
+    def by_lane(self, x: Tensor, level: Tensor) -> Tensor:
+        """Normalise at a lambda for every lane, `[lanes]`."""
+        raise NotImplementedError
+
+    def by_image(self, x: Tensor, level: Tensor) -> Tensor:
+        """Normalise at a lambda for every image, `[n, lanes]`."""
+        raise NotImplementedError
+
+    @staticmethod
+    def merged(entries: Tensors, adv_lambda: float, statistics: bool) -> Tensors:
+        """One ordinary norm that computes the same (see `TwoBranched.merged`)."""
+        kept = entries if statistics else {name: value for name, value in entries.items() if "running" not in name}
+        return selected(kept, kept["hidden.weight"].new_full(kept["hidden.weight"].shape[:1], adv_lambda))
+
+
+class FilmBatchNorm(FilmNorm):
+    """Batch normalisation with FiLM: each branch normalises the images that go through it by themselves."""
+
+    clean: LaneBatchNorm
+    adv: LaneBatchNorm
+
+    def __init__(self, lanes: int, channels: int, tracked: bool = False):
+        branches = LaneBatchNorm(lanes, channels, tracked), LaneBatchNorm(lanes, channels, tracked)
+        super().__init__(*branches, lanes, channels)
+
+    def by_lane(self, x: Tensor, level: Tensor) -> Tensor:
         entries = {**dict(self.named_parameters()), **dict(self.named_buffers())}
         chosen = selected(entries, level)
         weight, bias = chosen["weight"].flatten(), chosen["bias"].flatten()
@@ -124,24 +179,15 @@ class FilmBatchNorm(nn.Module):
         return out
 
     def by_image(self, x: Tensor, level: Tensor) -> Tensor:
-        """Normalise `[n, lanes * channels, ...]` at a lambda for every image, `[n, lanes]`."""
         zeros = int((level[:, 0] == 0).sum())
         parts = []
         entries: Tensors = dict(self.named_parameters())
         for branch, rows in ((self.clean, slice(zeros)), (self.adv, slice(zeros, None))):
             if len(images := x[rows]):
-                scale, shift = (
-                    value.transpose(0, 1).flatten(1)[(..., *[None] * (x.dim() - 2))]
-                    for value in film(entries, level[rows].T)
-                )
+                spread = (..., *[None] * (x.dim() - 2))
+                scale, shift = (value.transpose(0, 1).flatten(1)[spread] for value in film(entries, level[rows].T))
                 parts.append(branch(images) * (1 + scale) + shift)
         return torch.cat(parts)
-
-    @staticmethod
-    def merged(entries: Tensors, adv_lambda: float, statistics: bool) -> Tensors:
-        """One ordinary batch normalisation that computes the same (see `DualBatchNorm.merged`)."""
-        kept = entries if statistics else {name: value for name, value in entries.items() if "running" not in name}
-        return selected(kept, kept["hidden.weight"].new_full(kept["hidden.weight"].shape[:1], adv_lambda))
 
 
 def film(entries: Tensors, level: Tensor) -> tuple[Tensor, Tensor]:
@@ -153,7 +199,7 @@ def film(entries: Tensors, level: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def selected(entries: Tensors, level: Tensor) -> Tensors:
-    """The ordinary batch normalisation that a `FilmBatchNorm` is at the lambda `level`, `[lanes]`, of every lane.
+    """The ordinary norm that a `FilmNorm` is at the lambda `level`, `[lanes]`, of every lane.
 
     FiLM is affine, so it goes into weight and bias.
     """
@@ -172,10 +218,4 @@ def selected(entries: Tensors, level: Tensor) -> Tensors:
 
 
 NORMS: dict[str, type[nn.Module]] = {"plain": LaneBatchNorm, "dual": DualBatchNorm, "film": FilmBatchNorm}
-"""What stands wherever a network normalises, by `NetworkSpec.norm`."""
-
-MERGES: dict[str, Callable[[Tensors, float, bool], Tensors]] = {
-    "dual": DualBatchNorm.merged,
-    "film": FilmBatchNorm.merged,
-}
-"""How two-branched ones become an ordinary one."""
+"""What stands wherever a network normalises batches, by `NetworkSpec.norm`."""

@@ -1,4 +1,4 @@
-"""Networks whose normalisation is a slope and an offset per channel, and ordinary networks of one lane of them."""
+"""Networks whose norms end in a slope and an offset per channel, and ordinary networks of one lane of them."""
 
 from __future__ import annotations
 
@@ -6,23 +6,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from splitmix.models.dual_norms import DualBatchNorm
+from splitmix.models.dual_norms import DualNorm
 from splitmix.models.layers import LaneConv2d, LaneLinear
 from splitmix.models.network import LaneNetwork, NetworkSpec, Tensors
 from splitmix.models.norms import BN_EPS, LaneBatchNorm
+from splitmix.models.tokens import TokenNorm, standardised
 
 
 class SlopeAndOffset(nn.Module):
-    """Batch normalisation with fixed statistics: `slope * x + offset`.
+    """A norm without statistics of a batch: `slope * x + offset`, of tokens once each is standardised.
 
     With two branches slope and offset are `slope + adv_lambda * slope_change` and `offset + adv_lambda *
     offset_change`, which is exactly `(1 - adv_lambda) * clean(x) + adv_lambda * adv(x)`.
 
     Attributes:
         adv_lambda: weight of the adversarial branch, in [0, 1]; a number, or a tensor of one.
+        tokens: it stands for layer normalisation of tokens; otherwise for batch normalisation with fixed statistics.
     """
 
     adv_lambda: float | Tensor
+    tokens: bool
     slope: Tensor
     offset: Tensor
     slope_change: Tensor | None
@@ -40,9 +43,9 @@ class SlopeAndOffset(nn.Module):
 class FixedNorm(SlopeAndOffset):
     """The norm of several lanes, entries `[lanes, channels]`."""
 
-    def __init__(self, lanes: int, channels: int, dual: bool):
+    def __init__(self, lanes: int, channels: int, dual: bool, tokens: bool):
         super().__init__()
-        self.adv_lambda = 0.0
+        self.adv_lambda, self.tokens = 0.0, tokens
         self.slope = nn.Parameter(torch.ones(lanes, channels), requires_grad=False)
         self.offset = nn.Parameter(torch.zeros(lanes, channels), requires_grad=False)
         self.slope_change = self.offset_change = None
@@ -52,6 +55,8 @@ class FixedNorm(SlopeAndOffset):
 
     def forward(self, x: Tensor) -> Tensor:
         slope, offset = self.at_level()
+        if self.tokens:
+            return standardised(x) * slope.unsqueeze(1) + offset.unsqueeze(1)
         per_feature = (-1, *[1] * (x.dim() - 2))
         return x * slope.view(per_feature) + offset.view(per_feature)
 
@@ -89,22 +94,30 @@ def with_fixed_norms(spec: NetworkSpec, lanes: int) -> LaneNetwork:
     """
     network = spec.build(lanes)
     for path, norm in norms_of(network).items():
-        dual = isinstance(norm, DualBatchNorm)
-        channels = (norm.clean if isinstance(norm, DualBatchNorm) else norm).weight.shape[1]
+        dual = isinstance(norm, DualNorm)
+        one = branch_of(norm)
         parent, _, name = path.rpartition(".")
-        setattr(network.get_submodule(parent), name, FixedNorm(lanes, channels, dual))
+        fixed = FixedNorm(lanes, one.weight.shape[1], dual, isinstance(one, TokenNorm))
+        setattr(network.get_submodule(parent), name, fixed)
     return network.eval().requires_grad_(False)
 
 
-def norms_of(network: LaneNetwork) -> dict[str, DualBatchNorm | LaneBatchNorm]:
-    """The norms of a network by path, those of two branches whole."""
-    dual = {path: part for path, part in network.named_modules() if isinstance(part, DualBatchNorm)}
+def norms_of(network: LaneNetwork) -> dict[str, DualNorm | LaneBatchNorm | TokenNorm]:
+    """The norms of batches and of tokens by path, those of two branches whole."""
+    dual = {path: part for path, part in network.named_modules() if isinstance(part, DualNorm)}
     plain = {
         path: part
         for path, part in network.named_modules()
-        if isinstance(part, LaneBatchNorm) and path.rpartition(".")[0] not in dual
+        if isinstance(part, LaneBatchNorm | TokenNorm) and path.rpartition(".")[0] not in dual
     }
     return {**dual, **plain}
+
+
+def branch_of(norm: DualNorm | LaneBatchNorm | TokenNorm) -> LaneBatchNorm | TokenNorm:
+    """A norm itself, or one of its two branches, which are alike."""
+    one = norm.clean if isinstance(norm, DualNorm) else norm
+    assert isinstance(one, LaneBatchNorm | TokenNorm)
+    return one
 
 
 def fixed_tensors(spec: NetworkSpec, tensors: Tensors) -> Tensors:
@@ -119,18 +132,20 @@ def fixed_tensors(spec: NetworkSpec, tensors: Tensors) -> Tensors:
     prefixes = tuple(f"{path}." for path in norms)
     entries = {name: value for name, value in tensors.items() if not name.startswith(prefixes)}
     for path, norm in norms.items():
-        dual = isinstance(norm, DualBatchNorm)
-        slope, offset = affine(tensors, f"{path}.clean." if dual else f"{path}.")
+        dual, statistics = isinstance(norm, DualNorm), isinstance(branch_of(norm), LaneBatchNorm)
+        slope, offset = affine(tensors, f"{path}.clean." if dual else f"{path}.", statistics)
         entries |= {f"{path}.slope": slope.float(), f"{path}.offset": offset.float()}
         if dual:
-            robust_slope, robust_offset = affine(tensors, f"{path}.adv.")
+            robust_slope, robust_offset = affine(tensors, f"{path}.adv.", statistics)
             entries[f"{path}.slope_change"] = (robust_slope - slope).float()
             entries[f"{path}.offset_change"] = (robust_offset - offset).float()
     return entries
 
 
-def affine(tensors: Tensors, prefix: str) -> tuple[Tensor, Tensor]:
-    """Slope and offset, float64, of a batch normalisation with running statistics."""
+def affine(tensors: Tensors, prefix: str, statistics: bool) -> tuple[Tensor, Tensor]:
+    """Slope and offset, float64, of a batch normalisation with running statistics, or of a layer normalisation."""
+    if not statistics:
+        return tensors[f"{prefix}weight"].double(), tensors[f"{prefix}bias"].double()
     weight, bias, mean, var = (
         tensors[prefix + leaf].double() for leaf in ("weight", "bias", "running_mean", "running_var")
     )
@@ -150,10 +165,12 @@ class OneNorm(SlopeAndOffset):
 
     def __init__(self, norm: FixedNorm, dims: int):
         super().__init__()
-        self.adv_lambda = norm.adv_lambda
+        self.adv_lambda, self.tokens = norm.adv_lambda, norm.tokens
+        # Channels stand last in tokens, second in everything else.
+        behind = 0 if norm.tokens else dims - 2
 
         def shaped(value: Tensor) -> nn.Parameter:
-            return nn.Parameter(value.detach()[0].view(-1, *[1] * (dims - 2)), requires_grad=False)
+            return nn.Parameter(value.detach()[0].view(-1, *[1] * behind), requires_grad=False)
 
         self.slope, self.offset = shaped(norm.slope), shaped(norm.offset)
         self.slope_change = self.offset_change = None
@@ -162,7 +179,7 @@ class OneNorm(SlopeAndOffset):
 
     def forward(self, x: Tensor) -> Tensor:
         slope, offset = self.at_level()
-        return x * slope + offset
+        return (standardised(x) if self.tokens else x) * slope + offset
 
 
 def ordinary(network: LaneNetwork) -> LaneNetwork:

@@ -150,7 +150,8 @@ class LaneLinear(LaneLayer):
     """Linear layer per lane. Weight `[lanes, out, in]`, bias `[lanes, out]`.
 
     Input `[n, lanes * in]`, output `[n, lanes * out]`. `positions` is the number of inputs per channel of the layer
-    before: the pixels of a flattened image, else 1. With `zero_bias` the bias starts at 0.
+    before: the pixels of a flattened image, else 1. `unit` is the number of outputs that the width keeps or drops
+    together: those of a head of attention, else 1. With `zero_bias` the bias starts at 0.
     """
 
     def __init__(
@@ -163,10 +164,16 @@ class LaneLinear(LaneLayer):
         positions: int = 1,
         zero_bias: bool = False,
         bias: bool = True,
+        unit: int = 1,
     ):
         super().__init__((out_features, in_features), lanes, bias, rescale, init_width)
         self.positions = positions
+        self.unit = unit
         self.zero_bias = zero_bias
+
+    def neighbours(self, dim: int) -> int:
+        """Neighbouring indices per channel in a dimension of weight or bias, the lanes' being 0."""
+        return self.unit if dim == 1 else self.positions
 
     def forward(self, x: Tensor) -> Tensor:
         scale = 1 / self.rescale if self.training else 1.0

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 from splitmix.binding import shown
 from splitmix.errors import UserError
-from splitmix.models.network import LaneNetwork, NetworkSpec, check_bn
+from splitmix.models.checks import check_bn
+from splitmix.models.network import LaneNetwork, NetworkSpec
 from splitmix.models.own_network import BATCH_NORMS
 from splitmix.models.packed import PackedNetwork
 from splitmix.models.prototype import Source, factory_of, prototype

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -13,15 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from splitmix.errors import UserError
-from splitmix.models.dual_norms import NORMS, DualBatchNorm, FilmBatchNorm
-from splitmix.models.layers import LaneLayer, LaneLinear
+from splitmix.models.dual_norms import NORMS, TwoBranched
+from splitmix.models.dual_token_norms import TOKEN_NORMS
+from splitmix.models.layers import LaneLayer
 from splitmix.models.norms import LaneBatchNorm, Tensors
 
 ROUNDING = 1e-9
 """What a width like 3/8, not exact in binary, may be off by."""
-
-BN_MODES = ("batch", "tracked", "local")
 
 
 class LaneNetwork(nn.Module):
@@ -38,6 +36,10 @@ class LaneNetwork(nn.Module):
     def __init__(self, lanes: int):
         super().__init__()
         self.lanes = lanes
+
+    def exit_logits(self, images: Tensor) -> list[Tensor]:
+        """The logits `[lanes, n, classes]` of every exit, the deepest last; an ordinary network has one."""
+        return [self(images)]
 
     def reset_parameters(self, generator: torch.Generator) -> None:
         """Draw all weights anew; batch normalisation starts at weight 1, bias 0."""
@@ -62,6 +64,7 @@ class LaneNetwork(nn.Module):
 
     def lane_view(self, low: int, high: int) -> LaneNetwork:
         """A network of lanes `low` up to `high` that shares their memory."""
+        # A deep copy takes what it finds in its memo as copied already: there the tensors are views of these lanes.
         shared: dict[int, Any] = {id(value): nn.Parameter(value.detach()[low:high]) for value in self.parameters()}
         shared |= {id(value): value[low:high] for value in self.buffers()}
         view = copy.deepcopy(self, shared)
@@ -78,7 +81,7 @@ class LaneNetwork(nn.Module):
             tracking: bool `[lanes]`, the lanes whose running statistics are updated in training (norm `film`).
         """
         for module in self.modules():
-            if isinstance(module, DualBatchNorm | FilmBatchNorm):
+            if isinstance(module, TwoBranched):
                 module.set_adv_lambda(adv_lambda, tracking)
 
     def draw_from(self, streams: Sequence[np.random.Generator]) -> None:
@@ -119,6 +122,11 @@ class NetworkSpec:
         slice: a slice of a larger network: sizes are rounded up instead of down.
         norm: `plain`; `dual` for a clean and an adversarial branch in every norm; `film` for both, conditioned on
             lambda.
+        exits: the stages after which an exit stands, ascending from 1; layers behind the last are left out. () is the
+            ordinary network, whose only exit stands at its end.
+        ensemble: the logits are the mean over all exits; otherwise those of the last.
+        skipped: residual blocks that are left out, by the path of their module (see `models/residual.py`).
+        steps: residual blocks add what they compute times a learned step size.
     """
 
     model: Model
@@ -130,6 +138,10 @@ class NetworkSpec:
     bn: str = "batch"
     slice: bool = False
     norm: str = "plain"
+    exits: tuple[int, ...] = ()
+    ensemble: bool = False
+    skipped: tuple[str, ...] = ()
+    steps: bool = False
 
     def build(self, lanes: int) -> LaneNetwork:
         """A network of `lanes` lanes with weights all zero: load or reset them."""
@@ -141,6 +153,10 @@ class NetworkSpec:
         """The norm that stands after a layer of so many channels."""
         return NORMS[self.norm](lanes, channels, self.tracked)
 
+    def layer_norm(self, lanes: int, channels: int) -> nn.Module:
+        """The norm of tokens of so many channels, `[lanes, rows, channels]`."""
+        return TOKEN_NORMS[self.norm](lanes, channels)
+
     def units(self, full: int) -> int:
         """Number of channels or units of a hidden layer that has `full` of them at width 1."""
         return math.ceil(self.width * full - ROUNDING) if self.slice else int(self.width * full + ROUNDING)
@@ -149,7 +165,18 @@ class NetworkSpec:
     def label(self) -> str:
         """What tells this architecture from others, for people."""
         norm = "" if self.norm == "plain" else f" {self.norm}"
-        return f"{self.model.name} x{self.width:g}{norm}"
+        exits = f" exits {','.join(map(str, self.exits))}" if self.exits else ""
+        skipped = f" without {','.join(self.skipped)}" if self.skipped else ""
+        return f"{self.model.name} x{self.width:g}{norm}{exits}{skipped}"
+
+    @property
+    def depth(self) -> int:
+        """How many stages the network holds; 0 is the ordinary one, which holds them all."""
+        return self.exits[-1] if self.exits else 0
+
+    def holds(self, part: NetworkSpec) -> bool:
+        """Whether a network of this architecture has all channels, stages and blocks of a part."""
+        return self.width >= part.width and self.depth >= part.depth and set(self.skipped) <= set(part.skipped)
 
     @property
     def tracked(self) -> bool:
@@ -182,42 +209,24 @@ def lane_template(spec: NetworkSpec, lanes: int) -> Tensors:
         return dict(spec.build(lanes).float().state_dict())
 
 
-@lru_cache(maxsize=256)
-def hidden_dims(spec: NetworkSpec) -> tuple[tuple[str, int, int], ...]:
-    """Where the channels of hidden layers lie: entry name, dimension, and neighbouring indices per channel.
-
-    (A linear layer after convolutions has a block of indices, one per pixel, for each channel of its input.)
-    """
-    other, full = lane_template(replace(spec, width=compared_width(spec.width)), 1), lane_template(spec, 1)
-    with torch.device("meta"):
-        network = spec.build(1)
-    dimensions = []
-    for name, value in full.items():
-        layer = network.get_submodule(name.rpartition(".")[0])
-        for dim in range(1, value.dim()):
-            if value.shape[dim] != other[name].shape[dim]:
-                dimensions.append((name, dim, layer.positions if isinstance(layer, LaneLinear) and dim == 2 else 1))
-    return tuple(dimensions)
-
-
-def compared_width(width: float) -> float:
-    """Another width, which tells hidden layers by their sizes; no narrower than need be, so that no layer is empty."""
-    return 2 * width if width <= 0.5 else width / 2
-
-
 def lane_entries(spec: NetworkSpec) -> int:
     """Number of values that a client carries per lane: all entries, or those that do not stay with it."""
     kept = batch_norm_entries(spec) if spec.bn == "local" else ()
     return sum(value.numel() for name, value in lane_template(spec, 1).items() if name not in kept)
 
 
-@lru_cache(maxsize=256)
 def batch_norm_entries(spec: NetworkSpec) -> frozenset[str]:
     """Names of the entries of all batch normalisation layers, affine ones included."""
+    return entries_of(spec, (LaneBatchNorm,))
+
+
+@lru_cache(maxsize=256)
+def entries_of(spec: NetworkSpec, kinds: tuple[type[nn.Module], ...]) -> frozenset[str]:
+    """Names of the entries of all layers of these kinds."""
     with torch.device("meta"):
         network = spec.build(1)
-    norms = [name for name, module in network.named_modules() if isinstance(module, LaneBatchNorm)]
-    return frozenset(name for name in network.state_dict() if name.rpartition(".")[0] in norms)
+    layers = [name for name, module in network.named_modules() if isinstance(module, kinds)]
+    return frozenset(name for name in network.state_dict() if name.rpartition(".")[0] in layers)
 
 
 @lru_cache(maxsize=256)
@@ -225,15 +234,3 @@ def parameter_entries(spec: NetworkSpec) -> frozenset[str]:
     """Names of the entries that are trained; the others are running statistics and counters."""
     with torch.device("meta"):
         return frozenset(name for name, _ in spec.build(1).named_parameters())
-
-
-def check_bn(bn: str) -> None:
-    """Raise UserError unless `bn` is a known batch normalisation mode."""
-    if bn not in BN_MODES:
-        raise UserError(f"model.bn={bn}: choose one of {', '.join(BN_MODES)}")
-
-
-def check_units(model: str, width: float, smallest: int) -> None:
-    """Raise UserError if a width leaves nothing of the smallest hidden layer."""
-    if int(width * smallest + ROUNDING) < 1:
-        raise UserError(f"model={model} has no channel left at width {width:g}: use at least {1 / smallest:g}")

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from splitmix.errors import UserError
-from splitmix.models.network import NetworkSpec, compared_width
+from splitmix.models.channels import compared_width
+from splitmix.models.network import NetworkSpec
 from splitmix.models.prototype import Source, growing_dims, prototype
 
 SCALED = (

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from splitmix.reporting.labels import Label, label_ends
@@ -36,16 +37,22 @@ def draw_convergence(folder: Path) -> Path:
     return figure
 
 
-@styled
 def convergence_figure(path: Path, rounds: Sequence[int], accuracy: Mapping[float, Sequence[float]]) -> None:
-    """Validation accuracy against rounds, saved atomically as PNG: one line per width, of many widths four.
+    """`drawn_convergence`, saved atomically as PNG.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    save(drawn_convergence(rounds, accuracy), path)
+
+
+@styled
+def drawn_convergence(rounds: Sequence[int], accuracy: Mapping[float, Sequence[float]]) -> Figure:
+    """Validation accuracy against rounds: one line per width, of many widths four.
 
     Args:
         rounds: 0-based numbers of the validated rounds.
         accuracy: values in [0, 1] by width, as long as `rounds`.
-
-    Raises:
-        UserError: the file cannot be written.
     """
     figure = new_figure(2.1)
     axes = figure.add_subplot()
@@ -56,7 +63,7 @@ def convergence_figure(path: Path, rounds: Sequence[int], accuracy: Mapping[floa
         for (name, percents), look in zip(curves.items(), ordered(len(widths)), strict=True)
     ]
     label_ends(figure, axes, ends if shown else [])
-    save(figure, path)
+    return figure
 
 
 def draw_curve(axes: Axes, name: str, rounds: Sequence[int], percents: Sequence[float], look: Look) -> Label:

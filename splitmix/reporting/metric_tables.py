@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from splitmix.reporting.tables import METRIC_NAMES, metric_text
+from splitmix.evaluation.sanity import THRESHOLDS, checks
+from splitmix.reporting.tables import METRIC_NAMES, metric_text, verdict
 from splitmix.runs.run import CLEAN
 
 MOST_DOWN = 30
@@ -14,26 +15,57 @@ MOST_ACROSS = 12
 """Classes whose confusion matrix is printed."""
 
 Rows = list[list[str]]
+Detail = tuple[Rows, str, int]
+"""Rows with header, a caption, and how many leading columns are words."""
 
 
-def details(records: Sequence[Mapping[str, Any]]) -> list[tuple[Rows, str]]:
-    """Rows with header, and a caption, of what one of these test records has by domain and class.
+def details(records: Sequence[Mapping[str, Any]]) -> list[Detail]:
+    """What one of these test records has by domain and class.
 
     It is the widest one with metrics, of clean images and the least λ where there are such. Empty if none has any.
     """
+    tables = [*corruption_tables(records), *sanity_tables(records)]
     record = widest(records)
     if record is None:
-        return []
+        return tables
     of = f"at ×{record['width']:g}, λ {record['adv_lambda']:g}, attack {record['attack']['name']}"
-    tables = []
     if rows := metric_rows(record):
         note = "per class: accuracy and NLL of its images, ECE of those predicted as it"
-        tables.append((rows, f"Metrics {of}: all images, each domain, each class, in % (NLL in nats; {note})."))
+        tables.append((rows, f"Metrics {of}: all images, each domain, each class, in % (NLL in nats; {note}).", 1))
     matrix = record.get("confusion_matrix")
     if matrix and len(matrix["classes"]) <= MOST_ACROSS:
         rows = matrix_rows(matrix["classes"], matrix["pooled"])
-        tables.append((rows, f"Confusion matrix {of}: images by class (down) and predicted class (across)."))
+        tables.append((rows, f"Confusion matrix {of}: images by class (down) and predicted class (across).", 1))
     return tables
+
+
+def corruption_tables(records: Sequence[Mapping[str, Any]]) -> list[Detail]:
+    """Accuracy on corrupted images by kind and severity, of the widest record that has it and the least λ."""
+    tested = [record for record in records if record.get("corruptions")]
+    if not tested:
+        return []
+    record = max(tested, key=lambda record: (-record["adv_lambda"], record["width"]))
+    header = ["images", *(f"severity {severity}" for severity in range(1, 6)), "mean"]
+    kinds = record["corruptions"].items()
+    lines = [
+        [kind.replace("_", " "), *(f"{100 * value:.1f}" for value in values), f"{100 * sum(values) / len(values):.1f}"]
+        for kind, values in kinds
+    ]
+    of = f"at ×{record['width']:g}, λ {record['adv_lambda']:g}"
+    return [([header, *lines], f"SA on corrupted images {of}, in %; on clean ones {100 * record['accuracy']:.1f}.", 1)]
+
+
+def sanity_tables(records: Sequence[Mapping[str, Any]]) -> list[Detail]:
+    """Every check for masked gradients of every record that has what it takes."""
+    lines = [
+        [f"×{record['width']:g}, λ {record['adv_lambda']:g}, {record['attack']['name']}", check.name,
+         verdict(check.passed), check.measured]
+        for record in records
+        if record.get("sanity")
+        for check in checks(record["sanity"])
+    ]  # fmt: skip
+    header = ["model", "check", "verdict", "measured"]
+    return [([header, *lines], f"Checks for masked gradients: {THRESHOLDS}.", 4)] if lines else []
 
 
 def widest(records: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:

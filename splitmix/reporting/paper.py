@@ -1,4 +1,4 @@
-"""The paper's numbers (paper.yaml) that a group of runs can be held against, and in what the runs differ from it."""
+"""Published numbers (paper.yaml) that a group of runs can be held against, and in what the runs differ from them."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ def numbers() -> dict[str, Any]:
 
 
 def paper_accuracy(group: Group) -> tuple[dict[float, float], list[str]]:
-    """Table 1's accuracy in [0, 1] by width for this group, and how the runs depart from the paper's protocol.
+    """Published accuracy in [0, 1] by width for this group, and notes: its source, and how the runs depart from it.
 
-    Both are empty where the paper has nothing of the kind: other data, another partition, adversarial training.
+    Both are empty where nothing of the kind is published: other data, another partition, adversarial training. Notes
+    do not name the source where it is the Split-Mix paper.
     """
     settings = group.runs[0].settings
     if settings.get("algorithm.adv_lambda") or settings.get("algorithm.atom_width", ATOM) != ATOM:
@@ -37,13 +38,20 @@ def paper_accuracy(group: Group) -> tuple[dict[float, float], list[str]]:
     for entry in numbers()["accuracy"]:
         if all(settings.get(key) == value for key, value in entry["where"].items()):
             printed = entry["percent"].get(settings["algorithm"], {})
+            if not printed:
+                continue
             protocol = {**entry["protocol"], "optimizer.lr": entry["lr"].get(settings["algorithm"])}
             departs = [
                 f"{key} {value_word(settings[key])} (paper: {value_word(value)})"
                 for key, value in protocol.items()
-                if key in settings and settings[key] != value
+                if key in settings and settings[key] != (tuple(value) if isinstance(value, list) else value)
             ]
-            return {width: value / 100 for width, value in printed.items()}, departs if printed else []
+            notes = [f"{group.label}: the numbers beneath are those of {entry['source']}"] if "source" in entry else []
+            if departs:
+                notes.append(f"{group.label} departs from the paper's protocol: {', '.join(departs)}")
+            if "note" in entry:
+                notes.append(entry["note"])
+            return {width: value / 100 for width, value in printed.items()}, notes
     return {}, []
 
 

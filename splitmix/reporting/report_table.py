@@ -67,7 +67,9 @@ class Table:
 
     def csv(self) -> str:
         """The numbers, with every column that a line has; an unknown one stays empty."""
-        frame = pd.DataFrame(self.numbers)
+        # pyarrow's text, which pandas takes where that is installed, refuses halves of characters in a name.
+        with pd.option_context("mode.string_storage", "python"):
+            frame = pd.DataFrame(self.numbers)
         text: str = frame.to_csv(
             index=False, lineterminator="\n", float_format=lambda value: f"{value:.6f}".rstrip("0").rstrip(".")
         )

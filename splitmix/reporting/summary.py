@@ -6,11 +6,12 @@ from collections import Counter
 from statistics import mean
 from typing import Any
 
+from splitmix.privacy.accounting import OUTSIDE, Guarantee
 from splitmix.progress import clock
 from splitmix.reporting.tables import METRIC_NAMES, UNKNOWN, metric_text, percent, quantity
 from splitmix.runs.run import Run
 
-TEST_KEYS = ("attack", "adv_lambda", "bn", "checkpoint", "sort_base_models", "n_images")
+TEST_KEYS = ("attack", "adv_lambda", "bn", "mix", "checkpoint", "sort_base_models", "n_images")
 
 
 def facts(run: Run) -> dict[str, str]:
@@ -18,12 +19,14 @@ def facts(run: Run) -> dict[str, str]:
     results, best = run.results, run.results.get("best_round")
     done = max((int(row["round"]) + 1 for row in run.metrics), default=0) if has_metrics(run) else 0
     metric = "counted from 1 (highest validation accuracy;"
+    private = results.get("privacy")
     return {
         "status": f"{results['status']}, {done} of {results.get('rounds', UNKNOWN)} rounds",
         "algorithm": run.label,
         "data, model": f"{results['dataset']}, {results['model']}",
         "seed": str(run.seed),
         "best round": UNKNOWN if best is None else f"{best + 1}, {metric} {best} in metrics.csv)",
+        **({"privacy": f"{Guarantee.of(private).text}. {OUTSIDE}"} if private else {}),
         "started": f"{results['started']}, {clock(results.get('wall_s') or 0.0)} of training",
         "config hash": str(results.get("config_hash", UNKNOWN)),
         "git commit": results.get("git") or UNKNOWN,
@@ -88,6 +91,7 @@ def question(record: dict[str, Any], varies: list[str]) -> str:
     words = {
         "adv_lambda": f"λ {record['adv_lambda']:g}",
         "bn": f"bn {record['bn']}",
+        "mix": f"{record['mix']} of base models",
         "checkpoint": record["checkpoint"],
         "sort_base_models": "sorted" if record["sort_base_models"] else "",
         "n_images": f"{record['n_images']} images",

@@ -16,8 +16,11 @@ from splitmix.runs.rows import TestRow, WidthRow
 UNKNOWN = "\u2013"
 FIXED = "Fixed: SA with fixed batch-norm statistics, as deployed."
 """What a column `fixed` holds."""
+OPENED = "Backdoor: patched images of other classes that are taken for the attackers' class."
+"""What a column `backdoor` holds."""
 METRIC_NAMES = {
     "accuracy": "accuracy",
+    "own_accuracy": "own classes",
     "balanced_accuracy": "balanced accuracy",
     "f1": "macro F1",
     "calibration_error": "ECE",
@@ -56,20 +59,24 @@ def width_table(rows: Sequence[WidthRow]) -> Table:
 def accuracy_table(rows: Sequence[TestRow]) -> Table:
     """Accuracy of the customised models by width."""
     reason = few(min((row.images for row in rows), default=FEW))
-    fixed = any(row.fixed is not None for row in rows)
+    fixed, backdoor = (any(getattr(row, name) is not None for row in rows) for name in ("fixed", "backdoor"))
     caption = "Accuracy on the clients' test images (SA without an attack, RA under one): mean over clients"
     caption += "." if reason else ", worst client, best client."
     caption += f" {FIXED}" if fixed else ""
+    caption += f" {OPENED}" if backdoor else ""
+    intervals = any(row.interval for row in rows)
+    caption += " Interval: of the mean, 95 %, bootstrap over clients." if intervals else ""
     caption += f" The {reason}." if reason else ""
     # The accuracy of all images together would be a second mean beside that over clients.
     metrics = [name for name in METRIC_NAMES if name != "accuracy" and any(name in row.metrics for row in rows)]
     caption += f" {METRICS_SAID}" if metrics else ""
-    columns = {"mean": True, "fixed": fixed, "worst": not reason, "best": not reason}
+    each = not reason
+    columns = {"mean": True, "interval": intervals, "fixed": fixed, "worst": each, "best": each, "backdoor": backdoor}
     chosen = [name for name, there in columns.items() if there]
     names = [METRIC_NAMES[name].replace(" ", "\n") for name in metrics]
     table = [["width", "λ", "attack", *chosen, *names, "MACs/\nimage", "param-\neters"]]
     for row in rows:
-        accuracies = [percent(getattr(row, name)) for name in chosen]
+        accuracies = [between(row.interval) if name == "interval" else percent(getattr(row, name)) for name in chosen]
         tested = [f"×{row.width:g}", f"{row.adv_lambda:g}", row.attack]
         measured = [metric_text(name, row.metrics.get(name)) for name in metrics]
         table.append([*tested, *accuracies, *measured, quantity(row.macs), quantity(row.params)])
@@ -139,6 +146,16 @@ def milliseconds(seconds: float) -> str:
 def percent(share: float | None) -> str:
     """A share in [0, 1] as a percentage."""
     return UNKNOWN if share is None else f"{100 * share:.1f} %"
+
+
+def verdict(passed: bool) -> str:
+    """Of a check."""
+    return "pass" if passed else "FAIL"
+
+
+def between(interval: tuple[float, float] | None) -> str:
+    """An interval of shares in [0, 1] as percentages."""
+    return UNKNOWN if interval is None else f"{100 * interval[0]:.1f}\u2013{100 * interval[1]:.1f} %"
 
 
 def metric_text(name: str, value: float | None) -> str:

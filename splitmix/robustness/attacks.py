@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, ClassVar
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from splitmix.binding import shown
 from splitmix.errors import UserError
-from splitmix.robustness.advertorch_import import advertorch_attacks, advertorch_utils
+from splitmix.robustness.advertorch_import import advertorch_utils
+from splitmix.robustness.ascent import Classifier, ascend, check_eps, check_steps, run
 from splitmix.robustness.draws import Draws
 
-Classifier = Callable[[Tensor], Tensor]
-"""Float images `[n, c, h, w]` in [0, 1] to logits `[n, classes]`."""
+if TYPE_CHECKING:
+    from typing_extensions import Self  # of typing itself from Python 3.11 on
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,18 @@ class Attack:
     name: ClassVar[str]
     fixed_statistics: ClassVar[bool] = False
     """Whether it picks images out of a batch, so that a prediction must not depend on the batch."""
+    norm: ClassVar[float | None] = None
+    """The order of the norm whose ball of size `eps` it stays in; None: it has no ball."""
 
     @property
     def gradients(self) -> int:
         """Forward-backward passes of an attack."""
         return 1
+
+    @property
+    def validation(self) -> Attack:
+        """What RA is validated under, where a model is trained on this attack."""
+        return self
 
     def check(self, key: str) -> None:
         """Raise UserError, naming `key.<setting>`, for a value out of range or a library that is not there."""
@@ -81,7 +88,36 @@ class NoAttack(Attack):
 
 
 @dataclass(frozen=True)
-class LinfPGD(Attack):
+class GradientSteps(Attack):
+    """Base of attacks that take gradient steps in a ball.
+
+    Attributes:
+        eps: size of the ball, in 1/255 of the pixel range.
+        steps: number of gradient steps.
+        step_size: in 1/255; None leaves it to the attack.
+    """
+
+    eps: float = 8.0
+    steps: int = 20
+    step_size: float | None = None
+
+    @property
+    def gradients(self) -> int:
+        return self.steps
+
+    def check(self, key: str) -> None:
+        """Raise UserError for a value out of range."""
+        check_eps(key, self.eps)
+        check_steps(key, self.steps, self.step_size)
+
+    def scaled(self, factor: float) -> Self:
+        """The same in a ball so many times as large, with steps that grow alike."""
+        size = self.step_size
+        return replace(self, eps=factor * self.eps, step_size=None if size is None else factor * size)
+
+
+@dataclass(frozen=True)
+class LinfPGD(GradientSteps):
     """Settings of `attack=linf_pgd`: Madry et al., "Towards Deep Learning Models Resistant to Adversarial Attacks",
     ICLR 2018, on the summed cross-entropy. With the defaults the attack of Hong et al., ICLR 2022.
 
@@ -93,6 +129,7 @@ class LinfPGD(Attack):
     """
 
     name: ClassVar[str] = "linf_pgd"
+    norm: ClassVar[float | None] = math.inf
 
     eps: float = 8.0
     steps: int = 7
@@ -100,49 +137,40 @@ class LinfPGD(Attack):
     random_start: bool = True
 
     @property
-    def gradients(self) -> int:
-        return self.steps
+    def size(self) -> float:
+        """Of a step, in 1/255."""
+        return self.step_size or min(1.25 * self.eps, self.eps + 4) / self.steps
 
-    def check(self, key: str) -> None:
-        """Raise UserError for a value out of range."""
-        check_eps(key, self.eps)
-        check_steps(key, self.steps, self.step_size)
+    def start(self, images: Tensor, draws: Draws) -> Tensor | None:
+        """The first change of the images; None without a random start."""
+        if not self.random_start:
+            return None
+        noise = (2 * draws.uniform(images) - 1) * (self.eps / 255)
+        return (images + noise).clamp_(0, 1).sub_(images)
 
     def attacked(self, model: Classifier, images: Tensor, labels: Tensor, draws: Draws) -> Tensor:
-        start = None
-        if self.random_start:
-            noise = (2 * draws.uniform(images) - 1) * (self.eps / 255)
-            start = (images + noise).clamp_(0, 1).sub_(images)
-        size = self.step_size or min(1.25 * self.eps, self.eps + 4) / self.steps
-        return ascend(model, images, labels, start, self.steps, self.eps, size, float("inf"))
+        return ascend(model, images, labels, self.start(images, draws), self.steps, self.eps, self.size, float("inf"))
 
 
 @dataclass(frozen=True)
-class L2PGD(Attack):
+class L2PGD(GradientSteps):
     """Settings of `attack=l2_pgd`: projected gradient steps in the Euclidean norm.
 
     Attributes:
         eps: largest Euclidean length of the change of an image, in 1/255 of the pixel range.
         steps: number of gradient steps.
         step_size: in 1/255; None is 2.5 eps / steps.
-        random_start: begin at a random point of the ball.
+        random_start: begin where advertorch does: at a uniform image, drawn in along the straight line until it is in
+            the ball. So nearly every start is on its surface, on the side of grey.
     """
 
     name: ClassVar[str] = "l2_pgd"
+    norm: ClassVar[float | None] = 2.0
 
     eps: float = 128.0
     steps: int = 20
     step_size: float | None = None
     random_start: bool = True
-
-    @property
-    def gradients(self) -> int:
-        return self.steps
-
-    def check(self, key: str) -> None:
-        """Raise UserError for a value out of range."""
-        check_eps(key, self.eps)
-        check_steps(key, self.steps, self.step_size)
 
     def attacked(self, model: Classifier, images: Tensor, labels: Tensor, draws: Draws) -> Tensor:
         start = None
@@ -153,7 +181,7 @@ class L2PGD(Attack):
 
 
 @dataclass(frozen=True)
-class MIM(Attack):
+class MIM(GradientSteps):
     """Settings of `attack=mim`: Dong et al., "Boosting Adversarial Attacks with Momentum", CVPR 2018.
 
     Attributes:
@@ -164,20 +192,12 @@ class MIM(Attack):
     """
 
     name: ClassVar[str] = "mim"
+    norm: ClassVar[float | None] = math.inf
 
     eps: float = 8.0
     steps: int = 20
     step_size: float | None = None
     decay: float = 1.0
-
-    @property
-    def gradients(self) -> int:
-        return self.steps
-
-    def check(self, key: str) -> None:
-        """Raise UserError for a value out of range."""
-        check_eps(key, self.eps)
-        check_steps(key, self.steps, self.step_size)
 
     def attacked(self, model: Classifier, images: Tensor, labels: Tensor, draws: Draws) -> Tensor:
         size = self.step_size or self.eps / self.steps
@@ -196,6 +216,7 @@ class FGSM(Attack):
     """
 
     name: ClassVar[str] = "fgsm"
+    norm: ClassVar[float | None] = math.inf
 
     eps: float = 8.0
 
@@ -205,55 +226,3 @@ class FGSM(Attack):
 
     def attacked(self, model: Classifier, images: Tensor, labels: Tensor, draws: Draws) -> Tensor:
         return run("GradientSignAttack", model, images, labels, eps=self.eps / 255)
-
-
-def summed() -> nn.Module:
-    """The loss that attacks raise: summed over images, so that no image's gradient depends on another's."""
-    return nn.CrossEntropyLoss(reduction="sum")
-
-
-def run(kind: str, model: Classifier, images: Tensor, labels: Tensor, **settings: Any) -> Tensor:
-    """An attack of advertorch, within [0, 1]."""
-    attack = getattr(advertorch_attacks(), kind)(
-        model, loss_fn=summed(), clip_min=0.0, clip_max=1.0, targeted=False, **settings
-    )
-    attacked: Tensor = attack.perturb(images, labels)
-    return attacked
-
-
-def ascend(
-    model: Classifier,
-    images: Tensor,
-    labels: Tensor,
-    start: Tensor | None,
-    steps: int,
-    eps: float,
-    size: float,
-    order: float,
-) -> Tensor:
-    """advertorch's projected gradient steps from a start of our own: theirs would come from the global generator.
-
-    Args:
-        start: the first change of the images; None is none.
-        eps, size: of the ball and of a step, in 1/255.
-        order: of the norm.
-    """
-    attacked: Tensor = advertorch_attacks().iterative_projected_gradient.perturb_iterative(
-        images, labels, model, nb_iter=steps, eps=eps / 255, eps_iter=size / 255, loss_fn=summed(),
-        delta_init=start, ord=order, clip_min=0.0, clip_max=1.0,
-    )  # fmt: skip
-    return attacked
-
-
-def check_eps(key: str, eps: float) -> None:
-    """Raise UserError unless 0 < eps <= 255."""
-    if not 0 < eps <= 255:
-        raise UserError(f"{key}.eps={shown(eps)}: give a size in 1/255 of the pixel range, above 0 and up to 255")
-
-
-def check_steps(key: str, steps: int, step_size: float | None) -> None:
-    """Raise UserError for no steps, or a step that leads nowhere."""
-    if steps < 1:
-        raise UserError(f"{key}.steps={steps}: give at least 1")
-    if step_size is not None and not 0 < step_size <= 255:
-        raise UserError(f"{key}.step_size={shown(step_size)}: give a size in 1/255, above 0 and up to 255, or null")

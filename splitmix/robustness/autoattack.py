@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from dataclasses import dataclass
 from types import ModuleType
 from typing import ClassVar
@@ -11,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from splitmix.errors import UserError
-from splitmix.robustness.attacks import Attack, Classifier, check_eps, check_steps
+from splitmix.robustness.ascent import Classifier, check_eps, check_steps
+from splitmix.robustness.attacks import Attack
 from splitmix.robustness.draws import Draws
 
 
@@ -26,6 +28,7 @@ class AutoAttack(Attack):
     """
 
     name: ClassVar[str] = "autoattack"
+    norm: ClassVar[float | None] = math.inf
     fixed_statistics: ClassVar[bool] = True
     parts: ClassVar[tuple[str, ...]] = ("apgd-ce", "apgd-t", "fab-t", "square")
 

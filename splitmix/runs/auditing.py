@@ -19,6 +19,7 @@ from splitmix.data.dataset import to_float
 from splitmix.engine.optimizers import SGD
 from splitmix.engine.settings import EngineSettings
 from splitmix.errors import UserError
+from splitmix.evaluation.accuracy import keeps_statistics
 from splitmix.federation.build import build_federation
 from splitmix.federation.federation import Federation
 from splitmix.files import write_atomically
@@ -142,7 +143,12 @@ def threats_of(method: Method, federation: Federation, settings: AuditSettings) 
             f"run: algorithm={method.name} trained it on attacked images (adv_lambda={method.adv_lambda:g}), which the"
             " influence function leaves out; audit a run without adversarial training"
         )
-    fixed = method.server_network.tracked
+    if len(method.server_network.exits) > 1:
+        raise UserError(
+            f"run: algorithm={method.name} trains several exits of one network, and the audit follows the loss of one;"
+            " audit a run of another method"
+        )
+    fixed = keeps_statistics(method)
     followed = isinstance(federation.optimizer, SGD) and type(method).objective is Method.objective
     asked = settings.asked()
     if asked is None:

@@ -8,13 +8,14 @@ import logging
 import math
 import warnings
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from splitmix.algorithms.client_rows import with_start, wrong_slots
 from splitmix.algorithms.method import Method
 from splitmix.algorithms.values import ServerState
 from splitmix.errors import UserError
@@ -73,6 +74,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "wall_s": checkpoint.wall_s,
         "engine": dict(checkpoint.engine),
     }
+    if state.slots is not None:
+        content["slots"] = state.slots
     if wrong := wrong_values(content):
         raise UserError(f"{path}: cannot be saved, {wrong}; the last good checkpoint stays")
     content["sha256"] = checksum(content)
@@ -88,6 +91,8 @@ def checksum(content: dict[str, Any]) -> str:
             stored = "local" if scope == "clients" and content["schema"] == 1 else scope
             digest.update(json.dumps([stored, name, str(value.dtype), list(value.shape)]).encode())
             digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    if isinstance(slots := content.get("slots"), Tensor):
+        digest.update(b"slots" + slots.numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -105,6 +110,20 @@ def load_checkpoint(path: Path, method: Method, rounds: int | None = None) -> Ch
     if wrong := wrong_values(content, rounds):
         raise UserError(f"{path} is damaged ({wrong}): use another")
     fresh = method.initial_state(0)
+    slots = content.get("slots")
+    if slots is not None and fresh.slots is None:
+        raise UserError(f"{path} does not fit the run's config: its clients' memory is of another kind")
+    if slots is None and fresh.slots is not None:
+        # Earlier versions gave every client a row.
+        full = {name: value.expand(len(fresh.slots), *value.shape[1:]) for name, value in fresh.clients.items()}
+        fresh = replace(fresh, clients=full)
+    elif fresh.slots is not None:
+        count = max((len(value) for value in content["clients"].values() if getattr(value, "ndim", 0)), default=0)
+        if wrong := wrong_slots(slots, count, len(fresh.slots)):
+            raise UserError(f"{path} is damaged ({wrong}): use another")
+        # As many rows as clients have trained.
+        rows = {name: value.expand(count, *value.shape[1:]) for name, value in fresh.clients.items()}
+        fresh = replace(fresh, clients=rows)
     parts = {scope: (content[scope], getattr(fresh, scope)) for scope in SCOPES}
     if problems := [text for scope, both in parts.items() for text in misfits(*both, SCOPES[scope])]:
         raise UserError(f"{path} does not fit the run's config: {'; '.join(sorted(problems))}")
@@ -113,7 +132,10 @@ def load_checkpoint(path: Path, method: Method, rounds: int | None = None) -> Ch
     elif content["sha256"] != checksum(content):
         raise UserError(f"{path} is damaged (its content is not what was saved, by its checksum): use another")
     ordered = {scope: {name: saved[name] for name in like} for scope, (saved, like) in parts.items()}
-    state = ServerState(content["round"], **ordered)
+    if slots is None and fresh.slots is not None:
+        start = {name: value[:1] for name, value in fresh.clients.items()}
+        ordered["clients"], slots = with_start(ordered["clients"], start)
+    state = ServerState(content["round"], **ordered, slots=slots)
     if name := not_finite(state):
         raise UserError(f"{path} is damaged ({name} has values that are not finite): use another")
     return Checkpoint(state, content["best_round"], content["best_value"], content["wall_s"], content["engine"])

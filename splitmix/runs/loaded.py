@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -26,8 +26,12 @@ from splitmix.federation.federation import Federation
 from splitmix.runs.checkpoint import load_checkpoint
 from splitmix.runs.folders import find_run, read_config
 from splitmix.runs.images import read_images
-from splitmix.runs.results_file import read_results
+from splitmix.runs.metrics import read_metrics
+from splitmix.runs.results_file import LACKED, read_results
 from splitmix.trusted import trusted_code
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Calibration = Tensor | np.ndarray[Any, Any] | str | Path | int | None
 """Images that fix batch-normalisation statistics: themselves, `train`, a folder of image files, or a number of training
@@ -80,6 +84,38 @@ class LoadedRun:
     def input_shape(self) -> tuple[int, int, int]:
         """Channels, height and width of an image."""
         return self.method.problem.input_shape
+
+    def metrics(self) -> pd.DataFrame:
+        """metrics.csv: a row per round, counted from 0; accuracies in [0, 1], what was not measured is not a number.
+
+        Raises:
+            UserError: the file cannot be read or is damaged.
+        """
+        import pandas as pd
+
+        return pd.DataFrame(read_metrics(self.folder / "metrics.csv")).astype({"round": int}).set_index("round")
+
+    def tests(self) -> pd.DataFrame:
+        """The records of `splitmix test`, a row each: width, λ, attack, statistics, images, accuracy in [0, 1]."""
+        import pandas as pd
+
+        columns = [
+            "checkpoint",
+            "width",
+            "adv_lambda",
+            "attack",
+            "bn",
+            "mix",
+            "sort_base_models",
+            "n_images",
+            "accuracy",
+        ]
+        rows = [{**LACKED, **record, "attack": record["attack"]["name"]} for record in self.results["tests"]]
+        return pd.DataFrame(rows, columns=columns)
+
+    def __repr__(self) -> str:
+        done = f"{self.state.round} rounds of {self.method.name}"
+        return f"LoadedRun({self.folder}: {done}, checkpoint {self.checkpoint}, widths up to {self.widths[-1]:g})"
 
     @cached_property
     def federation(self) -> Federation:

@@ -18,7 +18,7 @@ from splitmix.federation.federation import Federation
 from splitmix.files import write_atomically
 from splitmix.locks import CLAIM, Busy, is_locked, locked
 from splitmix.payload import payload_bytes
-from splitmix.runs.results_file import SCHEMA, read_results
+from splitmix.runs.results_file import LACKED, SCHEMA, read_results
 
 RESULTS_LOCK = ".results.lock"
 LOCK_WAIT_S = 30.0
@@ -32,6 +32,7 @@ def describe_run(federation: Federation, identity: dict[str, Any]) -> dict[str, 
         identity: algorithm, dataset, model, seed, rounds, config_hash, started.
     """
     payload = {budget: payload_bytes(federation.method.upload_entries(budget)) for budget in set(federation.budgets)}
+    attackers = federation.method.problem.malicious.attackers(len(federation.clients), federation.seed)
     clients = [
         {
             "id": client.id,
@@ -42,8 +43,9 @@ def describe_run(federation: Federation, identity: dict[str, Any]) -> dict[str, 
             "n_test": len(client.test),
             "bytes_down": payload[budget],
             "bytes_up": payload[budget],
+            **({"malicious": True} if number in attackers else {}),
         }
-        for client, budget in zip(federation.clients, federation.budgets, strict=True)
+        for number, (client, budget) in enumerate(zip(federation.clients, federation.budgets, strict=True))
     ]
     return {
         "schema": SCHEMA,
@@ -115,16 +117,16 @@ def results_to_resume(folder: Path, resolved: Mapping[str, Any]) -> dict[str, An
 
 
 def add_tests(results: dict[str, Any], records: list[dict[str, Any]]) -> None:
-    """Add test records, replacing those of the same question; metrics that only a former one has stay with it.
+    """Add test records, replacing those of the same question; what only a former one measured stays with it.
 
     They stay if the former record is of the same model: of the same round, and with the same accuracies.
     """
-    keys = ("checkpoint", "sort_base_models", "bn", "width", "adv_lambda", "attack", "n_images")
+    keys = ("checkpoint", "sort_base_models", "bn", "mix", "width", "adv_lambda", "attack", "n_images")
     same = ("round", "per_client")
-    asked = [[record[key] for key in keys] for record in records]
+    asked = [[{**LACKED, **record}[key] for key in keys] for record in records]
     kept, added = [], [dict(record) for record in records]
     for former in results["tests"]:
-        question = [former[key] for key in keys]
+        question = [{**LACKED, **former}[key] for key in keys]
         if question not in asked:
             kept.append(former)
             continue
@@ -132,8 +134,9 @@ def add_tests(results: dict[str, Any], records: list[dict[str, Any]]) -> None:
         if "round" in former and all(former[key] == record.get(key) for key in same):
             if metrics := {**former.get("metrics", {}), **record.get("metrics", {})}:
                 record["metrics"] = metrics
-            if "confusion_matrix" in former:
-                record.setdefault("confusion_matrix", former["confusion_matrix"])
+            for key in ("confusion_matrix", "anytime", "corruptions", "transfer", "sanity", "low", "high"):
+                if key in former:
+                    record.setdefault(key, former[key])
     results["tests"] = kept + added
 
 

@@ -14,6 +14,8 @@ from splitmix.errors import UserError
 from splitmix.reading import read_json
 
 SCHEMA = 1
+LACKED = {"mix": "mean"}
+"""What test records of earlier versions lack, and what it was."""
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Width = Annotated[float, Meta(gt=0, le=1)]
@@ -23,16 +25,17 @@ Scalar = str | int | float | bool | None
 
 
 class WidthRecord(Struct):
-    """The final test of one width: accuracy, MACs per image, parameters."""
+    """The final test of one width: accuracy, MACs per image, parameters; after training with a backdoor its success."""
 
     sa: Share
     macs: Amount
     params: Count
     sa_fixed: Share | None = None
+    backdoor_success: Share | None = None
 
 
 class ClientRecord(Struct):
-    """One client: its budget, its images, its bytes per round."""
+    """One client: its budget, its images, its bytes per round, and whether it attacks."""
 
     id: str
     domain: str
@@ -42,6 +45,7 @@ class ClientRecord(Struct):
     n_test: Count
     bytes_up: Count
     bytes_down: Count = 0
+    malicious: bool = False
 
 
 class MetricRecord(Struct):
@@ -64,6 +68,39 @@ class MatrixRecord(Struct):
     per_domain: dict[str, list[list[Count]]]
 
 
+class AnytimeRecord(Struct):
+    """Early exit: at each confidence accuracy, and base models and MACs of an image on average."""
+
+    until: Annotated[list[Share], Meta(min_length=1)]
+    accuracy: list[Share]
+    base_models: list[Annotated[float, Meta(ge=1, le=1e6)]]
+    macs: list[Amount]
+
+
+class TransferRecord(Struct):
+    """Accuracy on images attacked at each source, a width and a level; `worst`: right whichever source it was."""
+
+    widths: Annotated[list[Width], Meta(min_length=1)]
+    adv_lambdas: list[Share]
+    accuracy: list[Share]
+    worst: Share
+    seconds: Amount | None = None
+
+
+class SanityRecord(Struct):
+    """What tells of masked gradients: RA and loss (in nats) by eps (in 1/255), RA of stronger and of blind attacks."""
+
+    eps: Annotated[list[Amount], Meta(min_length=1)]
+    accuracy: list[Share]
+    loss: list[Amount]
+    more_steps: Count
+    accuracy_more_steps: Share
+    restarts: Count
+    accuracy_restarts: Share
+    black_box: Annotated[dict[str, Share], Meta(min_length=1)]
+    seconds: Amount | None = None
+
+
 class TestRecord(Struct):
     """One test of one width: the question, and the answer of every client."""
 
@@ -76,11 +113,31 @@ class TestRecord(Struct):
     n_images: Count
     accuracy: Share
     per_client: list[Share]
+    low: Share | None = None
+    high: Share | None = None
     command: str = ""
     seconds: Amount | None = None
     accuracy_fixed: Share | None = None
+    backdoor_success: Share | None = None
+    mix: str = "mean"
     metrics: dict[str, MetricRecord] = {}
     confusion_matrix: MatrixRecord | None = None
+    anytime: AnytimeRecord | None = None
+    corruptions: dict[str, Annotated[list[Share], Meta(min_length=5, max_length=5)]] = {}
+    transfer: TransferRecord | None = None
+    sanity: SanityRecord | None = None
+
+
+class PrivacyRecord(Struct):
+    """What a private run guarantees after its rounds so far (`splitmix.privacy.accounting.Guarantee`)."""
+
+    delta: Share
+    relation: str
+    accountant: str
+    noise_multiplier: Amount
+    participation: str
+    epsilon: Amount | None = None
+    clip_norm: Amount | None = None
 
 
 class Results(Struct):
@@ -98,6 +155,8 @@ class Results(Struct):
     rounds: Count = 0
     best_round: Annotated[int, Meta(ge=-1, le=10**15)] | None = None
     wall_s: Annotated[float, Meta(ge=0, le=1e10)] | None = None
+    simulated_s: Annotated[float, Meta(ge=0, le=1e18)] | None = None
+    privacy: PrivacyRecord | None = None
     config_hash: str | None = None
     git: str | None = None
     versions: dict[str, str] = {}
@@ -143,6 +202,15 @@ def check(results: Results) -> None:
             raise ValueError(
                 f"`$.tests[{number}].per_client` has {len(test.per_client)} values for {len(results.clients)} clients"
             )
+        curve = test.anytime
+        if curve and len({*map(len, (curve.until, curve.accuracy, curve.base_models, curve.macs))}) > 1:
+            raise ValueError(f"`$.tests[{number}].anytime` has columns of unequal length")
+        sources = test.transfer
+        if sources and len({*map(len, (sources.widths, sources.adv_lambdas, sources.accuracy))}) > 1:
+            raise ValueError(f"`$.tests[{number}].transfer` has columns of unequal length")
+        ladder = test.sanity
+        if ladder and len({*map(len, (ladder.eps, ladder.accuracy, ladder.loss))}) > 1:
+            raise ValueError(f"`$.tests[{number}].sanity` has columns of unequal length")
         if (matrix := test.confusion_matrix) is not None:
             for rows in (matrix.pooled, *matrix.per_domain.values()):
                 if {len(rows), *map(len, rows)} != {len(matrix.classes)}:

@@ -29,8 +29,9 @@ class TestRow:
     """One tested width and level of robustness under one attack: accuracy over clients, in [0, 1].
 
     `images` is the least number of images that a client was tested on; `fixed` is the mean with fixed
-    batch-normalisation statistics, None where it was not measured. `metrics` are those of `test.metrics`, of all images
-    together.
+    batch-normalisation statistics, None where it was not measured. `interval` is that of the mean. `metrics` are those
+    of `test.metrics`, of all images together. `backdoor` is the share of patched images of other classes that are taken
+    for the target, None without.
     """
 
     __test__ = False
@@ -46,6 +47,8 @@ class TestRow:
     params: int
     fixed: float | None = None
     metrics: Mapping[str, float | None] = field(default_factory=dict)
+    backdoor: float | None = None
+    interval: tuple[float, float] | None = None
 
 
 def fewest_images(record: Mapping[str, Any], clients: Sequence[Mapping[str, Any]]) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +10,9 @@ from typing import Any
 
 from splitmix.config import RunConfig
 from splitmix.errors import UserError
+from splitmix.fleet import Fleet
 from splitmix.runs.metrics import read_metrics
+from splitmix.runs.results_file import LACKED
 from splitmix.widths import normalized
 
 NOT_COMPARED = ("seed", "name", "resume", "validate_every", "engine", "logger", "test", "checkpoint_rounds")
@@ -54,6 +56,9 @@ class Run:
         """Everything that decides its numbers but the seed, by dotted key; components by name under their group."""
         parts = {field.name: getattr(self.config, field.name) for field in fields(self.config)}
         settings = _flat(parts.pop("scalars"))
+        if isinstance(fleet := parts["budget"], Fleet):
+            settings |= {"budget": fleet.name, "budget.fleet": fleet.digest}
+            del parts["budget"]
         for name, value in parts.items():
             if name not in NOT_COMPARED:
                 settings |= _flat(value, name)
@@ -97,12 +102,12 @@ class Run:
 
     @cached_property
     def records(self) -> list[dict[str, Any]]:
-        """All test records, their widths normalized: earlier versions wrote 0.30000000000000004."""
-        return [{**record, "width": normalized(float(record["width"]))} for record in self.results["tests"]]
+        """All test records, their widths normalized: earlier versions wrote 0.30000000000000004, and no mix."""
+        return [{**LACKED, **record, "width": normalized(float(record["width"]))} for record in self.results["tests"]]
 
     def tests(self, **values: Any) -> list[dict[str, Any]]:
-        """Test records of the best checkpoint with unsorted base models for which these keys have these values."""
-        values = {"checkpoint": "best", "sort_base_models": False, **values}
+        """Test records of the best checkpoint, of the mean of unsorted base models, with these values of these keys."""
+        values = {"checkpoint": "best", "sort_base_models": False, "mix": "mean", **values}
         # A test made while the run trained may be of a best checkpoint that gave way to a better one.
         last_best = {"best": (self.results.get("best_round") or 0) + 1}
         return [
@@ -134,8 +139,13 @@ class Run:
 
     def plain_test(self, width: float, bn: str = "trained") -> dict[str, Any] | None:
         """The record of the clean test at a width on the most images, of the least λ; None if there is none."""
-        records = self.clean_tests(width=width, bn=bn)
-        return max(records, key=lambda record: (-record["adv_lambda"], record["n_images"]), default=None)
+        return largest_by_width(self.clean_tests(width=width, bn=bn)).get(width)
+
+
+def largest_by_width(records: Iterable[dict[str, Any]]) -> dict[float, dict[str, Any]]:
+    """By width the test record of the least λ, then on the most images."""
+    ordered = sorted(records, key=lambda record: (-record["adv_lambda"], record["n_images"]))
+    return {record["width"]: record for record in ordered}
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
@@ -167,21 +177,29 @@ def latest_of_equal(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
     return list(kept.values()), notes
 
 
-def check_same_data(runs: Sequence[Run]) -> str:
-    """The name of the dataset of all runs.
+def of_one_dataset(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
+    """The runs on the dataset of the one that started last; and in words which datasets are left out."""
+    if not runs:
+        return [], []
+    dataset = max(runs, key=lambda run: str(run.results["started"])).results["dataset"]
+    others: dict[str, list[Path]] = {}
+    for run in runs:
+        if run.results["dataset"] != dataset:
+            others.setdefault(run.results["dataset"], []).append(run.folder)
+    notes = [
+        f"left out: runs on {name} ({len(folders)}, such as {folders[0]}); this report is on {dataset}, the dataset of"
+        f" the newest run: name the folders of {name} for another"
+        for name, folders in others.items()
+    ]
+    return [run for run in runs if run.results["dataset"] == dataset], notes
 
-    Raises:
-        UserError: several datasets, or other domains under the same name.
-    """
-    by_name: dict[str, list[Path]] = {}
+
+def check_same_domains(runs: Sequence[Run]) -> str:
+    """The name of the dataset of all runs (UserError: other domains under the same name)."""
     by_domains: dict[str, Path] = {}
     for run in runs:
-        by_name.setdefault(run.results["dataset"], []).append(run.folder)
         by_domains[", ".join(sorted({client["domain"] for client in run.results["clients"]}))] = run.folder
-    if len(by_name) > 1:
-        names = "; ".join(f"{name}: {len(some)} runs, such as {some[0]}" for name, some in by_name.items())
-        raise UserError(f"runs: of several datasets ({names}); a report needs a single one: name the folders of one")
     if len(by_domains) > 1:
         names = "; ".join(f"{domains} in {folder}" for domains, folder in by_domains.items())
         raise UserError(f"runs: of different domains ({names}); a report needs the same: name the folders of one")
-    return next(iter(by_name))
+    return str(runs[0].results["dataset"])

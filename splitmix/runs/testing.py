@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from splitmix.algorithms.algorithm import check_adv_lambda
-from splitmix.config import RunConfig, TestSettings
+from splitmix.algorithms.values import ServerState
+from splitmix.config import RunConfig
 from splitmix.engine.settings import EngineSettings
 from splitmix.errors import UserError
+from splitmix.evaluation.accuracy import keeps_statistics
 from splitmix.evaluation.cost import cost
 from splitmix.federation.build import build_federation, check_widths
+from splitmix.federation.federation import Federation
+from splitmix.federation.transferred import transferred
 from splitmix.locks import CLAIM, is_locked
-from splitmix.robustness.attacks import Attack, NoAttack
+from splitmix.progress import clock
+from splitmix.robustness.attacks import Attack, GradientSteps, NoAttack
 from splitmix.runs.checkpoint import load_checkpoint
-from splitmix.runs.records import records_of
+from splitmix.runs.records import records_of, tested_state, transfer_records
 from splitmix.runs.results import add_tests, update_results
 from splitmix.runs.results_file import read_results
 from splitmix.runs.rows import TestRow, fewest_images
+from splitmix.runs.sanity import measure_sanity
+from splitmix.test_settings import TestSettings
 
 log = logging.getLogger("splitmix")
+
+SECONDS_OF_SILENCE = 10.0
+"""After which a long measurement says how far it is."""
 
 
 def run_test(
@@ -66,9 +77,21 @@ def run_test(
     levels = test.adv_lambdas_or(federation.method.adv_lambdas)
     for level in levels:
         check_adv_lambda(federation.method, level, "test.adv_lambdas")
+    strict = f"robust={test.robust}" if test.robust else "sanity=true" if test.sanity else ""
+    if strict and test.bn == "trained" and not keeps_statistics(federation.method):
+        raise UserError(
+            f"test.{strict}: the predictions of {folder} depend on their batch; fix the statistics with"
+            " test.bn=static or post, or train with model.bn=tracked"
+        )
+    state = tested_state(federation, state, test)
     records = []
+
+    def store(new_records: list[dict[str, Any]]) -> None:
+        update_results(folder / "results.json", partial(add_tests, records=new_records))
+
     for name, attack in attacks.items():
         used = None if isinstance(attack, NoAttack) else attack
+        of_attack = []
         for level in levels:
             new_records = records_of(federation, state, test, widths, level, checkpoint, command, name, used)
             if len(levels) * len(attacks) > 2:
@@ -76,8 +99,15 @@ def run_test(
                     f"×{record['width']:g} {100 * record['accuracy']:.1f} %" for record in new_records
                 )
                 log.info(f"attack {name}, λ {level:g}:  {accuracies}")
-            update_results(folder / "results.json", partial(add_tests, records=new_records))
-            records += new_records
+            store(new_records)
+            if test.sanity and isinstance(used, GradientSteps):
+                add_sanity(federation, state, test, level, used, new_records)
+                store(new_records)
+            of_attack += new_records
+        if test.transfer and used is not None:
+            add_transfer(federation, state, test, levels, used, of_attack)
+            store(of_attack)
+        records += of_attack
     price = {width: cost(federation.method, state, width) for width in widths}
     rows = [
         TestRow(
@@ -91,8 +121,62 @@ def run_test(
             *price[record["width"]],
             record.get("accuracy_fixed"),
             {name: metric["pooled"] for name, metric in record.get("metrics", {}).items()},
+            record.get("backdoor_success"),
+            (record["low"], record["high"]) if "low" in record else None,
         )
         for record in records
     ]
     log.info(f"{checkpoint} checkpoint of {folder} after {state.round} rounds; recorded in {folder / 'results.json'}")
     return rows, records
+
+
+def add_sanity(
+    federation: Federation,
+    state: ServerState,
+    test: TestSettings,
+    level: float,
+    attack: GradientSteps,
+    records: Sequence[dict[str, Any]],
+) -> None:
+    """Each of these records, of one level under one attack, gets its `sanity`."""
+    widths = [record["width"] for record in records]
+
+    def say(words: str) -> None:
+        log.info(f"sanity of {attack.name}, λ {level:g}: {words}")
+
+    found = measure_sanity(federation, state, test, widths, level, attack, say)
+    for record in records:
+        record["sanity"] = found[record["width"]]
+
+
+def add_transfer(
+    federation: Federation,
+    state: ServerState,
+    test: TestSettings,
+    levels: Sequence[float],
+    attack: Attack,
+    records: Sequence[dict[str, Any]],
+) -> None:
+    """Attack at every width and level of the records and predict at each of them; each record gets its `transfer`."""
+    start = last = perf_counter()
+
+    def progress(done: int, clients: int) -> None:
+        nonlocal last
+        if done == clients or perf_counter() - last < SECONDS_OF_SILENCE:
+            return
+        last = perf_counter()
+        left = (last - start) / done * (clients - done)
+        log.info(f"transfer of {attack.name}: {done} of {clients} clients, {clock(left)} left")
+
+    widths = tuple(dict.fromkeys(record["width"] for record in records))
+    log.info(
+        f"transfer of {attack.name}: images attacked at {len(records)} models, each predicted by all of them; about"
+        f" {clock(sum(record['seconds'] for record in records))} and more"
+    )
+    found = transferred(
+        federation, state, widths, levels, attack,
+        batch_size=test.batch_size, bn=test.bn, max_images=test.max_images, progress=progress,
+    )  # fmt: skip
+    by_target = transfer_records(found, perf_counter() - start)
+    for record in records:
+        record["transfer"] = by_target[record["width"], record["adv_lambda"]]

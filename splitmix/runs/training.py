@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from time import perf_counter
@@ -25,10 +25,12 @@ from splitmix.federation.round_metrics import RoundMetrics
 from splitmix.files import write_atomically
 from splitmix.progress import Progress
 from splitmix.quoting import command
+from splitmix.runs.announcing import announce
 from splitmix.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from splitmix.runs.csv_logger import CSVLogger
 from splitmix.runs.finished_rows import finished_rows
 from splitmix.runs.loggers import TrackedRun
-from splitmix.runs.metrics import CSVLogger
+from splitmix.runs.overfitting import warn_of_overfitting
 from splitmix.runs.records import final_test
 from splitmix.runs.results import add_tests, describe_run, results_to_resume, update_results, write_results
 from splitmix.runs.rows import WidthRow
@@ -123,21 +125,11 @@ class Training:
         self.logger = CSVLogger(folder / "metrics.csv")
         log.info(config.engine.describe())
         self.federation: Federation = build(config, loggers=[self.logger], say=log.info)
-        batch_size = self.federation.batch_size
-        if lone := [client.id for client in self.federation.clients if len(client.train) % batch_size == 1]:
-            log.info(f"one image per pass is dropped at clients {', '.join(lone)}: a batch of one has no variance")
         method = self.federation.method
-        for note in method.notes:
-            log.warning(f"note: {note}")
         self.widths = config.test.widths_or(method.widths)
         self.validated = tuple(sorted({*self.widths, method.widths[-1]}))
         self.validated_clients = [self.federation.clients[client] for client in self.federation.validated]
-        if method.adversarial and config.test.max_images is None:
-            images = sum(len(client.val) for client in self.validated_clients)
-            log.info(
-                f"note: RA is validated on all {images} validation images at {len(self.validated)} widths; less with"
-                " test.max_images=256, test.widths=1 or validate_every=5"
-            )
+        announce(self.federation, config, len(self.validated), self.validated_clients)
         if resume:
             self.last = load_checkpoint(folder / "checkpoints" / "last.ckpt", method, config.scalars.rounds)
             self.federation.engine.adopt(self.last.tuned_without(said))
@@ -186,6 +178,7 @@ class Training:
             if self.federation.method.adversarial:
                 most = self.config.test.max_images
                 accuracies["ra"] = self.federation.validate_robust(state, self.validated, most)
+                warn_of_overfitting(self.federation, state, accuracies["ra"], most)
         evaluated = perf_counter()
         best_round, best_value = self.last.best_round, self.last.best_value
         value = self.value(accuracies) if accuracies else -1.0
@@ -212,9 +205,7 @@ class Training:
         self, metrics: RoundMetrics, accuracies: dict[str, Accuracy], seconds: dict[str, float]
     ) -> dict[str, float]:
         """One line of metrics.csv."""
-        row = {"train_loss": metrics.loss, "train_accuracy": metrics.accuracy, "lr": metrics.lr}
-        row |= {"bytes_down": metrics.bytes_down, "bytes_up": metrics.bytes_up}
-        row |= {f"seconds/{phase}": value for phase, value in seconds.items()}
+        row = metrics.columns(seconds)
         for name, accuracy in accuracies.items():
             row |= {f"val_{name}/{width}": value for width, value in accuracy.mean().items()}
             full = accuracy.per_client[:, -1].tolist()
@@ -234,6 +225,10 @@ class Training:
         def change(results: dict[str, Any]) -> None:
             results |= {"status": status, "wall_s": self.last.wall_s, "engine": self.federation.engine.describe()}
             results["best_round"] = None if self.last.best_round < 0 else self.last.best_round
+            if rounds := self.federation.fleet_rounds:
+                results["simulated_s"] = rounds.seconds_of(self.last.state.round, self.config.scalars.clients_per_round)
+            if guarantee := self.federation.merging.guarantee(self.last.state.round):
+                results["privacy"] = asdict(guarantee)
             if widths is not None:
                 results["widths"] = widths
             add_tests(results, list(tests))
@@ -245,10 +240,10 @@ class Training:
         method = self.federation.method
         best = load_checkpoint(self.folder / "checkpoints" / "best.ckpt", method, self.config.scalars.rounds)
         price = costs(method, self.widths)
-        records, sa = final_test(self.federation, best.state, self.config.test, self.widths)
+        records, accuracies = final_test(self.federation, best.state, self.config.test, self.widths)
         widths = {
-            str(width): {"sa": both[0], "sa_fixed": both[1], "macs": price[width][0], "params": price[width][1]}
-            for width, both in sa.items()
+            str(width): {**of_width, "macs": price[width][0], "params": price[width][1]}
+            for width, of_width in accuracies.items()
         }
         self.mark("finished", widths, records)
         return FinishedTraining(finished_rows(self.folder, method), best.best_round, method.adversarial)

@@ -106,6 +106,7 @@ def test_lambda_zero_is_plain_training(federation):
     assert not any("adv" in name for name in states[0])
 
 
+@pytest.mark.slow
 def test_oat_draws_a_lambda_per_lane_and_batch():
     """The loss of a lane is that of its own lambda; a lane at lambda 0 learns from clean images alone."""
     method = method_of(FedAvgOAT(0.125, lambdas=(0.0, 0.4)))

@@ -125,6 +125,7 @@ def test_scaffold_is_the_plain_version_on_a_quadratic(federation, per_round):
         torch.testing.assert_close(state.tensors["weight"][0].double(), model["weight"], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_scaffold_finds_the_optimum_of_unlike_clients_and_fedavg_does_not(federation):
     optimum = (CURVATURE * CENTRE).sum(0) / CURVATURE.sum(0)
     distances = []
@@ -134,6 +135,7 @@ def test_scaffold_finds_the_optimum_of_unlike_clients_and_fedavg_does_not(federa
     assert distances[1] < 1e-3 < 0.05 < distances[0]
 
 
+@pytest.mark.slow
 def test_scaffold_is_the_plain_version_on_the_digit_cnn(federation):
     fed = federation(Scaffold(0.125), optimizer=SGD(0.05, 0.0, 0.0), schedule=Constant(), engine=EXACT)
     state, train = fed.initial_state(), fed.dataset.train

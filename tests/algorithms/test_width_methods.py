@@ -26,6 +26,7 @@ from splitmix.models.alexnet import AlexNet
 from splitmix.models.digit_cnn import DigitCNN
 from splitmix.models.network import lane_template
 from splitmix.models.preresnet18 import PreResNet18
+from splitmix.models.vit import ViT
 from splitmix.randomness import rng
 from splitmix.robustness.autoattack import Square
 from splitmix.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -122,7 +123,8 @@ def test_slices_round_up_and_base_models_round_down():
 
 
 @pytest.mark.parametrize(
-    ("model", "shape"), [(DigitCNN(), SHAPE), (PreResNet18(), (3, 16, 16)), (AlexNet(), (3, 64, 64))]
+    ("model", "shape"),
+    [(DigitCNN(), SHAPE), (PreResNet18(), (3, 16, 16)), (AlexNet(), (3, 64, 64)), (ViT(heads=16, head_size=4), SHAPE)],
 )
 @pytest.mark.parametrize("round_index", [0, 1, 70])
 def test_what_is_extracted_and_not_trained_merges_to_the_same(model, shape, round_index):
@@ -223,6 +225,7 @@ def test_redrawn_budgets_differ_between_rounds_and_are_those_of_the_fleet(federa
     assert fed.run_round(fed.initial_state())[1].bytes_up == 4 * sum(map(fed.method.upload_entries, drawn[0]))
 
 
+@pytest.mark.slow
 def test_static_statistics_are_those_of_all_clients_training_images(federation):
     fed = federation(HeteroFL())
     state, _ = after(fed, 1)
@@ -240,6 +243,17 @@ def test_static_statistics_are_those_of_all_clients_training_images(federation):
     local = federation(FedAvg(), DigitCNN(bn="local"))
     with pytest.raises(UserError, match=r"test\.bn=static"):
         local.test(local.initial_state(), [1.0], bn="static")
+
+
+def test_static_statistics_take_every_training_image_of_uneven_clients(federation, monkeypatch):
+    fed = federation(HeteroFL())
+    first, *others = fed.clients
+    fed.clients = [replace(first, train=first.train[:2]), *others]
+    tasks = []
+    monkeypatch.setattr(fed.engine, "evaluate", lambda state, task: tasks.append(task))
+    fed.test(fed.initial_state(), [0.25], bn="static")
+    every = torch.cat([client.train for client in fed.clients])
+    assert torch.equal(tasks[0].shared_calibration.sort().values, every.sort().values)
 
 
 def test_sheterofl_sums_the_gradients_of_all_widths_up_to_the_budget():

@@ -18,7 +18,7 @@ from splitmix.commands import main
 from splitmix.errors import UserError
 
 pytestmark = pytest.mark.slow
-SMALL = ["debug=quick", "budget.widths=8-8d3", "engine.workers=1", "engine.threads=1"]
+SMALL = ["debug=quick", "budget.widths=8-8d4", "engine.workers=1", "engine.threads=1"]
 DUAL = ["algorithm.adv_lambda=0.5", "model.bn=tracked", "algorithm.rescale_init=false", "algorithm.rescale_layer=false"]
 RUNS = {"plain": [], "dual": DUAL, "dual_batch": [DUAL[0], *DUAL[2:]]}
 IMAGES = torch.rand(40, 3, 28, 28, generator=torch.Generator().manual_seed(1))
@@ -26,7 +26,7 @@ IMAGES = torch.rand(40, 3, 28, 28, generator=torch.Generator().manual_seed(1))
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Runs of three base models by name, and their bundles `<name>_bundle`."""
+    """Runs of four base models by name, and their bundles `<name>_bundle`."""
     root = tmp_path_factory.mktemp("export")
     for name, words in RUNS.items():
         assert main(["train", *SMALL, *words, f"hydra.run.dir={root / name}"]) == 0
@@ -65,16 +65,16 @@ def test_every_holder_gives_the_customised_model(folder, name):
             np.testing.assert_allclose(list(model.stream(IMAGES))[-1].probabilities, probabilities, atol=1e-4)
         np.testing.assert_allclose(models[1](IMAGES), expected, atol=1e-4)
         seen.add((count, level))
-    assert len(seen) == {"plain": 3, "dual": 15, "dual_batch": 6}[name]
+    assert len(seen) == {"plain": 4, "dual": 20, "dual_batch": 8}[name]
 
 
-@pytest.mark.parametrize(("base_models", "level"), [(0, 0.5), (4, 0.5), (-1, 0.5), (1, 1.5), (1, -0.1), (1, np.nan)])
+@pytest.mark.parametrize(("base_models", "level"), [(0, 0.5), (5, 0.5), (-1, 0.5), (1, 1.5), (1, -0.1), (1, np.nan)])
 def test_what_is_not_held_is_an_error_in_any_runtime(folder, base_models, level):
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(folder / "dual_bundle" / "model.onnx"))
     inputs = {"image": IMAGES.numpy(), "base_models": np.array(base_models), "adv_lambda": np.array(level, np.float32)}
-    with pytest.raises(Exception, match=r"must_be_from_[01]_to_[13]"):
+    with pytest.raises(Exception, match=r"must_be_from_[01]_to_[14]"):
         session.run(None, inputs)
 
 
@@ -87,6 +87,7 @@ def test_the_weights_lie_once(folder):
     assert parts + (bundle / "model.onnx").stat().st_size <= 1.05 * raw
     card = (bundle / "README.md").read_text()
     assert card.startswith("---\nlicense: unknown\nlibrary_name: splitmix\n") and "×0.375" in card
+    assert "named none (`license=`)" in card
     assert values["exported"][-1]["difference"] <= 1e-4 and "root" in values["training"]["dataset"]
     assert "What λ does not buy" in (folder / "dual_bundle" / "README.md").read_text()
 
@@ -94,18 +95,24 @@ def test_the_weights_lie_once(folder):
 def test_a_part_of_the_download_is_a_narrower_model(folder, tmp_path):
     part = tmp_path / "part"
     shutil.copytree(folder / "dual_bundle", part)
-    (part / "parts" / "b2.safetensors").rename(tmp_path / "b2")
+    for number in (2, 3):
+        (part / "parts" / f"b{number}.safetensors").rename(tmp_path / f"b{number}")
     for load in (runtime.load, splitmix.ElasticModel.load):
         model = load(part)
         assert model.widths == (0.125, 0.25) and model.width == 0.25
-        with pytest.raises(UserError, match=r"width=0.375: needs 3 base models.*missing: parts/b2.safetensors"):
-            model.set(width=0.375)
+        with pytest.raises(UserError, match=r"width=0.5: needs 4 base models.*missing: parts/b2.safetensors"):
+            model.set(width=0.5)
     model = runtime.load(part).set(width=0.125)
     model.predict(IMAGES[0])
     assert model.sessions.read == [0]
-    (tmp_path / "b2").rename(part / "parts" / "b2.safetensors")
-    model.set(width=0.375).predict(IMAGES[0])
-    assert model.sessions.read == [0, 1, 2]  # what was read before is not read again
+    model.set(width=0.25).predict(IMAGES[0])
+    assert model.sessions.read == [0, 1]
+    for number in (2, 3):
+        (tmp_path / f"b{number}").rename(part / "parts" / f"b{number}.safetensors")
+    opened = []
+    model.sessions.start = lambda number, start=model.sessions.start: opened.append(number) or start(number)
+    model.set(width=0.5).predict(IMAGES[0])
+    assert opened == [2, 3]  # from x0.25 to x0.5 two more parts are read, those held already are not
 
 
 @pytest.mark.parametrize("holder", ["runtime", "elastic"])
@@ -138,7 +145,7 @@ def test_a_thousand_settings_from_eight_threads(folder, holder):
         (lambda b: change(b, schema=2), "manifest.json has schema 2, and this splitmix reads up to 1: upgrade"),
         (lambda b: (b / "manifest.json").write_text("{"), "manifest.json is damaged"),
         (lambda b: change(b, widths=[1]), "manifest.json is damaged"),
-        (lambda b: change(b, parts=[{"file": "../../x", "bytes": 1, "sha256": ""}] * 3), "is no name of a part"),
+        (lambda b: change(b, parts=[{"file": "../../x", "bytes": 1, "sha256": ""}] * 4), "is no name of a part"),
         (lambda b: (b / "parts/b0.safetensors").unlink(), "holds 0; missing: parts/b0.safetensors"),
     ],
 )
@@ -235,12 +242,22 @@ def test_fixed_formats(folder, tmp_path, name, format):
     assert list(tmp_path.iterdir()) == [out]
 
 
-def test_int8_is_refused_where_it_costs_too_much(folder, tmp_path, capsys):
+def test_int8_is_refused_where_it_costs_too_much(folder, tmp_path, capsys, monkeypatch):
     words = ["export", f"run={folder / 'plain'}", "format=onnx", "quantize=int8", "max_images=100"]
     assert main([*words, f"out={tmp_path / 'a.onnx'}", "max_drop=100"]) == 0
     small = (tmp_path / "a.onnx").stat().st_size
     assert small < 0.4 * 4 * splitmix.load(folder / "plain").results["widths"]["0.375"]["params"]
     assert "before quantisation" in capsys.readouterr().out
+    accuracies = iter([0.9, 0.87, 0.9, 0.87])
+    monkeypatch.setattr("splitmix.bundle.check.TestImages.accuracy", lambda test, logits: next(accuracies))
+    assert main([*words, f"out={tmp_path / 'b.onnx'}"]) == 2
+    error = capsys.readouterr().err.strip()
+    assert error.endswith(
+        "quantize=int8: accuracy falls from 90.0 % to 87.0 %, by more than max_drop=2 points; raise max_drop, or"
+        " quantize=none"
+    )
+    assert main([*words, f"out={tmp_path / 'c.onnx'}", "max_drop=3.1"]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.onnx", "c.onnx"]
 
 
 def test_one_line_for_every_mistake(folder, tmp_path, capsys):
@@ -258,6 +275,8 @@ def test_one_line_for_every_mistake(folder, tmp_path, capsys):
         ([run, f"out={tmp_path / 'a.pt2'}", "format=torch_export", "width=0.3"], "width=0.3: "),
         ([run, f"out={tmp_path / 'a.pt2'}", "format=torch_export", "adv_lambda=0.3"], "adv_lambda=0.3: the run was"),
         ([run, f"out={tmp_path / 'a'}", "quantize=int8"], "quantize=int8: format=bundle has no int8"),
+        ([run, f"out={tmp_path / 'a'}", "license='my own: see below'"], "license=my own: see below: give a name"),
+        ([run, f"out={tmp_path / 'a.pt2'}", "format=torch_export", "license=MIT"], "stands on the card of a bundle"),
         ([run, f"out={tmp_path / 'a'}", f"calibration={taken}"], "holds 0 png or jpg images"),
         ([f"run={tmp_path}", f"out={tmp_path / 'a'}"], "not a run folder"),
     ):

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from variants import mostly_slow
 
 import splitmix
 from splitmix.commands import main
@@ -151,6 +152,7 @@ def test_a_level_asked_of_a_run_without_dual_norms_is_refused(inside, capfd):
     assert "trained without dual batch normalisation, only 0 is possible" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_run_of_an_earlier_version_is_tested(inside, tmp_path):
     """Its config lacks the keys that came later."""
     old = tmp_path / "old"
@@ -298,7 +300,7 @@ MISTAKES = {
     "train batch_size=100000000000000000000000": "batch_size=100000000000000000000000: too large",
     "train clients_per_domain=1000000000": "clients_per_domain=1000000000: give at most 100000",
     "train --resolve": "give --cfg job --resolve",
-    "train --shell-completion install=bash": "--shell-completion: splitmix has none",
+    "train --shell-completion install=bash": "--shell-completion: splitmix --completion bash|zsh|fish prints a script",
     "train rounds=2 --foo": "unrecognized arguments: --foo",
     "train seed=1,2": "seed=1,2: several values are a sweep; give -m, or seed=[1,2] for a list",
     "train -m seed=1,2 hydra.sweep.dir=/proc/version/out": "choose another hydra.sweep.dir",
@@ -318,7 +320,7 @@ MISTAKES = {
 }
 
 
-@pytest.mark.parametrize(("command", "told"), MISTAKES.items(), ids=MISTAKES)
+@pytest.mark.parametrize(("command", "told"), mostly_slow(MISTAKES.items()), ids=MISTAKES)
 def test_a_mistake_is_one_line_and_exit_2(command, told, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     assert main(command.split()) == 2
@@ -405,6 +407,7 @@ def test_a_limit_of_open_files_is_told_with_its_mend(capfd):
     assert capfd.readouterr().err == "splitmix list: Too many open files: raise the limit (ulimit -n)\n"
 
 
+@pytest.mark.slow
 def test_flags_may_stand_anywhere(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["list", "what=model", "--cfg", "job"]) == 0 and "what: model" in capsys.readouterr().out

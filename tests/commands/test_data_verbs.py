@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from layouts import cifar10, digits, domainnet, tree
 from PIL import Image
+from variants import mostly_slow
 
 from splitmix.commands import main
 
@@ -33,7 +34,8 @@ def test_list_tells_what_is_there(place, capsys):
     assert main(["data-list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     state = {line.split()[0]: lines[number + 1] for number, line in enumerate(lines) if not line.startswith(" ")}
-    assert set(state) == {"cifar10", "digits", "domainnet", "folder", "minidigits", "torchvision"}
+    names = {"cifar10", "csv", "digits", "domainnet", "folder", "huggingface", "minidigits", "torchvision"}
+    assert set(state) == names
     assert state["digits"].strip() == "ready" and "splitmix data-prepare dataset=cifar10" in state["cifar10"]
 
 
@@ -121,6 +123,7 @@ def test_debug_quick_fits_a_small_dataset_of_ones_own(place, capfd):
     assert "too few to give every client 16" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_check_names_every_damaged_image(place, capfd):
     root = tree(place / "tree")
     for name in ("3.png", "7.png"):
@@ -160,18 +163,27 @@ def test_small_clients_are_refused_where_everyone_does_equally_many_steps(place,
 
 @pytest.mark.parametrize(
     ("words", "error"),
-    [
-        ("data-show clients_per_domain=0", "clients_per_domain=0: give at least 1"),
-        ("data-show train_fraction=2", "train_fraction=2: give a share"),
-        ("data-show train_fraction=abc", "train_fraction=abc: expected a number"),
-        ("data-show val_fraction=null", "val_fraction=null: expected a number"),
-        ("data-show out=null", "out=null: expected text"),
-        ("data-show out=/proc/version/x", "out=/proc/version/x: cannot write there"),
-        ("data-check datset=digits", "did you mean dataset"),
-        ("data-prepare dataset=torchvision dataset.source=ImageNet", "dataset.source=ImageNet: choose one of MNIST"),
-        ("data-prepare dataset=torchvision dataset.root=/proc/x", "dataset.source=FashionMNIST: the download failed"),
-        ("data-prepare dataset=folder dataset.root=nowhere", "dataset.root=nowhere: no such folder"),
-    ],
+    mostly_slow(
+        [
+            ("data-show clients_per_domain=0", "clients_per_domain=0: give at least 1"),
+            ("data-show train_fraction=2", "train_fraction=2: give a share"),
+            ("data-show train_fraction=abc", "train_fraction=abc: expected a number"),
+            ("data-show val_fraction=null", "val_fraction=null: expected a number"),
+            ("data-show out=null", "out=null: expected text"),
+            ("data-show out=/proc/version/x", "out=/proc/version/x: cannot write there"),
+            ("data-check datset=digits", "did you mean dataset"),
+            (
+                "data-prepare dataset=torchvision dataset.source=ImageNet",
+                "dataset.source=ImageNet: choose one of MNIST",
+            ),
+            (
+                "data-prepare dataset=torchvision dataset.root=/proc/x",
+                "dataset.source=FashionMNIST: the download failed",
+            ),
+            ("data-prepare dataset=folder dataset.root=nowhere", "dataset.root=nowhere: no such folder"),
+        ],
+        3,
+    ),
 )
 def test_mistakes(words, error, capfd):
     assert main(words.split()) == 2

@@ -6,6 +6,7 @@ import pickle
 
 import pytest
 import torch
+from variants import mostly_slow
 
 from splitmix.algorithms.base import Problem
 from splitmix.algorithms.fedavg import FedAvg
@@ -179,16 +180,22 @@ def test_profile_prints_and_writes_costs(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize(
     ("words", "error"),
-    [
-        ("model=alexnet", "model=alexnet needs images of at least 63x63"),
-        ("algorithm=fedavg algorithm.width=0.25 widths=0.5", "algorithm=fedavg trained a single network of width 0.25"),
-        ("widths=x", "widths=x: give a number, a list of numbers, or auto"),
-        ("batch_size=1", "batch_size=1: give at least 2"),
-        ("image_size=0", "image_size=0: give at least 1"),
-        ("out=nowhere/p.json", "the folder nowhere does not exist"),
-        ("widths=[]", "give a number, a list of numbers, or auto"),
-        ("repeat=1", "did you mean repeats"),
-    ],
+    mostly_slow(
+        [
+            ("model=alexnet", "model=alexnet needs images of at least 63x63"),
+            (
+                "algorithm=fedavg algorithm.width=0.25 widths=0.5",
+                "algorithm=fedavg trained a single network of width 0.25",
+            ),
+            ("widths=x", "widths=x: give a number, a list of numbers, or auto"),
+            ("batch_size=1", "batch_size=1: give at least 2"),
+            ("image_size=0", "image_size=0: give at least 1"),
+            ("out=nowhere/p.json", "the folder nowhere does not exist"),
+            ("widths=[]", "give a number, a list of numbers, or auto"),
+            ("repeat=1", "did you mean repeats"),
+        ],
+        3,
+    ),
 )
 def test_mistakes_of_profile(tmp_path, monkeypatch, capfd, words, error):
     monkeypatch.chdir(tmp_path)

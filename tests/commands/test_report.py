@@ -5,6 +5,7 @@ import json
 
 import pytest
 from run_folders import attacked, write_run
+from variants import mostly_slow
 
 from splitmix.commands import main
 from splitmix.commands.help import documented
@@ -12,6 +13,8 @@ from splitmix.config import conf_dir
 from splitmix.reporting.kinds import KINDS
 
 ROBUST = {(w, adv): (0.9 - 0.1 * adv, 0.2 + 0.3 * adv) for w in (0.5, 1.0) for adv in (0.0, 0.5, 1.0)}
+NOT_SHOWN = ("tradeoff", "metrics", "time", "anytime", "corruptions", "poison", "privacy", "transfer", "sanity")
+"""Kinds that the runs cannot show, or whose table has another name."""
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +42,14 @@ def inside(outputs, monkeypatch):
 def test_all_is_printed_and_written(inside, tmp_path, capfd):
     assert main(["report", f"out={tmp_path / 'out'}"]) == 0
     said = capfd.readouterr().out
-    assert "92.0 ± 2.8" in said and "left out: outputs/main/3 (interrupted)" in said and said.count("skipped") == 1
+    assert "92.0 ± 2.8" in said and "left out: outputs/main/3 (interrupted)" in said and said.count("skipped") == 8
     assert "skipped: metrics (no run was tested with such metrics" in said
     written = {path.name for path in (tmp_path / "out").iterdir()}
-    tables = [*(kind for kind in KINDS if kind not in ("tradeoff", "metrics")), "params", "tradeoff_linf_pgd"]
+    tables = [
+        *(kind for kind in KINDS if kind not in NOT_SHOWN),
+        "params",
+        "tradeoff_linf_pgd",
+    ]
     assert {f"{name}.{end}" for name in tables for end in ("csv", "md", "tex")} <= written
     figures = ["macs", "convergence", "clients_accuracy", "clients_macs", "clients_params", "domains", "budgets"]
     figures += ["participation", "tradeoff_linf_pgd", "joint"]
@@ -83,7 +90,7 @@ MISTAKES = {
     "runs=nowhere": "runs=nowhere: matches no run",
     "runs=a**b": "runs=a**b: no valid pattern",
     "runs=outputs/main/3": "none of these runs is finished (left out: outputs/main/3 (interrupted))",
-    "report=magic": "report=magic: no such report (did you mean macs?); choose table1, macs",
+    "report=magic": "report=magic: no such report (did you mean macs?); choose table1, league",
     "report=domain": "(did you mean domains?)",
     "report=joint runs=outputs/other": "report=joint: no run was tested at several λ",
     "report=tradeoff runs=outputs/other": "report=tradeoff: no run was tested under an attack",
@@ -96,7 +103,7 @@ MISTAKES = {
 }
 
 
-@pytest.mark.parametrize(("words", "told"), MISTAKES.items(), ids=MISTAKES)
+@pytest.mark.parametrize(("words", "told"), mostly_slow(MISTAKES.items(), 3), ids=MISTAKES)
 def test_a_mistake_is_one_line_and_exit_2(inside, capfd, words, told):
     assert main(["report", *words.split()]) == 2
     error = capfd.readouterr().err
@@ -153,8 +160,20 @@ def test_the_config_names_every_kind():
     assert comments["report"] == ", ".join([*KINDS, "all"])
 
 
-def test_mixed_datasets_are_refused(tmp_path, capfd):
+def test_of_several_datasets_that_of_the_newest_run_is_shown(tmp_path, capfd):
+    write_run(tmp_path / "a", [], {1.0: 0.5}, results={"started": "2026-01-02T00:00:00"})
+    write_run(tmp_path / "b", ["dataset=cifar10"], {1.0: 0.6}, results={"started": "2026-01-01T00:00:00"})
+    assert main(["report", f"runs={tmp_path}", "report=table1", "out=null"]) == 0
+    out, err = capfd.readouterr()
+    assert "50.0" in out and "60.0" not in out
+    assert "left out: runs on cifar10 (1, such as" in out + err and "this report is on minidigits" in out + err
+
+
+def test_runs_that_name_code_of_ones_own_are_left_out(tmp_path, capfd):
     write_run(tmp_path / "a", [], {1.0: 0.5})
-    write_run(tmp_path / "b", ["dataset=cifar10"], {1.0: 0.5})
-    assert main(["report", f"runs={tmp_path}", "out=null"]) == 2
-    assert "of several datasets (minidigits: 1 runs, such as" in capfd.readouterr().err
+    for name, code in (("b", "mine.Net"), ("c", "mine.Other")):
+        config = write_run(tmp_path / name, [], {1.0: 0.6}) / "config.yaml"
+        config.write_text(config.read_text().replace("splitmix.models.digit_cnn.DigitCNN", code))
+    assert main(["report", f"runs={tmp_path}", "report=table1", "out=null"]) == 0
+    out, err = capfd.readouterr()
+    assert "50.0" in out and "60.0" not in out and "trust=[mine.Net,mine.Other] takes them in" in out + err

@@ -5,13 +5,14 @@ import json
 import pytest
 from omegaconf import OmegaConf
 from run_folders import config_of, measured, record, write_run
+from variants import mostly_slow
 
 from splitmix.commands import main
 from splitmix.commands.differences import command_of, differences
 from splitmix.commands.help import composed
 from splitmix.commands.run_files import current_results, load_run
 from splitmix.config import resolve
-from splitmix.reporting.summary import width_rows
+from splitmix.reporting.summary import facts, width_rows
 
 
 def test_a_run_is_shown(tmp_path, monkeypatch, capfd):
@@ -37,6 +38,17 @@ def test_a_run_is_shown(tmp_path, monkeypatch, capfd):
     for name in ("checkpoints/best.ckpt", "figures/convergence.png"):
         assert str(folder.relative_to(tmp_path) / name) in said
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_private_run_shows_epsilon_with_what_it_holds_for(tmp_path):
+    record = {"epsilon": 20.0, "delta": 1e-5, "relation": "replace-one", "accountant": "RDP", "clip_norm": None}
+    record |= {"noise_multiplier": 1.5, "participation": "fixed", "of a later version": 1}
+    folder = write_run(tmp_path / "run", [], {1.0: 0.9}, results={"privacy": record})
+    told = facts(load_run(folder, current_results(folder)))["privacy"]
+    assert told.startswith("ε = 20 at δ = 1e-05 (of clients, replace-one, RDP; z = 1.5, C = ∞, a fixed number")
+    assert "best round by validation" in told and "does not know the run's seed" in told
+    plain = write_run(tmp_path / "plain", [], {1.0: 0.9})
+    assert "privacy" not in facts(load_run(plain, current_results(plain)))
 
 
 def test_validated_robust_accuracy_is_shown_where_it_was_measured(tmp_path):
@@ -95,20 +107,23 @@ def test_a_mistake_is_one_line_and_exit_2(tmp_path, monkeypatch, capfd, words):
 
 @pytest.mark.parametrize(
     "overrides",
-    [
-        [],
-        ["seed=2", "rounds=3", "train_fraction=0.5", "test.max_images=10", "name=a-b"],
-        ["algorithm=sheterofl", "algorithm.candidates=[0.125,0.5]", "budget.widths=8-4-8d3-2", "model=preresnet18"],
+    mostly_slow(
         [
-            "schedule=multi_step",
-            "schedule.milestones=[3,4]",
-            "optimizer=adam",
-            "dataset=digits",
-            "dataset.root='/a b, c'",
+            [],
+            ["seed=2", "rounds=3", "train_fraction=0.5", "test.max_images=10", "name=a-b"],
+            ["algorithm=sheterofl", "algorithm.candidates=[0.125,0.5]", "budget.widths=8-4-8d3-2", "model=preresnet18"],
+            [
+                "schedule=multi_step",
+                "schedule.milestones=[3,4]",
+                "optimizer=adam",
+                "dataset=digits",
+                "dataset.root='/a b, c'",
+            ],
+            ["partition=classes", "partition.classes_per_client=2", "clients_per_round=5", "experiment=mini_widths"],
+            ["name='true'", "algorithm.loss_temperature=auto"],
         ],
-        ["partition=classes", "partition.classes_per_client=2", "clients_per_round=5", "experiment=mini_widths"],
-        ["name='true'", "algorithm.loss_temperature=auto"],
-    ],
+        3,
+    ),
 )
 def test_differences_typed_again_make_the_same_config(overrides):
     config = config_of(tuple(overrides))

@@ -14,6 +14,7 @@ from hydra.core.plugins import Plugins
 from hydra.errors import MissingConfigException
 from hydra.experimental.callback import Callback
 from omegaconf import OmegaConf
+from variants import mostly_slow
 
 from splitmix.commands import main
 from splitmix.commands import train as train_verb
@@ -162,26 +163,34 @@ def test_another_sweeper_is_refused_in_one_line(here, capfd):
 
 @pytest.mark.parametrize(
     ("command", "told"),
-    {
-        "train -m seed=1,2 hydra.sweeper.max_batch_size=0": "hydra.sweeper.max_batch_size=0: give at least 1",
-        "train -m seed=1,2 rouns=3": "unknown key rouns (did you mean rounds?)",
-        "train -m seed=1,2 rounds=0": "rounds=0: give at least 1",
-        "train -m seed=1,2 clients_per_domain=300": "clients_per_domain=300",
-        "train -m algorithm=foo,bar": "algorithm=foo: no such option",
-        "train -m dataset=digits,cifar10": "(and other jobs have other mistakes, 2 in all)",
-        "train -m seed=1,2 resume=latest": "a sweep goes on by itself",
-        "train -m experiment=mini_widths,mini_budgets": "an experiment brings its own grid",
-        "train experiment=mini_widths,mini_budgets": "an experiment brings its own grid",
-        "train experiment=digits_splitmix": "dataset.root=data/digits",
-        "train experiment=mini_widths algorithm=splitmix,fedrolex optimizer.lr=0": "optimizer.lr=0",
-        "train --foo": "unrecognized arguments: --foo",
-        "test -m test.widths=0.25,0.5": "run=latest: no run with a checkpoint",
-        "list -m what=model,nothing": "what=nothing: no such group",
-    }.items(),
+    mostly_slow(
+        {
+            "train -m seed=1,2 hydra.sweeper.max_batch_size=0": "hydra.sweeper.max_batch_size=0: give at least 1",
+            "train -m seed=1,2 rouns=3": "unknown key rouns (did you mean rounds?)",
+            "train -m seed=1,2 rounds=0": "rounds=0: give at least 1",
+            "train -m seed=1,2 clients_per_domain=300": "clients_per_domain=300",
+            "train -m algorithm=foo,bar": "algorithm=foo: no such option",
+            "train -m dataset=digits,cifar10": "(and other jobs have other mistakes, 2 in all)",
+            "train -m seed=1,2 resume=latest": "a sweep goes on by itself",
+            "train -m experiment=mini_widths,mini_budgets": "an experiment brings its own grid",
+            "train experiment=mini_widths,mini_budgets": "an experiment brings its own grid",
+            "train experiment=digits_splitmix": "dataset.root=data/digits",
+            "train experiment=mini_widths algorithm=splitmix,fedrolex optimizer.lr=0": "optimizer.lr=0",
+            "train --foo": "unrecognized arguments: --foo",
+            "test -m test.widths=0.25,0.5": "run=latest: no run with a checkpoint",
+            "list -m what=model,nothing": "what=nothing: no such group",
+        }.items()
+    ),
 )
 def test_a_mistake_leaves_no_folder(command, told, here, capfd):
     assert main(command.split()) == 2
     assert told in capfd.readouterr().err and list(here.iterdir()) == []
+
+
+def test_a_private_run_whose_epsilon_cannot_be_computed_leaves_no_folder(here, monkeypatch, capfd):
+    monkeypatch.setitem(sys.modules, "dp_accounting", None)
+    assert main(["train", *TINY, "privacy=dp_fedavg", "privacy.noise_multiplier=1.234"]) == 2
+    assert "pip install 'splitmix[privacy]'" in capfd.readouterr().err and list(here.iterdir()) == []
 
 
 @pytest.mark.slow
@@ -192,6 +201,7 @@ def test_an_experiment_is_a_sweep_and_the_command_line_replaces_its_axes(here, c
     assert list(statuses(here).values()) == ["finished"]
 
 
+@pytest.mark.slow
 def test_run_trains_an_experiment_once_without_its_grid(here, monkeypatch, capfd):
     configs = []
     monkeypatch.setattr(train_verb, "train_in", lambda config, *arguments, **settings: configs.append(config))
@@ -220,6 +230,7 @@ def test_run_is_one_run(words, told, here, capfd):
     assert told in error and error.count("\n") == 1 and list(here.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_run_that_another_process_trains_is_left_alone(tmp_path):
     code = "import sys; from pathlib import Path; from splitmix.runs.folders import claimed\n"
     code += "with claimed(Path(sys.argv[1])): print('mine', flush=True); sys.stdin.read()"
@@ -293,6 +304,7 @@ def test_jobs_beside_each_other_write_to_their_own_console_log(tmp_path):
     assert len(logs) == 2 and any("round 1/1" in text for text in logs.values())
 
 
+@pytest.mark.slow
 def test_a_run_of_an_earlier_version_is_found_under_the_hash_of_that_version(tmp_path):
     """It left test.max_images out, which decides the best round of adversarial training."""
     words = ["algorithm.adv_lambda=0.5", "test.max_images=100"]

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 from run_folders import write_run
+from variants import mostly_slow
 
 from splitmix.commands import main
 from splitmix.commands.trust import trusted_targets
@@ -65,7 +66,8 @@ def test_a_run_folder_has_nothing_imported(run, tmp_path, capfd, verb, words):
 
 
 @pytest.mark.parametrize(
-    "target", ["splitmix.__main__.main", "splitmix.config.TestSettings", "splitmix.models.digit_cnn.DigitCNN", "this.s"]
+    "target",
+    ["splitmix.__main__.main", "splitmix.test_settings.TestSettings", "splitmix.models.digit_cnn.DigitCNN", "this.s"],
 )
 def test_another_module_of_ours_or_another_groups_component_is_refused(run, capfd, target):
     name_target(run, target)
@@ -75,13 +77,13 @@ def test_another_module_of_ours_or_another_groups_component_is_refused(run, capf
     assert "this" not in sys.modules
 
 
-@pytest.mark.parametrize("verb", ["show", "report", "train"])
+@pytest.mark.parametrize("verb", mostly_slow(["show", "report", "train"], 3))
 def test_the_command_names_it_again_by_key(run, tmp_path, verb):
     assert main([verb, *VERBS[verb].split(), f"trust=[{TARGET}]"]) == 0
     assert (tmp_path / "imported").exists()
 
 
-@pytest.mark.parametrize("verb", ["show", "report", "train"])
+@pytest.mark.parametrize("verb", mostly_slow(["show", "report", "train"], 3))
 def test_the_command_names_it_again_by_an_option_file(run, tmp_path, verb):
     (tmp_path / "conf" / "budget").mkdir(parents=True)
     (tmp_path / "conf" / "budget" / "mine.yaml").write_text(f"# Mine.\n_target_: {TARGET}\nwidths: '8'\n")

@@ -160,11 +160,10 @@ def test_cache_is_one_file_and_is_read_without_drawing(dataset: Dataset, root: P
     [
         "truncated",
         "flipped",
-        "foreign",
-        "empty",
-        "other shapes",
-        "labels",
-        pytest.param("packed", marks=pytest.mark.slow),
+        *(
+            pytest.param(damage, marks=pytest.mark.slow)
+            for damage in ("foreign", "empty", "other shapes", "labels", "packed")
+        ),
     ],
 )
 def test_damaged_cache_is_made_again(

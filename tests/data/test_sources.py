@@ -60,6 +60,7 @@ def test_domain_order_rotates_digits(tmp_path):
     assert torch.equal(turned.test.images[: 2 * 40], base.test.images[2 * 40 : 4 * 40])
 
 
+@pytest.mark.slow
 def test_a_federation_trains_on_digits(tmp_path):
     data = Digits(str(digits(tmp_path / "digits"))).load(None, 0.3)
     fed = Federation(data, clients_per_domain=2, train_fraction=0.3, **SMALL)

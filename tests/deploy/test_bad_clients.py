@@ -11,11 +11,11 @@ from fleets import deploy, nodes_of, noise_tree, run_words
 
 from splitmix.algorithms.plain_data import from_bytes, to_bytes
 from splitmix.deploy.exchange import Exchange
-from splitmix.deploy.fleet import Fleet
 from splitmix.deploy.journal import read_journal
 from splitmix.deploy.messages import BadMessage, packed, unpacked
 from splitmix.deploy.transport import Answer
 from splitmix.errors import UserError
+from splitmix.fleet import Fleet
 from splitmix.runs.checkpoint import read_content
 
 FLEET = Fleet(round_seconds=30, wait_seconds=3)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from fleets import deploy, nodes_of, noise_tree, run_words, simulate
 
+from splitmix.deploy.journal import read_journal
 from splitmix.runs.checkpoint import read_content
 from splitmix.runs.metrics import read_metrics
 
@@ -46,3 +47,13 @@ def test_equal_to_the_simulation(tmp_path, words):
         assert record["sa"] == deployed["widths"][width]["sa"]
     for one, other in zip(simulated["tests"], deployed["tests"], strict=True):
         assert one["per_client"] == other["per_client"]
+    evaluations = read_journal(tmp_path / "deployed" / "evaluations.jsonl")
+    assert {entry.client for entry in evaluations} == {"0-0", "0-1", "1-0", "1-1"}
+    assert [entry.outcome for entry in evaluations[:4]] == ["val"] * 4 and evaluations[-1].outcome == "test"
+    # Every client is sent the whole model.
+    whole = sum(value.nbytes for value in simulated_tensors(both[0]).values())
+    assert all(entry.bytes_down > whole and entry.bytes_up > 0 for entry in evaluations)
+
+
+def simulated_tensors(folder):
+    return read_content(folder / "checkpoints" / "last.ckpt")["tensors"]

@@ -7,7 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from fleets import simulate
 
+from splitmix.commands.help import composed
+from splitmix.config import resolve
 from splitmix.deploy.journal import read_journal
 from splitmix.runs.checkpoint import read_content
 from splitmix.runs.metrics import read_metrics
@@ -20,19 +23,22 @@ WORDS = [
 
 
 @pytest.mark.slow
-def test_the_demonstration_is_the_simulation(tmp_path):
+@pytest.mark.parametrize("by_ray", [False, True])
+def test_the_demonstration_is_the_simulation(tmp_path, by_ray):
     pytest.importorskip("flwr", reason="Flower is not installed: pip install 'splitmix[flower]' (Python 3.11)")
+    if by_ray:
+        pytest.importorskip("ray", reason="Ray is not installed: pip install 'flwr[simulation]'")
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 
     def splitmix(*words):
         command = [sys.executable, "-m", "splitmix", *words, *WORDS]
         return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=900)
 
-    done = splitmix("deploy-demo", "clients=2", "hydra.run.dir=demo")
+    done = splitmix("deploy-demo", "clients=2", f"simulation={by_ray}".lower(), "hydra.run.dir=demo")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "bytes/round" in done.stdout and "round 2/2" in done.stdout
-    simulated = splitmix("train", "dataset.domain_count=2", "clients_per_domain=1", "hydra.run.dir=simulated")
-    assert simulated.returncode == 0, simulated.stderr
+    words = [*WORDS, "dataset.domain_count=2", "clients_per_domain=1"]
+    simulate(resolve(composed("train", words)), tmp_path / "simulated")
     both = [read_content(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("demo/run", "simulated")]
     for name, value in both[0]["tensors"].items():
         assert value.equal(both[1]["tensors"][name]), name

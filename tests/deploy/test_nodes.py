@@ -1,19 +1,23 @@
 """A node by itself: its settings, its own images and split, its memory, what it trusts."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 import yaml
 from fleets import noise_tree, run_words
 
-from splitmix.deploy.fleet import read_fleet
 from splitmix.deploy.messages import packed, unpacked
 from splitmix.deploy.node import Node
 from splitmix.deploy.node_memory import NodeMemory
 from splitmix.deploy.node_settings import NodeSettings, read_node
 from splitmix.deploy.server import sent_config
 from splitmix.errors import UserError
+from splitmix.fleet import read_fleet
 
 
 def node_file(folder, **values):
@@ -95,3 +99,30 @@ def test_a_wrong_fleet_is_refused_by_name(tmp_path, values, message):
     path.write_text(json.dumps(values))
     with pytest.raises(UserError, match=message):
         read_fleet(path)
+
+
+LIGHT = """
+import json, sys
+from pathlib import Path
+from splitmix.deploy.messages import packed, unpacked
+from splitmix.deploy.node import Node
+from splitmix.deploy.node_settings import read_node
+config = json.loads(sys.stdin.read())
+node = Node(read_node(Path(sys.argv[1])))
+answer = unpacked(node.answer(packed("hello", {"run": "abc", "config": config})))
+assert answer["images"]["n_train"] == 18, answer
+print(*[name for name in ("lightning_fabric", "torchmetrics", "torchvision", "pandas") if name in sys.modules])
+"""
+
+
+@pytest.mark.slow
+def test_a_process_of_a_node_imports_no_lightning(tmp_path):
+    # Flower starts one for every message; Lightning alone would take longer than the rest of it.
+    root = noise_tree(tmp_path / "images", domains=("mine",))
+    path = node_file(tmp_path, dataset="folder", root=str(root), accelerator="cpu", threads=1)
+    done = subprocess.run(
+        [sys.executable, "-c", LIGHT, path], input=json.dumps(sent_config(run_words(root))), capture_output=True,
+        text=True, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == ""

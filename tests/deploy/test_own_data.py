@@ -4,12 +4,14 @@ import json
 
 import pytest
 from fleets import deploy, noise_tree, run_words
+from variants import mostly_slow
 
 from splitmix.config import load_run_config
-from splitmix.deploy.fleet import Fleet, FleetClient, refuse_meaningless
+from splitmix.deploy.fleet import refuse_meaningless
 from splitmix.deploy.node import Node
 from splitmix.deploy.node_settings import NodeSettings
 from splitmix.errors import UserError
+from splitmix.fleet import Fleet, FleetClient
 
 CLIENTS = (FleetClient("north", "clinic north", 0.25), FleetClient("south", "clinic south", 1.0))
 FLEET = Fleet(CLIENTS, round_seconds=60, wait_seconds=3)
@@ -43,14 +45,22 @@ def test_a_client_that_does_not_come_is_named(tmp_path):
 
 @pytest.mark.parametrize(
     ("words", "message"),
-    [
-        (["partition=classes"], "partition=classes: the clients of a fleet have their own images"),
-        (["dataset.root=/x"], r"dataset\.root: each node says where its own images lie"),
-        (["engine.workers=2"], r"engine\.workers=2: each device trains by itself"),
-        (["fit_data=true"], "fit_data=true"),
-        (["test.bn=static"], r"test\.bn=static"),
-        (["budget.redraw=round"], r"budget\.redraw=round"),
-    ],
+    mostly_slow(
+        [
+            (["partition=classes"], "partition=classes: the clients of a fleet have their own images"),
+            (["dataset.root=/x"], r"dataset\.root: each node says where its own images lie"),
+            (["engine.workers=2"], r"engine\.workers=2: each device trains by itself"),
+            (["fit_data=true"], "fit_data=true"),
+            (["test.bn=static"], r"test\.bn=static"),
+            (["test.anytime=true"], r"test\.anytime=true: devices answer"),
+            (["test.corruptions=jpeg"], r"test\.corruptions: devices answer"),
+            (["budget.redraw=round"], r"budget\.redraw=round"),
+            (["privacy=dp_fedavg"], "privacy=dp_fedavg: every node is sent the seed, and with it the noise"),
+            (["test.mix=median"], r"test\.mix=median: devices test the mean"),
+            (["malicious=label_flip"], "malicious=label_flip: attackers are simulated"),
+        ],
+        3,
+    ),
 )
 def test_keys_that_mean_nothing_on_devices_are_refused_by_name(tmp_path, words, message):
     resolved = run_words("null", *words)

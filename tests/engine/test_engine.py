@@ -166,6 +166,7 @@ def test_the_number_of_workers_is_no_matter_of_luck(federation):
     assert all(torch.equal(runs[0][0][name], value) for name, value in runs[1][0].items())
 
 
+@pytest.mark.slow
 def test_memory_that_runs_out_halves_the_packs(federation, monkeypatch):
     """What a GPU does: too many lanes do not fit, fewer do, and the engine remembers."""
     train = LaneTrainer.train
@@ -203,6 +204,7 @@ def test_memory_that_runs_out_takes_idle_benches_first(federation, monkeypatch):
     assert fed.method.spec.label not in fed.engine.tuned
 
 
+@pytest.mark.slow
 def test_partial_participation_keeps_no_more_benches_than_a_round_needs(federation):
     """Every number of lanes has a network of its own: over rounds of other participants they must not pile up."""
     fed = federation(engine=EngineSettings(lanes=64, workers=1), clients_per_domain=5, clients_per_round=3)

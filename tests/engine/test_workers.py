@@ -72,6 +72,7 @@ def test_a_handler_that_cannot_be_sent_is_a_mistake(pool):
         pool.load(lambda task, slot: lock, 8)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
 def test_an_ended_worker_leaves_no_zombie_and_how_it_ended_is_known():
     host = worker_host()

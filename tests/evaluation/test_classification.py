@@ -9,14 +9,18 @@ from sklearn import metrics as sk
 
 from splitmix.algorithms.heterofl import HeteroFL
 from splitmix.algorithms.splitmix import SplitMix
-from splitmix.config import METRICS
+from splitmix.data.dataset import Dataset, ImageSet
+from splitmix.data.partition_classes import Classes
 from splitmix.engine.settings import EngineSettings
 from splitmix.evaluation.classification import MATRIX, MEASURES, measured
 from splitmix.evaluation.customize import customize
 from splitmix.evaluation.predictions import Predictions
+from splitmix.federation.federation import Federation
+from splitmix.federation.sampling import present_classes
 from splitmix.models.digit_cnn import DigitCNN
 from splitmix.robustness.attacks import LinfPGD
 from splitmix.robustness.draws import Draws
+from splitmix.test_settings import METRICS
 
 BOLD = LinfPGD(16.0, steps=2, random_start=False)
 # In float64: in float32 an attack may amplify the rounding of a gradient's sign.
@@ -80,7 +84,9 @@ def test_they_equal_a_plain_computation(federation, algorithm, bn, attack, engin
         for place in ("a", "b", None):
             rows = [number for number, domain in enumerate(domains) if place in (domain, None)]
             some, true = (np.concatenate([part[row] for row in rows]) for part in (logits, labels))
-            for name, value in plain(some, true).items():
+            own = np.concatenate([logits[row] * present_classes(fed.clients, fed.dataset)[row].numpy() for row in rows])
+            expected = {**plain(some, true), "own_accuracy": sk.accuracy_score(true, own.argmax(1))}
+            for name, value in expected.items():
                 metric = record["metrics"][name]
                 got = metric["pooled"] if place is None else metric["per_domain"][place]
                 assert got == pytest.approx(value, abs=2e-6), (width, place, name)
@@ -91,7 +97,8 @@ def test_they_equal_a_plain_computation(federation, algorithm, bn, attack, engin
 def predictions_of(label, predicted, confidence=0.9, loss=0.5, client=0):
     """Predictions with these classes; one number stands for all images."""
     columns = (torch.full((len(label),), value, dtype=torch.float64) for value in (confidence, loss))
-    return Predictions(torch.full((len(label),), client), torch.tensor(label), torch.tensor(predicted), *columns)
+    number, classes = torch.full((len(label),), client), torch.tensor(predicted)
+    return Predictions(number, torch.tensor(label), classes, classes, *columns)
 
 
 def test_a_class_counts_where_it_occurs():
@@ -111,6 +118,38 @@ def test_a_class_counts_where_it_occurs():
         "w": pytest.approx(0.1), "x": pytest.approx(0.1), "y": pytest.approx(0.9), "z": None
     }  # fmt: skip
     assert record["calibration_error"]["pooled"] == pytest.approx(0.9 - 2 / 3)
+
+
+def test_a_client_knows_the_classes_that_it_lacks():
+    """By hand: the second client has images of classes 0 and 2 alone; logits of the others are 0, not out of reach."""
+    logits = torch.tensor([[1.0, 3.0, 2.0], [1.0, 3.0, 2.0], [-1.0, 3.0, -2.0]])
+    present = torch.tensor([[True, True, True], [True, False, True]])
+    predictions = Predictions.of(torch.tensor([0, 1, 1]), torch.tensor([1, 2, 1]), logits, present)
+    assert predictions.predicted.tolist() == [1, 1, 1] and predictions.own.tolist() == [1, 2, 1]
+    metrics = measured(predictions, ["accuracy", "own_accuracy"], ["x", "y", "z"], ["a", "b"])["metrics"]
+    assert metrics["accuracy"]["pooled"] == pytest.approx(2 / 3) and metrics["own_accuracy"]["pooled"] == 1
+    assert metrics["own_accuracy"]["per_domain"] == {"a": 1, "b": 1}
+    assert torch.equal(Predictions.of(torch.tensor([0]), torch.tensor([1]), logits[:1]).own, torch.tensor([1]))
+
+
+def test_own_accuracy_in_a_federation_whose_clients_lack_classes():
+    splits = [
+        ImageSet(torch.randint(0, 256, (count, 3, 8, 8), dtype=torch.uint8), torch.arange(count) % 4, (count,))
+        for count in (64, 16)
+    ]
+    fed = Federation(
+        Dataset("noise", ("a",), tuple("wxyz"), *splits), HeteroFL(), engine=ONE,
+        partition=Classes(classes_per_client=2, min_samples=8), clients_per_domain=4, batch_size=8,
+    )  # fmt: skip
+    present = present_classes(fed.clients, fed.dataset)
+    assert present.sum(1).tolist() == [2] * len(fed.clients)
+    for client, row in zip(fed.clients, present, strict=True):
+        assert set(row.nonzero().flatten().tolist()) == set(fed.dataset.train.labels[client.train].tolist())
+    [predictions] = fed.test(fed.initial_state(), [0.25], predictions=True).predictions.values()
+    model = customize(fed.method, fed.initial_state(), 0.25).double()
+    for number, client in enumerate(fed.clients):
+        logits = model(fed.dataset.test.images[client.test].double() / 255) * present[number]
+        assert torch.equal(predictions.own[predictions.client == number], logits.argmax(1))
 
 
 def test_what_is_not_finite_is_unknown():

@@ -74,6 +74,7 @@ def test_numbers_are_those_of_the_records(dual):
     assert untested.count("not tested") == 2 and "splitmix test run=" in untested
 
 
+@pytest.mark.slow
 def test_fixed_statistics_are_named_where_they_matter(federation, tmp_path):
     explorer = explorer_of(federation(), tmp_path / "run", record(1.0, 0.8, accuracy_fixed=0.75))
     [attack] = explorer.attacks
@@ -81,6 +82,7 @@ def test_fixed_statistics_are_named_where_they_matter(federation, tmp_path):
     assert "With fixed statistics, as the images below are seen, SA is 75.0 %" in text
 
 
+@pytest.mark.slow
 def test_the_ring_marks_the_chosen_point(dual):
     x, y = dual.picture(LABEL).places[0.5, 1.0]
     text = html.picture(dual, dual.numbers(0.5, 1.0, LABEL), LABEL)

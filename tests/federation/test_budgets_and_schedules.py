@@ -9,7 +9,7 @@ import torch
 from splitmix.errors import UserError
 from splitmix.federation.budgets import Groups, ascending_budgets
 from splitmix.federation.sampling import eval_batches, participants, train_batches
-from splitmix.federation.schedules import Cosine, MultiStep
+from splitmix.federation.schedules import Cosine, Exponential, MultiStep
 from splitmix.randomness import rng
 
 
@@ -47,6 +47,10 @@ def test_schedules():
     assert Cosine().factor(10, 20) == pytest.approx(0.5)
     steps = MultiStep(milestones=(2, 4), gamma=0.1)
     assert [steps.factor(t, 6) for t in range(6)] == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+    falling = Exponential(decay=0.9)
+    assert [falling.factor(t, 6) for t in range(3)] == pytest.approx([1, 0.9, 0.81])
+    with pytest.raises(UserError, match=r"schedule\.decay=1\.5"):
+        Exponential(decay=1.5).check()
     assert MultiStep(warmup_rounds=4).factor(1, 6) == pytest.approx(0.5)
 
 

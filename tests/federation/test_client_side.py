@@ -132,6 +132,7 @@ def test_a_client_evaluates_itself_as_the_federation_does(federation, bn):
         assert torch.equal(alone.per_client[0], accuracy.per_client[client])
 
 
+@pytest.mark.slow
 def test_two_servers_that_saw_half_of_the_updates_each_know_as_much_as_one(federation):
     for algorithm, bn in ((SplitMix(), "tracked"), (HeteroFL(), "batch"), (Scaffold(0.125), "batch")):
         fed = federation(algorithm, DigitCNN(bn=bn), engine=ONE_LANE)

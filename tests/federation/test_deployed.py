@@ -5,7 +5,6 @@ import torch
 
 from splitmix.algorithms.sheterofl import SHeteroFL
 from splitmix.algorithms.splitmix import SplitMix
-from splitmix.config import TestSettings
 from splitmix.engine.settings import EngineSettings
 from splitmix.errors import UserError
 from splitmix.evaluation.customize import customize
@@ -13,6 +12,7 @@ from splitmix.evaluation.statistics import CALIBRATION_IMAGES
 from splitmix.federation.deployed import fixed_accuracy
 from splitmix.models.digit_cnn import DigitCNN
 from splitmix.runs.records import records_of
+from splitmix.test_settings import TestSettings
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -38,6 +38,7 @@ def test_no_batch_size_changes_it(federation):
     assert torch.equal(one.per_client, many.per_client)
 
 
+@pytest.mark.slow
 def test_records_say_it_of_clean_tests_as_trained(federation):
     fed = federation()
     state = fed.initial_state()

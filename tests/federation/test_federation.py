@@ -61,6 +61,7 @@ def test_a_loss_that_is_not_a_number_names_round_client_and_base_model(federatio
         rounds(fed, 1, state)
 
 
+@pytest.mark.slow
 def test_adam_steps_like_a_plain_loop_with_torchs_adam(federation):
     """One client's round against torch.optim.Adam on the same batches, without weight decay (in float64)."""
     engine = EngineSettings(workers=1, lanes=1, threads=1, precision="64-true")

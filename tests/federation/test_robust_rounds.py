@@ -16,6 +16,7 @@ TRACKED = DigitCNN(bn="tracked")
 DAT = SplitMix(rescale_init=False, rescale_layer=False, adv_lambda=0.4)
 
 
+@pytest.mark.slow
 def test_robust_validation_attacks_the_robust_branch(federation):
     """RA of validation is that of `customize` at lambda 1, attacked by hand, on the first images of every client."""
     from splitmix.evaluation.customize import customize
@@ -76,6 +77,7 @@ class Recorded(LinfPGD):
 noted: list[float] = []
 
 
+@pytest.mark.slow
 def test_the_same_attacked_images_in_packs_of_any_size(federation):
     """Random starts come from the client's and the base model's own stream, whatever lanes stand beside it."""
     sums = []

@@ -27,8 +27,9 @@ from splitmix.reporting import summary
 from splitmix.reporting.metric_tables import details
 from splitmix.reporting.tables import print_table, text_table
 from splitmix.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from splitmix.runs.csv_logger import CSVLogger
 from splitmix.runs.folders import read_config
-from splitmix.runs.metrics import CSVLogger, read_metrics
+from splitmix.runs.metrics import read_metrics
 from splitmix.runs.results_file import read_results
 
 EXAMPLES = int(os.environ.get("SPLITMIX_FUZZ_EXAMPLES", "25"))
@@ -72,7 +73,7 @@ def read_all(folder: Path) -> None:
     lines = [*summary.facts(bound).values(), *differences(config), command_of(folder, config)]
     stream = io.StringIO()
     kinds = (summary.width_rows, summary.test_rows, summary.metric_rows, summary.client_rows)
-    for rows in (*(kind(bound) for kind in kinds), *(rows for rows, _ in details(bound.records))):
+    for rows in (*(kind(bound) for kind in kinds), *(rows for rows, *_ in details(bound.records))):
         if rows:
             print_table(text_table(rows, "caption"), stream)
     said = "\n".join(map(printable, lines)) + stream.getvalue()

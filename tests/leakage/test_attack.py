@@ -29,6 +29,7 @@ def test_the_converged_attack_errs_as_predicted():
     assert all(0.5 < a.result.rmse / a.result.predicted < 1.7 for a in attacked)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attack", ["dgl", "gs"])
 def test_attacks_from_noise_lower_what_they_minimise(attack):
     one = target()

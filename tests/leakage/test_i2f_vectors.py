@@ -21,6 +21,7 @@ def check(report):
     assert report["rank"] == 0
 
 
+@pytest.mark.slow
 def test_cases_of_one_image(tmp_path):
     cases = ("lenet/0/", "two_base_models/both/", "upload/others_known/1/")
     with np.load(FILE) as stored:

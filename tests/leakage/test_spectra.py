@@ -13,6 +13,7 @@ from splitmix.leakage.uploads import LocalSteps, gradient_upload, local_upload, 
 from splitmix.models.digit_cnn import DigitCNN
 from splitmix.models.network import NetworkSpec, batch_norm_entries
 from splitmix.models.preresnet18 import PreResNet18
+from splitmix.models.vit import ViT
 
 SIDE = 4
 
@@ -42,6 +43,7 @@ CASES = {
     "in training": {"training": True},
     "masked, with temperature": {"masked": True, "temperature": 0.5},
     "norms that stay": {"bn": "local", "kept": LOCAL},
+    "tokens": {"network": lambda bn: ViT(patch=2, blocks=2, head_size=4), "training": True},
     "PreResNet-18": {"network": PreResNet18, "side": 8, "width": 0.02, "bn": "batch"},
 }
 

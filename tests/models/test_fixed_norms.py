@@ -7,6 +7,7 @@ from splitmix.models.digit_cnn import DigitCNN
 from splitmix.models.fixed_norms import fixed_tensors, norms_of, ordinary, set_level, with_fixed_norms
 from splitmix.models.network import NetworkSpec
 from splitmix.models.preresnet18 import PreResNet18
+from splitmix.models.vit import ViT
 
 
 def lanes_of(model, size, norm):
@@ -23,7 +24,7 @@ def lanes_of(model, size, norm):
     return spec, tensors, network, torch.rand(4, 3, size, size, generator=generator)
 
 
-@pytest.mark.parametrize(("model", "size"), [(DigitCNN(), 8), (PreResNet18(), 16)])
+@pytest.mark.parametrize(("model", "size"), [(DigitCNN(), 8), (PreResNet18(), 16), (ViT(blocks=2), 8)])
 @pytest.mark.parametrize(("norm", "level"), [("plain", 0.0), ("dual", 0.0), ("dual", 0.35), ("dual", 1.0)])
 @torch.no_grad()
 def test_it_equals_the_network_with_statistics(model, size, norm, level):

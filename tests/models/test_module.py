@@ -7,6 +7,7 @@ import pytest
 import torch
 from own_nets import Branching, Digit, Mixed, Patches, dropping
 from torch import nn
+from variants import mostly_slow
 
 from splitmix.algorithms.fedavg import FedAvg
 from splitmix.algorithms.fedrolex import FedRolex
@@ -17,9 +18,10 @@ from splitmix.algorithms.splitmix import SplitMix
 from splitmix.errors import UserError
 from splitmix.evaluation.cost import lane_cost
 from splitmix.evaluation.customize import CustomizedModel
+from splitmix.models.channels import hidden_dims
 from splitmix.models.digit_cnn import DigitCNN
 from splitmix.models.module import Module
-from splitmix.models.network import NetworkSpec, hidden_dims
+from splitmix.models.network import NetworkSpec
 from splitmix.models.packed import PackedNetwork
 from splitmix.models.unpacked import UnpackedNetwork
 from splitmix.randomness import rng, torch_rng
@@ -34,7 +36,7 @@ def built(factory, lanes=3, packing="auto", **settings):
 
 
 @pytest.mark.parametrize("packing", ["packed", "separate"])
-@pytest.mark.parametrize("norm", ["plain", "dual", "film"])
+@pytest.mark.parametrize("norm", mostly_slow(["plain", "dual", "film"], 3))
 def test_the_plain_digit_cnn_is_the_one_written_over_lanes(packing, norm):
     """Same entries, logits, gradients and statistics, of lanes together and of a part of them."""
     settings = {"rescale_init": True, "rescale_layer": True, "bn": "tracked", "norm": norm}

@@ -43,6 +43,7 @@ def test_rounds_are_whole_numbers(tmp_path, drawn, rounds):
     assert all(tick == int(tick) for tick in drawn[0].get_xticks())
 
 
+@pytest.mark.slow
 def test_of_eight_widths_four_are_drawn_and_their_names_stay_apart(tmp_path, drawn):
     convergence_figure(tmp_path / "c.png", [0, 1], {(i + 1) / 8: [0.1, 0.5 + i / 1e4] for i in range(8)})
     [axes] = drawn

@@ -6,7 +6,7 @@ from run_folders import write_run
 from splitmix.commands.run_files import current_results, load_run
 from splitmix.errors import UserError
 from splitmix.reporting.groups import grouped, references, shown, unequal_settings
-from splitmix.runs.run import check_same_data, latest_of_equal
+from splitmix.runs.run import check_same_domains, latest_of_equal, of_one_dataset
 
 
 @pytest.fixture
@@ -90,12 +90,13 @@ def test_a_figure_shows_one_setting_of_each_of_too_many(runs):
     assert shown(groups[:8]) == (groups[:8], "")
 
 
-def test_mixed_data_is_refused_with_names_and_mend(runs):
-    made = runs([]) + runs([], dataset="digits")
-    with pytest.raises(UserError, match=r"minidigits: 1 runs, such as .*digits: 1 runs.* name the folders of one"):
-        check_same_data(made)
+def test_a_report_is_on_the_dataset_of_the_newest_run(runs):
+    newest, other = runs([], day=2) + runs([], dataset="digits")
+    kept, [note] = of_one_dataset([other, newest])
+    assert kept == [newest] and f"runs on digits (1, such as {other.folder})" in note
+    assert of_one_dataset([]) == ([], [])
     with pytest.raises(UserError, match="of different domains"):
-        check_same_data(runs([]) + runs([], domains=("a", "b")))
+        check_same_domains(runs([]) + runs([], domains=("a", "b")))
 
 
 def test_a_config_older_than_a_key_takes_its_default(runs, tmp_path):

@@ -2,14 +2,17 @@
 
 import io
 
+import numpy as np
 import pandas as pd
 import pytest
-from run_folders import attacked, measured, record, write_run
+from run_folders import anytime, attacked, measured, record, write_run
+from scipy.stats import wilcoxon
 
 from splitmix.commands.report import comparison_of
 from splitmix.commands.run_files import current_results, load_run
 from splitmix.reporting.comparison import CannotShow
 from splitmix.reporting.kinds import KINDS, make, make_all
+from splitmix.reporting.kinds.league import p_values, paired_p
 from splitmix.reporting.paper import numbers
 
 
@@ -124,6 +127,27 @@ def test_the_papers_numbers_stand_beneath_ours(compare):
     assert not any("departs" in note for note in table.notes)
 
 
+@pytest.mark.parametrize(
+    ("words", "source", "printed"),
+    [
+        (["experiment=fiarse_cifar10", "algorithm=scalefl"], "FIARSE", {0.125: "69.0", 1.0: "77.6"}),
+        (["experiment=depthfl_cifar100", "algorithm=inclusivefl"], "DepthFL", {0.25: "47.6", 1.0: "60.5"}),
+        (
+            ["experiment=depthfl_cifar100", "algorithm=depthfl", "algorithm.self_distillation=false"],
+            "DepthFL",
+            {1.0: "72.7"},
+        ),
+        (["experiment=flower_heterofl"], "Flower", {1.0: "87.5"}),
+        (["experiment=flower_heterofl", "algorithm=fedavg", "algorithm.width=0.25"], "Flower", {0.25: "85.7"}),
+    ],
+)
+def test_numbers_of_other_papers_stand_beneath_their_experiments(compare, words, source, printed):
+    [table] = make("table1", compare((words, dict.fromkeys(printed, 0.5)))).tables
+    assert texts(table)[1] == ["paper", *printed.values()]
+    assert any(f"those of {source}" in note for note in table.notes)
+    assert not any("departs" in note for note in table.notes)
+
+
 @pytest.mark.parametrize("other", ["model.bn=tracked", "algorithm.atom_width=0.25", "partition=dirichlet"])
 def test_other_settings_are_not_held_against_the_paper(compare, other):
     budgets = ["budget.widths=4-2-1"] if "atom" in other else []
@@ -138,7 +162,7 @@ def test_a_departure_from_the_papers_protocol_is_told(compare):
 
 
 def test_the_papers_table_is_whole():
-    entries = numbers()["accuracy"]
+    entries = [entry for entry in numbers()["accuracy"] if "source" not in entry]
     cells = [value for entry in entries for by_width in entry["percent"].values() for value in by_width.values()]
     # 3 data sets x 3 methods x 4 widths; three sums by hand from PAPER's Table 1.
     assert len(cells) == 36
@@ -164,6 +188,7 @@ def test_macs(compare):
     assert list(lines["FedRolex"].lines[0].get_xdata()) == [1.25, 10] and axes_of(part)[0].get_xscale() == "log"
 
 
+@pytest.mark.slow
 def test_convergence_of_methods(compare):
     runs = [(["seed=1"], {0.5: 0.8, 1.0: 0.9}, {"validation": (0.1, 0.5, 0.4)})]
     runs += [(["seed=2"], {0.5: 0.8, 1.0: 0.9}, {"validation": (0.3, 0.7, 0.4)})]
@@ -179,12 +204,14 @@ def test_convergence_of_methods(compare):
     assert [drawing.name for drawing in part.drawings] == ["convergence"]
 
 
+@pytest.mark.slow
 def test_convergence_of_one_method_by_width(compare):
     part = make("convergence", compare((["seed=1"], {0.5: 0.8, 1.0: 0.9})))
     assert [drawing.name for drawing in part.drawings] == ["convergence", "convergence_widths"]
     assert [text.get_text() for text in axes_of(part, 1)[0].texts] == ["×0.5", "×1"]
 
 
+@pytest.mark.slow
 def test_clients(compare):
     sa = {0.125: 0.4, 0.5: 0.6, 1.0: 0.8}
     part = make("clients", compare(([], sa), (["algorithm=sheterofl"], sa), (["algorithm=fedavg"], {1.0: 0.9})))
@@ -228,6 +255,7 @@ def test_a_width_that_an_earlier_version_wrote_with_a_rounding_error_is_that_wid
     assert all(run.tests(width=0.3) for run in made.runs)
 
 
+@pytest.mark.slow
 def test_domains(compare):
     part = make("domains", compare(([], {0.5: 0.5, 1.0: 0.6}), (["algorithm=fjord"], {1.0: 0.7})))
     [table] = part.tables
@@ -242,6 +270,7 @@ def test_domains(compare):
     assert "at ×1" in part.drawings[0].caption
 
 
+@pytest.mark.slow
 def test_seeds_tested_again_on_more_images_are_named(compare):
     again = {"tests": [record(1.0, 0.8, n_images=1000)]}
     comparison = compare((["seed=1"], {1.0: 0.7}), (["seed=2"], {1.0: 0.7}, again))
@@ -249,6 +278,7 @@ def test_seeds_tested_again_on_more_images_are_named(compare):
         assert make(kind, comparison).tables[0].notes == ["Split-Mix: tested on 400 or 1000 images"]
 
 
+@pytest.mark.slow
 def test_ablation(compare):
     posts = {"tests": [record(1.0, 0.75, bn="post"), record(1.0, 0.1, bn="post", n_images=10)]}
     runs = [
@@ -293,6 +323,7 @@ def test_budgets(compare):
     assert note.startswith("SHeteroFL: the authors' code")
 
 
+@pytest.mark.slow
 def test_participation(compare):
     runs = [
         (["seed=1"], {0.5: 0.7, 1.0: 0.8}),
@@ -364,6 +395,7 @@ def test_tradeoff(compare):
     assert texts(make("tradeoff", compare(*robust_runs(), width=0.5)).tables[0])[1][2:] == ["60.0 ± 0.0", "40.0 ± 0.0"]
 
 
+@pytest.mark.slow
 def test_attacks_of_one_name_are_told_apart_and_unequal_images_named(compare):
     weak = record(1.0, 0.6, attack={"name": "linf_pgd", "eps": 2.0, "steps": 7}, n_images=50)
     part = make("tradeoff", compare(([], {1.0: 0.9}, {"tests": [*attacked({(1.0, 0.0): (0.9, 0.3)}), weak]})))
@@ -373,6 +405,7 @@ def test_attacks_of_one_name_are_told_apart_and_unequal_images_named(compare):
     assert part.tables[1].notes == ["SA on 400 and RA on 50 test images, all clients together"]
 
 
+@pytest.mark.slow
 def test_curves_that_crowd_are_magnified(compare):
     at = {0.25: (0.60, 0.20), 0.5: (0.80, 0.400), 0.75: (0.81, 0.403), 1.0: (0.805, 0.41)}
     grid = {(w, adv): (sa - 0.01 * adv, ra + 0.01 * adv) for w, (sa, ra) in at.items() for adv in (0.0, 0.5, 1.0)}
@@ -383,6 +416,7 @@ def test_curves_that_crowd_are_magnified(compare):
     assert low < 79 and high > 81 and high - low < width / 4
 
 
+@pytest.mark.slow
 def test_a_hostile_attack_stays_in_the_folder_and_a_formula_is_text(compare):
     tests = attacked({(1.0, 0.0): (0.9, 0.3)}, "..$x^{$") + attacked({(1.0, 0.0): (0.9, 0.3)}, ".._$x^{$")
     part = make("tradeoff", compare(([], {1.0: 0.9}, {"tests": tests})))
@@ -391,6 +425,7 @@ def test_a_hostile_attack_stays_in_the_folder_and_a_formula_is_text(compare):
     part.drawings[0].figure.savefig(io.BytesIO())
 
 
+@pytest.mark.slow
 def test_joint(compare):
     part = make("joint", compare(*robust_runs()))
     assert texts(part.tables[0]) == [
@@ -449,15 +484,214 @@ def test_metrics_need_a_test_that_measured_them(compare):
     assert [table.name for table in part.tables] == ["confusion_matrix"] and not part.drawings and not part.lead
 
 
+@pytest.mark.slow
+def test_anytime(compare):
+    def tests(shift):
+        return [
+            record(0.5, 0.8, n_images=200, accuracy_fixed=0.815 + shift, anytime=anytime(shift)),
+            record(0.125, 0.6, n_images=200, accuracy_fixed=0.7 + shift),
+            record(0.25, 0.6, n_images=100, accuracy_fixed=0.1),  # of other images
+        ]
+
+    runs = [([f"seed={seed}"], {0.125: 0.6, 0.5: 0.8}, {"tests": tests(shift)}) for seed, shift in ((1, 0), (2, 0.02))]
+    part = make("anytime", compare(*runs, (["algorithm=fedavg"], {1.0: 0.7})))
+    assert texts(part.tables[0]) == [
+        ["Split-Mix", "until=0.2", "71.0 ± 1.4", "1.00", "1.25 M"],
+        ["Split-Mix", "until=0.6", "82.0 ± 1.4", "2.40", "3.00 M"],
+        ["Split-Mix", "until=1", "82.5 ± 1.4", "4.00", "5.00 M"],
+        ["Split-Mix", "×0.125", "71.0 ± 1.4", "1.00", "1.25 M"],
+        ["Split-Mix", "×0.5", "82.5 ± 1.4", "4.00", "5.00 M"],
+    ]
+    assert part.lead == [
+        "Split-Mix on minidigits: until=0.6 reaches SA 82.0 % at 3.00 M MACs on average; until=1, up to ×0.5, 82.5 % at"
+        " 5.00 M."
+    ]
+    [axes] = axes_of(part)
+    lines = by_label(axes)
+    assert lines["Split-Mix, early exit"].lines[0].get_xdata().tolist() == [1.25, 3, 5]
+    assert lines["Split-Mix, fixed width"].lines[0].get_ydata().tolist() == pytest.approx([71, 82.5])
+    with pytest.raises(CannotShow, match=r"splitmix test run=<folder> test\.anytime=true"):
+        make("anytime", compare(([], {1.0: 0.7})))
+
+
+@pytest.mark.slow
+def test_corruptions(compare):
+    def tests(shift):
+        kinds = {"jpeg": [0.8, 0.7, 0.6, 0.5, 0.4], "gaussian_noise": [0.6 + shift, 0.5, 0.4, 0.3, 0.2 - shift]}
+        return [record(1.0, 0.9, n_images=200, corruptions=kinds), record(0.5, 0.8, n_images=200)]
+
+    runs = [([f"seed={seed}"], {0.5: 0.8, 1.0: 0.9}, {"tests": tests(shift)}) for seed, shift in ((1, 0), (2, 0.1))]
+    part = make("corruptions", compare(*runs))
+    assert texts(part.tables[0]) == [
+        ["Split-Mix", "clean", "90.0 ± 0.0"],
+        ["Split-Mix", "jpeg", "60.0 ± 0.0"],
+        ["Split-Mix", "gaussian noise", "40.0 ± 0.0"],
+        ["Split-Mix", "mean of all kinds", "50.0 ± 0.0"],
+    ]
+    [axes] = axes_of(part)
+    line = by_label(axes)["Split-Mix"].lines[0]
+    assert line.get_xdata().tolist() == [0, 1, 2, 3, 4, 5]
+    assert line.get_ydata().tolist() == pytest.approx([90, 72.5, 60, 50, 40, 27.5])
+    with pytest.raises(CannotShow, match=r"splitmix test run=<folder> test\.corruptions=all"):
+        make("corruptions", compare(([], {1.0: 0.7})))
+
+
+def private(epsilon, **changes):
+    """What results.json has of a private run."""
+    about = {"delta": 1e-5, "relation": "replace-one", "accountant": "RDP", "noise_multiplier": 1.5, "clip_norm": 0.5}
+    return {"results": {"privacy": {"epsilon": epsilon, **about, "participation": "fixed", **changes}}}
+
+
+def noise(multiplier):
+    return ["privacy=dp_fedavg", f"privacy.noise_multiplier={multiplier}"]
+
+
+@pytest.mark.slow
+def test_privacy(compare):
+    runs = [
+        (["seed=1", *noise(1.5)], {0.5: 0.6, 1.0: 0.5}, private(20.0)),
+        (["seed=2", *noise(1.5)], {0.5: 0.64, 1.0: 0.54}, private(20.0)),
+        (["seed=1", *noise(6)], {0.5: 0.3, 1.0: 0.2}, private(2.5, noise_multiplier=6.0)),
+        (["seed=1"], {0.5: 0.8, 1.0: 0.9}),
+    ]
+    part = make("privacy", compare(*runs))
+    told = "replace-one, δ=1e-05, RDP"
+    assert part.tables[0].header == ["method", "ε", "z·C", "×0.5", "×1"]
+    assert texts(part.tables[0]) == [
+        ["Split-Mix", "2.5 replace-one", "6·0.5", "30.0", "20.0"],
+        ["Split-Mix", "20 replace-one", "1.5·0.5", "62.0 ± 2.8", "52.0 ± 2.8"],
+        ["Split-Mix", "none", "", "80.0", "90.0"],
+    ]
+    assert part.tables[0].notes[0] == f"every ε: {told}"
+    assert {line["holds for"] for line in lines_of(part.tables[0])} == {told, ""}
+    assert "validation" in part.tables[0].caption and any("splitmix audit" in note for note in part.tables[0].notes)
+    assert part.lead == [f"Split-Mix on minidigits: SA 20.0 % at ×1 with ε = 2.5 ({told}), 90.0 % without noise."]
+    [axes] = axes_of(part)
+    lines = by_label(axes)
+    assert lines["×1"].lines[0].get_xdata().tolist() == [2.5, 20.0]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["2.5", "20"]
+    assert lines["×0.5"].lines[0].get_ydata().tolist() == pytest.approx([30, 62])
+    with pytest.raises(CannotShow, match=r"splitmix train privacy=dp_fedavg"):
+        make("privacy", compare(([], {1.0: 0.7})))
+
+
+@pytest.mark.slow
+def test_epsilons_of_two_relations_and_methods_are_not_mixed_up(compare):
+    loose = private(16.0, relation="add/remove", accountant="PLD")
+    words = ["algorithm=fedavg", "algorithm.width=0.5", *noise(1.5)]
+    part = make("privacy", compare((noise(1.5), {0.5: 0.6, 1.0: 0.5}, private(20.0)), (words, {0.5: 0.7}, loose)))
+    assert part.tables[0].notes[0] == (
+        "replace-one, δ=1e-05, RDP: 20 replace-one; add/remove, δ=1e-05, PLD: 16 add/remove. An ε is comparable with"
+        " others of the same neighbouring relation and δ alone"
+    )
+    assert [row[:2] for row in texts(part.tables[0])] == [["Split-Mix", "20 replace-one"], ["FedAvg", "16 add/remove"]]
+    assert [drawing.name for drawing in part.drawings] == ["privacy", "privacy_2"]
+    assert set(by_label(axes_of(part, 0)[0])) == {"×0.5", "×1"} and set(by_label(axes_of(part, 1)[0])) == {"×0.5"}
+    alike = (words, {0.5: 0.7}, private(12.0))
+    part = make("privacy", compare((noise(1.5), {0.5: 0.6, 1.0: 0.5}, private(20.0)), alike))
+    [drawing] = part.drawings
+    assert set(by_label(axes_of(part)[0])) == {"Split-Mix", "FedAvg"} and "at ×0.5" in drawing.caption
+
+
+def test_poison(compare):
+    def run(seed, share, backdoor, *words):
+        tests = [
+            record(0.5, 0.8, n_images=400, backdoor_success=backdoor + 0.1),
+            record(1.0, 0.9, n_images=400, backdoor_success=backdoor),
+            record(1.0, 0.85, mix="median", backdoor_success=0.1),
+        ]
+        overrides = [f"seed={seed}", "malicious=backdoor", f"malicious.share={share}", *words]
+        return overrides, {0.5: 0.8, 1.0: 0.9}, {"results": {"tests": tests}}
+
+    one = "malicious.base_models=[0]"
+    label_flip = (["malicious=label_flip", "malicious.share=0.2"], {1.0: 0.3})
+    runs = [run(1, 0.0, 0.1), run(1, 0.3, 0.6), run(2, 0.3, 0.8), run(1, 0.3, 0.2, one), label_flip]
+    part = make("poison", compare(*runs))
+    everywhere, of_one = "Split-Mix, backdoor", "Split-Mix, backdoor of base model 0"
+    assert part.tables[0].header == ["method", "measure", "attackers", "×0.5", "×1"]
+    assert texts(part.tables[0]) == [
+        [everywhere, "SA", "0.0", "80.0", "90.0"],
+        [everywhere, "SA", "0.3", "80.0 ± 0.0", "90.0 ± 0.0"],
+        [everywhere, "backdoor", "0.0", "20.0", "10.0"],
+        [everywhere, "backdoor", "0.3", "80.0 ± 14.1", "70.0 ± 14.1"],
+        [everywhere, "SA (median)", "0.0", "", "85.0"],
+        [everywhere, "SA (median)", "0.3", "", "85.0 ± 0.0"],
+        [everywhere, "backdoor (median)", "0.0", "", "10.0"],
+        [everywhere, "backdoor (median)", "0.3", "", "10.0 ± 0.0"],
+        [of_one, "SA", "0.3", "80.0", "90.0"],
+        [of_one, "backdoor", "0.3", "30.0", "20.0"],
+        [of_one, "SA (median)", "0.3", "", "85.0"],
+        [of_one, "backdoor (median)", "0.3", "", "10.0"],
+        ["Split-Mix, label flip", "SA", "0.2", "", "30.0"],
+    ]
+    accuracy, success = axes_of(part)
+    assert accuracy.get_ylabel() == "test SA (%)" and success.get_ylabel() == "backdoor success (%)"
+    line = by_label(success)[f"{everywhere} ×1"].lines[0]
+    assert line.get_xdata().tolist() == [0, 0.3] and line.get_ydata().tolist() == pytest.approx([10, 70])
+    with pytest.raises(CannotShow, match="splitmix train malicious=backdoor"):
+        make("poison", compare(([], {1.0: 0.7})))
+
+
+@pytest.mark.slow
+def test_transfer(compare):
+    places = {"widths": [0.5, 1.0], "adv_lambdas": [0.0, 0.0]}
+
+    def tests(shift):
+        narrow = {**places, "accuracy": [0.2 + shift, 0.4], "worst": 0.1 + shift}
+        wide = {**places, "accuracy": [0.5 + shift, 0.3], "worst": 0.3}
+        attack = {"name": "linf_pgd", "eps": 8.0}
+        return [
+            record(0.5, 0.2 + shift, attack=attack, transfer=narrow),
+            record(1.0, 0.3, attack=attack, transfer=wide),
+            record(1.0, 0.9),
+        ]
+
+    runs = [([f"seed={seed}"], {0.5: 0.8, 1.0: 0.9}, {"tests": tests(shift)}) for seed, shift in ((1, 0), (2, 0.1))]
+    part = make("transfer", compare(*runs))
+    # Of each target: its own attack, the strongest made at another width and where, and all together.
+    assert texts(part.tables[0]) == [
+        ["×0.5", "0", "25.0 ± 7.1", "40.0 ± 0.0", "×1 λ 0", "15.0 ± 7.1"],
+        ["×1", "0", "30.0 ± 0.0", "55.0 ± 7.1", "×0.5 λ 0", "30.0 ± 0.0"],
+    ]
+    [line] = [line for line in lines_of(part.tables[0]) if line["width"] == 1.0 and line["source_width"] == 0.5]
+    assert line["mean"] == pytest.approx(0.55) and line["worst_of_all"] == pytest.approx(0.3)
+    axes = axes_of(part)[0]
+    # Down: targets, across: sources.
+    assert axes.images[0].get_array().tolist() == [pytest.approx([25, 40]), pytest.approx([55, 30])]
+    assert [text.get_text() for text in axes.texts] == ["25", "40", "55", "30"]
+    assert [patch.get_xy() for patch in axes.patches] == [(-0.5, -0.5), (0.5, 0.5)]
+    with pytest.raises(CannotShow, match=r"test\.transfer=true"):
+        make("transfer", compare(([], {1.0: 0.7})))
+
+
+def test_sanity(compare):
+    ladder = {"eps": [8.0, 16.0], "accuracy": [0.5, 0.01], "loss": [1.0, 2.0], "more_steps": 35, "restarts": 5}
+    sanity = {**ladder, "accuracy_more_steps": 0.4, "accuracy_restarts": 0.5, "black_box": {"square": 0.6}}
+    tests = [record(1.0, 0.5, attack={"name": "linf_pgd", "eps": 8.0}, sanity=sanity), record(1.0, 0.9)]
+    part = make("sanity", compare(([], {1.0: 0.9}, {"tests": tests})))
+    [table] = part.tables
+    assert [row[2] for row in texts(table)] == ["pass", "pass", "pass", "FAIL", "pass"]
+    assert texts(table)[3] == [
+        "Split-Mix, seed 1, ×1, λ 0, linf_pgd", "more steps do not help much", "FAIL",
+        "RA 50.0 %, with 35 steps 40.0 %",
+    ]  # fmt: skip
+    assert bold(table) == [(3, 2)] and part.lead == ["1 of 5 checks for masked gradients failed on minidigits."]
+    assert "3 points less" in table.notes[-1]
+    with pytest.raises(CannotShow, match=r"test\.sanity=true"):
+        make("sanity", compare(([], {1.0: 0.7})))
+
+
 def test_all_names_what_the_runs_cannot_show(compare):
     parts, skipped = make_all(compare(([], {1.0: 0.9}, {"tests": []})))
     assert [part.kind for part in parts] == ["table1", "macs", "convergence", "clients", "domains"]
     assert [line.split()[1] for line in skipped] == [
-        "metrics", "ablation", "budgets", "participation", "tradeoff", "joint"
+        "league", "time", "metrics", "anytime", "corruptions", "poison", "ablation", "budgets", "participation",
+        "privacy", "tradeoff", "joint", "transfer", "sanity",
     ]  # fmt: skip
     assert len(parts) + len(skipped) == len(KINDS)
 
 
+@pytest.mark.slow
 def test_runs_without_test_records_show_no_clients(compare):
     bare = compare(([], {1.0: 0.9}, {"results": {"tests": []}}))
     for kind in ("clients", "domains", "ablation"):
@@ -465,6 +699,7 @@ def test_runs_without_test_records_show_no_clients(compare):
             make(kind, bare)
 
 
+@pytest.mark.slow
 def test_methods_look_alike_in_all_figures_of_a_report(compare):
     comparison = compare(*WIDTH_RUNS[:2], (["algorithm=fjord"], {0.125: 0.5, 1.0: 0.5}))
     parts, _ = make_all(comparison)
@@ -477,3 +712,52 @@ def test_methods_look_alike_in_all_figures_of_a_report(compare):
                     drawn.setdefault(label, set()).add((line.get_color(), line.get_marker()))
     assert drawn.keys() == {"Split-Mix", "FjORD"} and all(len(looks) == 1 for looks in drawn.values())
     assert drawn["Split-Mix"] != drawn["FjORD"]
+
+
+@pytest.mark.slow
+def test_league(compare):
+    """Four clients, budgets 1/8 to 1: Split-Mix is better at every client, HeteroFL's seeds lead at one of them."""
+    split, hetero = {0.125: 0.7, 0.25: 0.72, 0.5: 0.75, 1.0: 0.8}, {0.125: 0.5, 0.25: 0.6, 0.5: 0.75, 1.0: 0.85}
+    part = make(
+        "league",
+        compare(
+            (["seed=1"], split),
+            (["seed=2"], {width: sa - 0.02 for width, sa in split.items()}),
+            (["seed=1", "algorithm=heterofl"], hetero),
+            (["seed=2", "algorithm=heterofl"], hetero),
+            (["seed=3", "algorithm=fedavg", "algorithm.width=0.125"], {0.125: 0.4}),
+            (["seed=1", "algorithm=fedavg"], {1.0: 0.9}),
+            (["seed=1", "algorithm=fedrolex"], hetero, {"budgets": [1.0, 1.0, 1.0, 1.0]}),
+        ),
+    )
+    [table] = part.tables
+    lines = {line["method"]: line for line in lines_of(table)}
+    assert list(lines) == ["Split-Mix", "HeteroFL", "FedAvg (×0.125)"]
+    # The first two clients are a tenth above the mean, the others a tenth below: the mean over widths stays.
+    assert lines["Split-Mix"]["mean"] == pytest.approx((0.7 + 0.72 + 0.75 + 0.8) / 4 - 0.01)
+    assert lines["HeteroFL"]["mean"] == pytest.approx((0.5 + 0.6 + 0.75 + 0.85) / 4)
+    assert lines["HeteroFL"]["widest"] == pytest.approx(0.85) and lines["HeteroFL"]["bytes_up"] == 1_875_000
+    # Four clients cannot tell a difference from chance: the smallest p of Wilcoxon's test is 1/8.
+    assert lines["HeteroFL"]["p"] == pytest.approx(float(wilcoxon([0.19, 0.11, -0.01, -0.06]).pvalue))
+    assert [row[1].best for row in table.entries()] == [True, True, False]
+    assert any("over the budget of some clients" in note for note in table.notes)
+    assert any("other clients or budgets" in note and "FedRolex" in note for note in table.notes)
+    assert "gets most from Split-Mix" in part.lead[0] and "which chance may explain" in part.lead[0]
+    with pytest.raises(CannotShow, match="two methods at equal budgets"):
+        make("league", compare((["seed=1"], split)))
+
+
+def test_the_league_tells_chance_from_a_difference_and_corrects_for_the_number_of_methods():
+    rng = np.random.default_rng(0)
+    base = rng.uniform(0.5, 0.9, 30)
+
+    def frame(shift):
+        accuracies = base - shift + rng.normal(0, 0.01, 30)
+        return pd.DataFrame({"seed": 1, "client": range(30), "accuracy": accuracies})
+
+    best, others = frame(0.0), {"far": frame(0.05), "near": frame(0.0), "elsewhere": frame(0.1).assign(seed=2)}
+    found = p_values(best, others)
+    raw = {name: paired_p(best, others[name]) for name in ("far", "near")}
+    assert found["far"] == pytest.approx(2 * raw["far"]) and found["far"] < 1e-4
+    assert found["near"] == pytest.approx(raw["near"]) and found["near"] > 0.05
+    assert found["elsewhere"] is None and paired_p(best, best) == 1.0

@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from run_folders import write_run
 
 from splitmix.commands.report import comparison_of
@@ -13,6 +14,7 @@ from splitmix.reporting.report_table import Table
 from splitmix.reporting.style import new_figure
 
 
+@pytest.mark.slow
 def test_the_page_is_self_contained_and_tells_what_made_each_run(tmp_path):
     folder = write_run(tmp_path / "a<b>", ["seed=3", "optimizer.lr=0.05", "name='x<y'"], {0.5: 0.8, 1.0: 0.9})
     run = load_run(folder, current_results(folder))

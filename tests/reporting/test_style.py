@@ -50,6 +50,7 @@ def test_a_legend_lies_inside_the_figure_and_above_the_axes(labels):
     assert figure.axes[0].get_window_extent().height / figure.dpi > 1.2
 
 
+@pytest.mark.slow
 def test_a_figure_is_written_as_png_and_pdf_at_column_width(tmp_path):
     for ending in ("png", "pdf"):
         save(lines(["a"]), tmp_path / f"f.{ending}", ending)

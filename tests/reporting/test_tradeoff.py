@@ -1,5 +1,6 @@
 """RA against SA: which records make a curve, which are left out."""
 
+import pytest
 from PIL import Image
 
 from splitmix.reporting.tradeoff import draw_tradeoffs
@@ -9,6 +10,7 @@ def record(attack, width, level, accuracy):
     return {"attack": {"name": attack}, "width": width, "adv_lambda": level, "accuracy": accuracy}
 
 
+@pytest.mark.slow
 def test_every_attack_with_clean_records_and_several_levels_is_drawn(tmp_path):
     records = [
         record(attack, width, level, 0.9 - 0.1 * level if attack == "none" else 0.3 + 0.2 * level)

@@ -1,12 +1,13 @@
 """Every attack on every network in every BN mode: in training, in validation of RA, and in a test."""
 
 import dataclasses
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
+from variants import mostly_slow
 
 from splitmix.algorithms.splitmix import SplitMix
 from splitmix.binding import bind
@@ -18,11 +19,26 @@ from splitmix.federation.federation import Federation
 from splitmix.models.alexnet import AlexNet
 from splitmix.models.digit_cnn import DigitCNN
 from splitmix.models.preresnet18 import PreResNet18
+from splitmix.models.vit import ViT
 
-NETWORKS = {"digit_cnn": (DigitCNN, 8), "preresnet18": (PreResNet18, 16), "alexnet": (AlexNet, 63)}
-MARKED = [pytest.param(name, marks=[] if name == "digit_cnn" else pytest.mark.slow) for name in NETWORKS]
+NETWORKS = {
+    "digit_cnn": (DigitCNN, 8),
+    "preresnet18": (PreResNet18, 16),
+    "alexnet": (AlexNet, 63),
+    "vit": (partial(ViT, blocks=1, heads=16, head_size=4), 8),
+}
 MODES = ("batch", "tracked", "local")
+MODES_OF = {name: ("none",) if name == "vit" else MODES for name in NETWORKS}  # it has no batch normalisation
 WIDTH = 1 / 16
+
+
+def cases(*estimated):
+    """Networks and their BN modes, with estimated ones where there is batch normalisation; some of them quick."""
+    return [
+        pytest.param(name, bn, marks=[] if name in ("digit_cnn", "vit") else pytest.mark.slow)
+        for name in NETWORKS
+        for bn in (*MODES_OF[name], *(estimated if MODES_OF[name] == MODES else ()))
+    ]
 
 
 def options(group):
@@ -50,8 +66,9 @@ def federation_of(network, bn, attack):
     """Two clients on noise who train two base models with dual BN."""
     model, side = NETWORKS[network]
     dataset = Dataset("noise", ("a",), tuple("0123"), image_set(32, side, 0), image_set(8, side, 1))
+    network = model() if bn == "none" else model(bn=bn)
     return Federation(
-        dataset, SplitMix(WIDTH, adv_lambda=0.5), model(bn=bn), budget=Groups("8"), train_attack=attack,
+        dataset, SplitMix(WIDTH, adv_lambda=0.5), network, budget=Groups("8"), train_attack=attack,
         engine=EngineSettings(lanes=2, workers=1, threads=1), clients_per_domain=2, batch_size=8, rounds=1,
     )  # fmt: skip
 
@@ -63,12 +80,11 @@ def trained(network, bn):
 
 
 def test_each_option_that_trains_can_also_test():
-    assert {"fgsm", "l2_pgd", "linf_pgd", "mim"} <= set(FOR_TRAINING) <= set(ATTACKS)
+    assert {"fgsm", "l2_pgd", "linf_pgd", "mim"} <= set(FOR_TRAINING) - {"fgsm_rs"} <= set(ATTACKS)
 
 
-@pytest.mark.parametrize("name", FOR_TRAINING)
-@pytest.mark.parametrize("bn", MODES)
-@pytest.mark.parametrize("network", MARKED)
+@pytest.mark.parametrize("name", mostly_slow(FOR_TRAINING, 2))
+@pytest.mark.parametrize(("network", "bn"), cases())
 def test_trains_and_validates(network, bn, name):
     federation = federation_of(network, bn, TRAIN_ATTACKS[name])
     state, metrics = federation.run_round(federation.initial_state())
@@ -76,16 +92,18 @@ def test_trains_and_validates(network, bn, name):
     assert federation.validate_robust(state, [WIDTH, 2 * WIDTH], max_images=4).n_images == 4
 
 
-@pytest.mark.parametrize("name", [name for name in ATTACKS if name != "autoattack"])
-@pytest.mark.parametrize("bn", [*MODES, "post"])
-@pytest.mark.parametrize("network", MARKED)
+@pytest.mark.parametrize("name", mostly_slow([name for name in ATTACKS if name != "autoattack"], 2))
+@pytest.mark.parametrize(("network", "bn"), cases("post"))
 def test_tests(network, bn, name):
     check_test(network, bn, name)
 
 
+# AutoAttack on the large network takes minutes: in one mode alone.
+AUTOATTACKED = [case.values for case in cases("post") if case.values[1] != "batch"]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("bn", ["tracked", "local", "post"])
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize(("network", "bn"), [case for case in AUTOATTACKED if case != ("preresnet18", "local")])
 def test_tests_with_autoattack(network, bn):
     check_test(network, bn, "autoattack")
 

@@ -12,6 +12,7 @@ from splitmix.errors import UserError
 from splitmix.evaluation.customize import customize
 from splitmix.models.digit_cnn import DigitCNN
 from splitmix.randomness import rng, torch_rng
+from splitmix.robustness.advertorch_import import advertorch_attacks
 from splitmix.robustness.attacks import FGSM, L2PGD, MIM, LinfPGD, NoAttack
 from splitmix.robustness.draws import Draws
 from splitmix.robustness.lanes import attack_lanes
@@ -58,6 +59,24 @@ def test_pgd_is_the_papers(model, batch, eps, steps):
         moved = (attacked + size * gradient.sign()).detach()
         attacked = (images + (moved - images).clamp(-eps / 255, eps / 255)).clamp(0, 1)
     torch.testing.assert_close(LinfPGD(eps, steps, random_start=False).perturb(model, images, labels, NONE), attacked)
+
+
+def test_l2_pgd_starts_where_advertorch_does(model, batch):
+    """From equal draws its own random start is ours; that of the ball is not uniform, and is not said to be."""
+    images, labels = batch
+    draws = Draws([rng(0)], [6])
+    uniform = Draws([rng(0)], [6]).uniform(images)
+
+    class Drawn(torch.Tensor):
+        def uniform_(self, low, high):
+            return self.copy_(low + (high - low) * uniform)
+
+    delta = torch.zeros_like(images).as_subclass(Drawn)
+    init = advertorch_attacks().iterative_projected_gradient.rand_init_delta
+    theirs = images + init(delta, images, 2, 128 / 255, 0.0, 1.0).as_subclass(torch.Tensor)
+    still = L2PGD(128.0, steps=1, step_size=1e-6).perturb(model, images, labels, draws)
+    torch.testing.assert_close(still, theirs, atol=1e-5, rtol=0)
+    assert (theirs - images).flatten(1).norm(dim=1).tolist() == pytest.approx([128 / 255] * 6, rel=1e-4)
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import zipfile
 
 import pytest
 import torch
+from variants import mostly_slow
 
 from splitmix.errors import UserError
 from splitmix.files import write_atomically
@@ -117,7 +118,9 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in WRONG.items() for value in values])
+@pytest.mark.parametrize(
+    ("key", "value"), mostly_slow((key, value) for key, values in WRONG.items() for value in values)
+)
 def test_a_wrong_value_is_one_line(saved, key, value):
     method, path = saved
     resave(path, lambda content: content.update({key: value}))

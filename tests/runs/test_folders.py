@@ -32,7 +32,7 @@ def state(folder):
     return {p: (p.lstat().st_mtime_ns, p.read_bytes() if p.is_file() else None) for p in paths}
 
 
-@pytest.mark.parametrize("name", ["old", "a = b's"])
+@pytest.mark.parametrize("name", ["old", pytest.param("a = b's", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("change", "told"),
     [
@@ -125,6 +125,7 @@ def test_show_tells_a_run_that_nobody_trains_and_a_changed_config(tmp_path, monk
     assert json.loads((run / "results.json").read_text())["status"] == "running"
 
 
+@pytest.mark.slow
 def test_a_job_of_a_sweep_whose_results_are_damaged_is_left_alone(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     words = ["train", "-m", "seed=1", "debug=quick", "name=x"]

@@ -3,7 +3,8 @@
 import pytest
 
 from splitmix.errors import UserError
-from splitmix.runs.metrics import CSVLogger, read_metrics
+from splitmix.runs.csv_logger import CSVLogger
+from splitmix.runs.metrics import read_metrics
 
 
 def log(logger, rounds):

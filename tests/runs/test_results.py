@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from run_folders import measured, record, write_run
+from run_folders import anytime, measured, record, write_run
 
 from splitmix.errors import UserError
 from splitmix.locks import CLAIM, locked
@@ -56,8 +56,20 @@ def test_a_change_that_fails_writes_nothing(tmp_path):
     assert update_results(path, lambda results: results.update(a=1))["a"] == 1
 
 
+PLACES = {"widths": [1.0], "adv_lambdas": [0.0], "accuracy": [0.5], "worst": 0.4}
+EXTRAS = {"transfer": PLACES, "sanity": {"eps": [8.0]}, "low": 0.4, "high": 0.6}
+
+
 def test_metrics_of_a_former_test_of_the_same_model_are_kept():
-    former = record(1.0, 0.5, round=3, **measured(0.5, ("f1", "nll")))
+    former = record(
+        1.0,
+        0.5,
+        round=3,
+        anytime=anytime(),
+        corruptions={"jpeg": [0.5] * 5},
+        **EXTRAS,
+        **measured(0.5, ("f1", "nll")),
+    )
     again = record(1.0, 0.5, round=3, command="again", **measured(0.6, ("nll",)))
     del again["confusion_matrix"]
     results = {"tests": [record(0.5, 0.5), former]}
@@ -65,7 +77,10 @@ def test_metrics_of_a_former_test_of_the_same_model_are_kept():
     [other, merged] = results["tests"]
     assert other == record(0.5, 0.5) and merged["command"] == "again"
     assert [merged["metrics"][name]["pooled"] for name in ("f1", "nll")] == [0.5, 0.6]
-    assert merged["confusion_matrix"] == former["confusion_matrix"] and "f1" not in again["metrics"]
+    assert (
+        all(merged[key] == former[key] for key in ("confusion_matrix", "anytime", "corruptions", *EXTRAS))
+        and "f1" not in again["metrics"]
+    )
     # A later round, or another accuracy, is another model; of an unknown round nobody can say.
     for changes in ({"round": 4}, {"round": 3, "per_client": [0.1] * 4}, {}):
         results = {"tests": [former if changes else {k: v for k, v in former.items() if k != "round"}]}

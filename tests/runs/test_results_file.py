@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from run_folders import measured, write_run
+from run_folders import anytime, measured, write_run
 
 from splitmix.errors import UserError
 from splitmix.runs.results_file import read_results
@@ -16,7 +16,10 @@ REQUIRED = ("algorithm", "dataset", "model", "seed", "started", "status", "clien
 def results(tmp_path):
     path = write_run(tmp_path / "run", [], {1.0: 0.5}) / "results.json"
     content = json.loads(path.read_text())
-    content["tests"][0] |= measured()
+    content["tests"][0] |= {**measured(), "anytime": anytime(), "corruptions": {"jpeg": [0.5] * 5}}
+    ladder = {"eps": [8.0], "accuracy": [0.5], "loss": [1.0], "more_steps": 35, "accuracy_more_steps": 0.5}
+    content["tests"][0]["sanity"] = {**ladder, "restarts": 5, "accuracy_restarts": 0.5, "black_box": {"square": 0.6}}
+    content["tests"][0]["transfer"] = {"widths": [1.0], "adv_lambdas": [0.0], "accuracy": [0.5], "worst": 0.4}
     return path, content
 
 
@@ -28,6 +31,7 @@ def places(content, path=()):
         yield from places(value, (*path, key))
 
 
+@pytest.mark.slow
 def test_every_field_with_every_hostile_value_is_refused_or_harmless(results):
     path, content = results
     refused = 0
@@ -75,6 +79,9 @@ WORDS = {
     "is no name of an attack": lambda results: results["tests"][0].update(attack={"name": "../../x"}),
     "attack.eps": lambda results: results["tests"][0]["attack"].update(eps="large"),
     "is not square in its classes": lambda results: results["tests"][0]["confusion_matrix"]["classes"].append("cow"),
+    "anytime` has columns of unequal length": lambda results: results["tests"][0]["anytime"]["macs"].pop(),
+    "transfer` has columns of unequal length": lambda results: results["tests"][0]["transfer"]["accuracy"].pop(),
+    "sanity` has columns of unequal length": lambda results: results["tests"][0]["sanity"]["loss"].pop(),
     "0 values for 4 clients": lambda results: results["tests"][0].update(per_client=[]),
 }
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from importlib.util import find_spec
 
 import pytest
+import torch
 from run_folders import config_of, record
 
 from splitmix.config import load_run_config
 from splitmix.runs.checkpoint import save_checkpoint
+from splitmix.runs.metrics import read_metrics
 from splitmix.runs.results import add_tests, update_results
+from splitmix.runs.results_file import read_results
 from splitmix.runs.training import Training, run_training
 
 TINY = ("debug=quick", "algorithm=fedavg", "algorithm.width=0.125", "clients_per_domain=1", "engine.workers=1")
@@ -55,6 +59,27 @@ def test_a_run_that_stops_says_so_and_one_that_goes_on_runs(begun, tmp_path, mon
         with pytest.raises(type(error)):
             run_training(load_run_config(resolved), tmp_path, resolved, resume)
         assert results(tmp_path)["status"] == ("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+
+
+@pytest.mark.slow  # seconds of accounting
+@pytest.mark.skipif(find_spec("dp_accounting") is None, reason="needs splitmix[privacy]")
+def test_a_private_run_records_what_it_guarantees_so_far_and_a_resumed_one_the_same_numbers(begun, tmp_path):
+    private = ("privacy=dp_fedavg", "privacy.noise_multiplier=0.5", "clients_per_round=2")
+    run = begun(False, frozenset(), *private)
+    assert results(tmp_path)["privacy"]["epsilon"] == 0
+    run.one_round()
+    run.mark("interrupted")
+    first = results(tmp_path)["privacy"]
+    straight, _ = run.federation.run_round(run.last.state)
+    again = begun(True, frozenset(), *private)
+    again.one_round()
+    again.mark("interrupted")
+    second = results(tmp_path)["privacy"]
+    assert [row["epsilon"] for row in read_metrics(tmp_path / "metrics.csv")] == [first["epsilon"], second["epsilon"]]
+    assert 0 < first["epsilon"] < second["epsilon"] and second["noise_multiplier"] == 0.5
+    assert (second["relation"], second["accountant"], second["delta"]) == ("replace-one", "RDP", 1e-5)
+    read_results(tmp_path / "results.json")
+    assert all(torch.equal(value, straight.tensors[name]) for name, value in again.last.state.tensors.items())
 
 
 def test_what_the_user_says_wins_over_what_the_run_had_chosen(begun, tmp_path):

@@ -73,6 +73,7 @@ def test_deadline_stops_in_time_and_always_answers():
     assert Known().predict(IMAGE, deadline_ms=60_000).base_models == 4
 
 
+@pytest.mark.slow
 def test_fit_picks_the_widest_within_all_limits():
     assert Known().fit(max_macs=35).width == 0.75
     assert Known().fit(max_macs=35, max_params=11).width == 0.5

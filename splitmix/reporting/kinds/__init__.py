@@ -9,16 +9,24 @@ from splitmix.reporting.comparison import CannotShow, Comparison, Part
 
 KINDS = {
     "table1": "table1:make",
+    "league": "league:make",
     "macs": "macs:make",
     "convergence": "convergence:make",
+    "time": "time:make",
     "clients": "clients:make",
     "domains": "domains:make",
     "metrics": "metrics:make",
+    "anytime": "anytime:make",
+    "corruptions": "corruptions:make",
+    "poison": "poison:make",
     "ablation": "ablation:make",
     "budgets": "budgets:make",
     "participation": "participation:make",
+    "privacy": "privacy:make",
     "tradeoff": "robustness:tradeoff",
     "joint": "robustness:joint",
+    "transfer": "transfer:make",
+    "sanity": "sanity:make",
 }
 """Where the function of each kind is."""
 

@@ -29,18 +29,9 @@ AXES = {
 def make(comparison: Comparison) -> Part:
     """A table of the spread over clients and one figure for each quantity."""
     notes: list[str] = []
-    clients: dict[str, pd.DataFrame] = {}
-    groups = grouped(comparison.runs, apart=())
-    for group in groups:
-        # A client cannot run a network over its budget, so that such a method is no rival here.
-        if any(run.over_budget(max(run.widths, default=0.0)) for run in group.runs):
-            notes.append(f"left out: {group.label}, over the budget of some clients")
-        elif lines := client_lines(comparison, group, notes):
-            # Costs that are not known of every run are not known of the method.
-            clients[group.label] = pd.DataFrame(lines).dropna(axis="columns")
+    compared, clients = within_budgets(comparison, notes)
     if not clients:
         raise CannotShow("no run within its clients' budgets has per-client accuracies of the clean test")
-    compared = [group for group in groups if group.label in clients]
     notes += [note for group in compared for note in image_notes(group)]
     too_few = {group.label: reason for group in compared if (reason := few(images_per_client(group)))}
     notes += [f"{label}: {reason}; no box of its SA is drawn" for label, reason in too_few.items()]
@@ -64,6 +55,24 @@ def make(comparison: Comparison) -> Part:
             figure = boxes({label: clients[label][key] for label in labels}, key)
             drawings.append(Drawing(f"clients_{key}", text, figure))
     return Part("clients", "Clients", [table], drawings)
+
+
+def within_budgets(comparison: Comparison, notes: list[str]) -> tuple[list[Group], dict[str, pd.DataFrame]]:
+    """The methods that keep to the budgets of their clients, and by label every client of every seed (`client_lines`).
+
+    Args:
+        notes: which methods are left out, and why, is added here.
+    """
+    clients: dict[str, pd.DataFrame] = {}
+    groups = grouped(comparison.runs, apart=())
+    for group in groups:
+        # A client cannot run a network over its budget, so that such a method is no rival here.
+        if any(run.over_budget(max(run.widths, default=0.0)) for run in group.runs):
+            notes.append(f"left out: {group.label}, over the budget of some clients")
+        elif lines := client_lines(comparison, group, notes):
+            # Costs that are not known of every run are not known of the method.
+            clients[group.label] = pd.DataFrame(lines).dropna(axis="columns")
+    return [group for group in groups if group.label in clients], clients
 
 
 def client_lines(comparison: Comparison, group: Group, notes: list[str]) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from splitmix.reporting.report_table import Entry, Table, spread, width_names
 from splitmix.reporting.seeds import STATISTICS, join, missing_seeds, over_seeds
 from splitmix.reporting.style import Palette, error_lines, legend_above, new_figure, styled
 from splitmix.reporting.tables import METRIC_NAMES
-from splitmix.runs.run import Run
+from splitmix.runs.run import Run, largest_by_width
 
 ROWS = ["method", "metric"]
 ASKED = "'test.metrics=[balanced_accuracy,f1,calibration_error,nll]'"
@@ -107,13 +107,9 @@ def matrices(dataset: str, groups: Sequence[Group], width: float) -> list[Table]
 
 def records_of(run: Run) -> dict[float, dict[str, Any]]:
     """By width the clean test with metrics: of the least λ, then on the most images."""
-    records = [
+    return largest_by_width(
         record for record in run.clean_tests(bn="trained") if record.get("metrics") or record.get("confusion_matrix")
-    ]
-    return {
-        record["width"]: record
-        for record in sorted(records, key=lambda record: (-record["adv_lambda"], record["n_images"]))
-    }
+    )
 
 
 def lines_of(group: Group, part: str) -> list[dict[str, Any]]:

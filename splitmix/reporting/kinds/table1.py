@@ -1,4 +1,4 @@
-"""Table 1 of the paper: test accuracy by method and width, the paper's numbers beneath ours."""
+"""Table 1 of the paper: test accuracy by method and width, published numbers beneath ours."""
 
 from __future__ import annotations
 
@@ -31,14 +31,13 @@ def make(comparison: Comparison) -> Part:
             over = cell is not None and cell.over_budget > 0
             text = "" if cell is None else cell.text + "†" * over
             row.append(Entry(text, best=place in best, aside=over))
-        printed, departs = paper_accuracy(group)
+        printed, of_paper = paper_accuracy(group)
         paper |= {(group.label, width): accuracy for width, accuracy in printed.items()}
         ours = {width: by_place[group.label, width].mean for width in printed if (group.label, width) in by_place}
         differences = {width: signed(100 * (accuracy - printed[width])) for width, accuracy in ours.items()}
         texts = {width: f"{100 * accuracy:.1f}" for width, accuracy in printed.items()}
         rows += [row, *paper_rows(columns, texts, differences)]
-        if departs:
-            notes.append(f"{group.label} departs from the paper's protocol: {', '.join(departs)}")
+        notes += [note for note in of_paper if note not in notes]
     numbers = cells[["method", "width", *STATISTICS, "over_budget"]].copy()
     theirs = [paper.get(place, float("nan")) for place in zip(cells["method"], cells["width"], strict=True)]
     if any(accuracy == accuracy for accuracy in theirs):

@@ -1,0 +1,9 @@
+"""`python scripts/deploy-init.py …` is `splitmix deploy-init …`."""
+
+import sys
+
+if __name__ == "__main__":
+    del sys.path[0]  # this folder, whose profile.py would hide Python's own
+    from splitmix.commands import main
+
+    sys.exit(main(["deploy-init", *sys.argv[1:]]))

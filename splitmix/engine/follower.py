@@ -1,0 +1,117 @@
+"""What runs in every rank but rank zero: it takes its share of the work, and writes nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import traceback
+from contextlib import suppress
+from time import sleep
+from typing import Any
+
+from splitmix.engine.before_torch import PORTABLE, portable_environment
+from splitmix.engine.rank_places import RankPlace, rank_place
+from splitmix.engine.rank_start import end, start_local
+from splitmix.errors import UserError
+
+
+def main() -> int:
+    """Follow rank zero to its end; returns the exit code, 1 after rank zero has died."""
+    place = rank_place()
+    assert place is not None and place.rank > 0
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # rank zero hears it, and says what to do
+    if place.ours:
+        threading.Thread(target=end_with, args=(os.getppid(), place.rank), daemon=True).start()
+    import torch.distributed as dist
+
+    from splitmix.engine.rank_wire import Gone, waiting
+
+    children: list[subprocess.Popen[bytes]] = []
+    try:
+        rank, children = joined(place)
+        if rank is None:
+            return 0
+        waiting(lambda: follow(rank))
+        return 0
+    except Gone:
+        number = place.rank if place.by != "user" else f"of machine {place.rank}"
+        print(f"splitmix: rank {number}: rank zero is gone; this rank ends too", file=sys.stderr, flush=True)
+        return 1
+    except UserError as error:
+        print(f"splitmix: rank {place.rank}: {error}", file=sys.stderr, flush=True)
+        return 1
+    finally:
+        for child in children:
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(5)
+        end(children)
+        with suppress(Exception):
+            dist.destroy_process_group()
+
+
+def end_with(parent: int, rank: int) -> None:
+    """End this process, whatever it does, when the one that started it is gone."""
+    while os.getppid() == parent:
+        sleep(0.5)
+    with suppress(OSError):
+        print(
+            f"splitmix: rank {rank}: the run's first process is gone; this rank ends too", file=sys.stderr, flush=True
+        )
+    os._exit(1)
+
+
+def joined(place: RankPlace) -> tuple[int | None, list[subprocess.Popen[bytes]]]:
+    """Meet the others; this process's rank, or None if there is nothing to do, and the ranks that it has started.
+
+    Raises:
+        UserError: rank zero did not come.
+        Gone: it came and went.
+    """
+    from splitmix.engine.rank_wire import ENDED, MEET_S, RANKS, first_line, join, store_of, waiting
+
+    store = store_of(place)
+    try:
+        text = store.get(RANKS).decode()
+    except RuntimeError as error:
+        raise UserError(f"rank zero did not begin within {MEET_S:g} s ({first_line(error)})") from error
+    if text == ENDED:
+        store.add(ENDED, 1)
+        return None, []
+    told: dict[str, Any] = json.loads(text)
+    if told["portable"] and not portable_environment():
+        os.environ.update(PORTABLE)
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    devices, machines = told["devices"], told["num_nodes"]
+    rank, children = place.rank, []
+    if place.by == "user":
+        rank = place.rank * devices
+        children = start_local(RankPlace("user", rank, store=place.store), devices, machines)
+    local = machines == 1 and not place.external
+    waiting(lambda: join(store, rank, devices * machines, local))
+    return rank, children
+
+
+def follow(rank: int) -> None:
+    """Do what rank zero asks for, until it says that all is done."""
+    from splitmix.engine.rank_wire import broadcast, bytes_from, encoded, send_to
+    from splitmix.engine.shares import Follower
+
+    follower = Follower(rank)
+    while True:
+        number, kind, common = pickle.loads(broadcast())
+        if kind == "end":
+            follower.close()
+            return
+        own = pickle.loads(bytes_from(0))
+        try:
+            answer = number, "done", follower.answer(kind, common, own)
+        except UserError as error:
+            answer = number, "mistake", str(error)
+        except Exception:
+            answer = number, "bug", traceback.format_exc()
+        send_to(0, encoded(answer))

@@ -1,0 +1,82 @@
+"""Measures what tells whether an attack on a run can be believed, for `splitmix.evaluation.sanity`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from importlib.util import find_spec
+from time import perf_counter
+from typing import Any
+
+from splitmix.algorithms.values import ServerState
+from splitmix.errors import UserError
+from splitmix.evaluation.sanity import LADDER, MORE_STEPS, QUERIES, RESTARTS
+from splitmix.federation.federation import Federation
+from splitmix.federation.transferred import transferred
+from splitmix.robustness.attacks import Attack, GradientSteps
+from splitmix.robustness.autoattack import Square
+from splitmix.robustness.restarts import Restarted
+from splitmix.test_settings import TestSettings
+
+
+def measure_sanity(
+    federation: Federation,
+    state: ServerState,
+    test: TestSettings,
+    widths: Sequence[float],
+    adv_lambda: float,
+    attack: GradientSteps,
+    say: Callable[[str], object],
+) -> dict[float, dict[str, Any]]:
+    """What the test records of these widths keep as `sanity`, by width.
+
+    The black box is the same attack made against another of the widths, and the Square attack where it bounds the same
+    norm and its package is installed.
+
+    Args:
+        say: told what is measured next.
+
+    Raises:
+        UserError: there is no black box.
+    """
+    start = perf_counter()
+    settings: dict[str, Any] = {"batch_size": test.batch_size, "bn": test.bn, "max_images": test.max_images}
+    ladder = [attack.scaled(factor) for factor in LADDER]
+    found: dict[float, dict[str, Any]] = {
+        width: {"eps": [step.eps for step in ladder], "accuracy": [], "loss": [], "black_box": {}} for width in widths
+    }
+    square = attack.norm == math.inf and find_spec("pyautoattack") is not None
+    if len(widths) < 2 and not square:
+        raise UserError(
+            "test.sanity=true: needs an attack without the model's gradients: test two widths, or an attack in the"
+            " L-infinity norm after pip install 'splitmix[autoattack]'"
+        )
+
+    def accuracies(used: Attack, words: str) -> dict[float, float]:
+        say(words)
+        return federation.test(state, widths, adv_lambda=adv_lambda, attack=used, **settings).mean()
+
+    for step in ladder:
+        say(f"ε {step.eps:g}")
+        accuracy = federation.test(state, widths, adv_lambda=adv_lambda, attack=step, predictions=True, **settings)
+        for width, mean in accuracy.mean().items():
+            found[width]["accuracy"].append(mean)
+            found[width]["loss"].append(float(accuracy.predictions[width].loss.mean()))
+    steps = MORE_STEPS * attack.steps
+    for width, mean in accuracies(replace(attack, steps=steps), f"{steps} steps").items():
+        found[width] |= {"more_steps": steps, "accuracy_more_steps": mean}
+    for width, mean in accuracies(Restarted(attack, RESTARTS), f"{RESTARTS} restarts").items():
+        found[width] |= {"restarts": RESTARTS, "accuracy_restarts": mean}
+    if square:
+        for width, mean in accuracies(Square(attack.eps, QUERIES), f"Square, {QUERIES} queries").items():
+            found[width]["black_box"]["square"] = mean
+    if len(widths) > 1:
+        say("made at other widths")
+        means = transferred(federation, state, widths, (adv_lambda,), attack, **settings).mean()
+        for (width, _), by_source in means.items():
+            for (source, _), mean in by_source.items():
+                if source != width:
+                    found[width]["black_box"][f"made at ×{source:g}"] = mean
+    seconds = (perf_counter() - start) / len(widths)
+    return {width: {**values, "seconds": seconds} for width, values in found.items()}
