@@ -14,9 +14,9 @@ def led(verb: str, run: Callable[[], int]) -> int:
     """Run a verb, or follow the process that does; returns the exit code."""
     try:
         if follows():
-            from splitmix.engine.follower import main
+            from splitmix.engine.follower import run as follow
 
-            return main()
+            follow()
     except UserError as error:
         complain(f"splitmix {verb}: {error}")
         return 2

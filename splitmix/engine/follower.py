@@ -12,12 +12,23 @@ import threading
 import traceback
 from contextlib import suppress
 from time import sleep
-from typing import Any
+from typing import Any, NoReturn
 
 from splitmix.engine.before_torch import PORTABLE, portable_environment
 from splitmix.engine.rank_places import RankPlace, rank_place
 from splitmix.engine.rank_start import end, start_local
 from splitmix.errors import UserError
+
+
+def run() -> NoReturn:
+    """Follow rank zero, then end this process at once: a rank writes nothing that Python's own end would have to close.
+
+    PyTorch's threads and those of gloo may still be ending then, and abort a process whose interpreter is gone.
+    """
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def main() -> int:
@@ -29,16 +40,16 @@ def main() -> int:
         threading.Thread(target=end_with, args=(os.getppid(), place.rank), daemon=True).start()
     import torch.distributed as dist
 
-    from splitmix.engine.rank_wire import Gone, waiting
-
+    # Nothing here waits in another thread: SIGINT is ignored, and a thread that has trained may still be clearing up
+    # when the process ends.
     children: list[subprocess.Popen[bytes]] = []
     try:
         rank, children = joined(place)
         if rank is None:
             return 0
-        waiting(lambda: follow(rank))
+        follow(rank)
         return 0
-    except Gone:
+    except RuntimeError:  # the connection is broken
         number = place.rank if place.by != "user" else f"of machine {place.rank}"
         print(f"splitmix: rank {number}: rank zero is gone; this rank ends too", file=sys.stderr, flush=True)
         return 1
@@ -70,9 +81,9 @@ def joined(place: RankPlace) -> tuple[int | None, list[subprocess.Popen[bytes]]]
 
     Raises:
         UserError: rank zero did not come.
-        Gone: it came and went.
+        RuntimeError: it came and went.
     """
-    from splitmix.engine.rank_wire import ENDED, MEET_S, RANKS, first_line, join, store_of, waiting
+    from splitmix.engine.rank_wire import ENDED, MEET_S, RANKS, first_line, join, store_of
 
     store = store_of(place)
     try:
@@ -92,7 +103,7 @@ def joined(place: RankPlace) -> tuple[int | None, list[subprocess.Popen[bytes]]]
         rank = place.rank * devices
         children = start_local(RankPlace("user", rank, store=place.store), devices, machines)
     local = machines == 1 and not place.external
-    waiting(lambda: join(store, rank, devices * machines, local))
+    join(store, rank, devices * machines, local)
     return rank, children
 
 

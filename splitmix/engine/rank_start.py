@@ -16,7 +16,7 @@ from pathlib import Path
 
 from splitmix.engine.rank_places import RankPlace, environment_of, rank_place
 
-BOOT = "import sys; sys.path[:] = {path!r}; from splitmix.engine.follower import main; sys.exit(main())"
+BOOT = "import sys; sys.path[:] = {path!r}; from splitmix.engine.follower import run; run()"
 STORE = "store"
 """The file, in a folder of this user's alone, that the ranks of one machine meet at."""
 
