@@ -77,4 +77,6 @@ class Branching(Digit):
 
 
 def dropping(width, input_shape, classes):
-    return nn.Sequential(nn.Dropout(0.5), nn.Flatten(), nn.Linear(math.prod(input_shape), classes))
+    hidden = math.ceil(16 * width)
+    layers = nn.Linear(math.prod(input_shape), hidden), nn.Linear(hidden, classes)
+    return nn.Sequential(nn.Dropout(0.5), nn.Flatten(), *layers)

@@ -32,6 +32,8 @@ def test_the_commands_of_the_page_run(folder, capfd):
     [block] = re.findall(r"```bash\n(.*?)```", PAGE, re.S)
     train, profile, test = (shlex.split(line)[1:] for line in block.strip().splitlines())
     assert main([*train, "debug=quick", "model.packing=packed", "engine.workers=1"]) == 0
+    [following] = re.findall("next: splitmix (.*)", capfd.readouterr().out)
+    assert main([*shlex.split(following), "test.max_images=20"]) == 0
     assert main([*profile, "widths=0.125", "repeats=1"]) == 0
     assert main([*test, "test.max_images=20", "test.widths=0.125"]) == 0
     # Without the function's name nothing is imported.

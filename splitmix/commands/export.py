@@ -54,6 +54,9 @@ class Keys:
                 "format=bundle: holds every width and level of robustness; leave width and adv_lambda out, or give"
                 " format=onnx, torch_export or executorch"
             )
+        named = next((name for name, end in FORMATS.items() if end and str(self.out).endswith(end)), None)
+        if self.format == "bundle" and named is not None:
+            raise UserError(f"out={self.out}: a bundle is a folder; name one, or give format={named} for this file")
         if not 0 <= self.max_drop <= 100:
             raise UserError(f"max_drop={shown(self.max_drop)}: give percentage points from 0 to 100")
         if self.max_images is not None and self.max_images < 1:

@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 
 from splitmix.commands.command_line import add_own_code
 from splitmix.commands.composing import MISTAKES
+from splitmix.commands.job_gpu import keep_to_one_gpu
 from splitmix.commands.messages import log, log_to_console, one_line
 from splitmix.files import without_links
 
@@ -60,6 +61,7 @@ class SweepTask:
         print(f"{title}", flush=True)
         if not self.apart:
             return self.run(cfg)
+        keep_to_one_gpu(config)
         start = perf_counter()
         console = os.path.join(config.runtime.output_dir, "console.log")
         with open(console, "a", opener=without_links) as file, redirect_stdout(file):

@@ -16,7 +16,7 @@ from splitmix.commands.help import composed, run_dir, without_hydra
 from splitmix.commands.led import led
 from splitmix.commands.messages import log, log_to_file
 from splitmix.commands.sweep_runs import can_go_on, check, plan_runs
-from splitmix.commands.trust import trusted_targets
+from splitmix.commands.trust import trusted_targets, words_for_own_code
 from splitmix.config import RunConfig, load_run_config, resolve_run
 from splitmix.engine.before_torch import prepare
 from splitmix.errors import UserError
@@ -134,7 +134,8 @@ def train_in(
     print_table(width_table(trained.rows))
     log.info(f"run folder: {folder}   (best round: {trained.best_round + 1}; figure: {figure.name})")
     attacks = ["attack=[none,linf_pgd]"] if trained.adversarial else []
-    log.info(f"next: {command('test', f'test.widths={trained.rows[0].width:g}', *attacks, run=folder)}")
+    words = [f"test.widths={trained.rows[0].width:g}", *attacks, *words_for_own_code(resolved)]
+    log.info(f"next: {command('test', *words, run=folder)}")
 
 
 def newly_said(stored: dict[str, Any], resolved: dict[str, Any]) -> frozenset[str]:

@@ -11,6 +11,15 @@ from splitmix.commands.help import option_folders
 from splitmix.trusted import targets_in, targets_of, trusted_code
 
 
+def words_for_own_code(config: Mapping[str, Any]) -> list[str]:
+    """What a command on a run of this config must say: the folders of the command at work, and code to trust."""
+    folders = option_folders()
+    trusted = trusted_targets(config_dirs=folders)
+    own = sorted({target for group, target in targets_of(config) if target not in trusted.get(group, ())})
+    words = [word for folder in folders for word in ("--config-dir", str(folder))]
+    return [*words, f"trust=[{','.join(own)}]"] if own else words
+
+
 def trusted_targets(
     named: Any = (), config_dirs: Sequence[Path] | None = None, composed: Mapping[str, Any] | None = None
 ) -> Trusted:

@@ -11,7 +11,7 @@ from splitmix.models.checks import check_bn
 from splitmix.models.network import LaneNetwork, NetworkSpec
 from splitmix.models.own_network import BATCH_NORMS
 from splitmix.models.packed import PackedNetwork
-from splitmix.models.prototype import Source, factory_of, prototype
+from splitmix.models.prototype import Source, factory_of, growing_dims, prototype
 from splitmix.models.tracing import Traced, traced
 from splitmix.models.unpacked import UnpackedNetwork, stackable
 
@@ -51,6 +51,11 @@ class Module:
             UserError: the factory fails, or makes a network that this spec or `packing` cannot do with.
         """
         source = Source(self.factory, spec.width, spec.input_shape, spec.classes)
+        if spec.width < 1 and not any(growing_dims(source, 1.0).values()):
+            raise UserError(
+                f"{source.label}: makes the same network at width {spec.width:g} and at 1; let its sizes grow with"
+                " the width, or train it whole by algorithm=fedavg algorithm.width=1"
+            )
         followed = traced(source)
         if spec.norm != "plain" and not any(isinstance(part, BATCH_NORMS) for part in prototype(source).modules()):
             raise UserError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from statistics import median
 from time import perf_counter
 from typing import Any, TypeVar
@@ -101,9 +102,12 @@ class AnytimeModel(ABC):
         """Turn the dials; what is not given stays. Nothing is loaded or copied.
 
         Raises:
-            UserError: a width or a level that the bundle cannot give, or base models that are not held (they are
-                named); then both dials stay.
+            UserError: a width or a level that is no number or that the bundle cannot give, or base models that are
+                not held (they are named); then both dials stay.
         """
+        for name, value in (("width", width), ("adv_lambda", adv_lambda)):
+            if value is not None and not isinstance(value, Real):
+                raise UserError(f"{name}={value!r}: give a number")
         count = self.base_models if width is None else self.manifest.count(width)
         if adv_lambda is not None:
             self.manifest.check_adv_lambda(adv_lambda)

@@ -272,6 +272,7 @@ def test_one_line_for_every_mistake(folder, tmp_path, capsys):
         ([run, f"out={tmp_path / 'a'}", "format=onyx"], "format=onyx: no such format (did you mean onnx?)"),
         ([run, f"out={tmp_path / 'a'}", "format=onnx"], "name a file that ends in .onnx"),
         ([run, f"out={tmp_path / 'a'}", "width=0.25"], "format=bundle: holds every width"),
+        ([run, f"out={tmp_path / 'a.onnx'}"], "a bundle is a folder; name one, or give format=onnx"),
         ([run, f"out={tmp_path / 'a.pt2'}", "format=torch_export", "width=0.3"], "width=0.3: "),
         ([run, f"out={tmp_path / 'a.pt2'}", "format=torch_export", "adv_lambda=0.3"], "adv_lambda=0.3: the run was"),
         ([run, f"out={tmp_path / 'a'}", "quantize=int8"], "quantize=int8: format=bundle has no int8"),

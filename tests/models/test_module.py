@@ -154,6 +154,10 @@ def failing(width, input_shape, classes):
     return nn.Sequential(nn.Flatten(), nn.Linear(7, classes))
 
 
+def rigid(width, input_shape, classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(192, 16), nn.ReLU(), nn.Linear(16, classes))
+
+
 def features(width, input_shape, classes):
     return nn.Flatten()
 
@@ -165,6 +169,7 @@ def features(width, input_shape, classes):
         (deeper, {"rescale_init": True}, "makes different layers"),
         (eps, {}, "0 has eps=0.1"),
         (failing, {}, "forward fails for images .*RuntimeError"),
+        (rigid, {}, "makes the same network at width 0.25 and at 1"),
         (features, {}, "has no parameter to train"),
         (Patches, {"rescale_layer": True}, "place is of no convolution or linear layer.*rescale_layer=false"),
         (Patches, {"slice": True}, "cannot be trained in slices"),

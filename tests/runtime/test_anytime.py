@@ -96,6 +96,8 @@ def test_fit_picks_the_widest_within_all_limits():
         ({"width": 0.3}, r"width=0.3: this bundle gives 0.25, 0.5, 0.75, 1"),
         ({"adv_lambda": 1.5}, r"adv_lambda=1.5: give a value from 0 to 1"),
         ({"adv_lambda": float("nan")}, r"adv_lambda=nan"),
+        ({"width": "wide"}, r"width='wide': give a number"),
+        ({"adv_lambda": "0.5"}, r"adv_lambda='0.5': give a number"),
         ({"width": 1, "adv_lambda": 0.3}, r"width=1: needs 4 base models, and b holds 2; missing: parts/b0.safet"),
     ],
 )
