@@ -27,6 +27,7 @@ from splitmix.config import RunConfig, load_run_config
 from splitmix.deploy.app_folder import write_folder
 from splitmix.deploy.demo import demo_config
 from splitmix.deploy.fleet import refuse_meaningless
+from splitmix.deploy.fleet_env import own_host
 from splitmix.deploy.keys import LOCAL, Authority, write_certificate, write_node_keys, write_private
 from splitmix.deploy.node_settings import SPLITS
 from splitmix.deploy.serve import CONFIG
@@ -171,7 +172,8 @@ def fill(
     write_folder(folder, resolved, fleet, final)
     authority = Authority(final.name)
     write_private(folder / "ca.key", authority.key)
-    key, certificate = authority.server(tuple(dict.fromkeys([plan.host, *LOCAL])), plan.valid_days)
+    hosts = tuple(dict.fromkeys([plan.host, own_host(plan.listen), *LOCAL]))
+    key, certificate = authority.server(hosts, plan.valid_days)
     ids = [client.id for client in clients]
     values: dict[str, Any] = {
         "address": plan.address,
