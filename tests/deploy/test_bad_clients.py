@@ -10,6 +10,7 @@ import torch
 from fleets import deploy, nodes_of, noise_tree, run_words
 
 from splitmix.algorithms.plain_data import from_bytes, to_bytes
+from splitmix.deploy.checks import seconds_told
 from splitmix.deploy.exchange import Exchange
 from splitmix.deploy.journal import read_journal
 from splitmix.deploy.messages import BadMessage, packed, unpacked
@@ -190,6 +191,11 @@ def test_a_second_answer_is_told_apart():
         {0: (1, b""), 1: (2, b"")}, 5
     )]  # fmt: skip
     assert came == [(0, b"x", False), (0, b"y", True), (1, b"z", False)]
+
+
+@pytest.mark.parametrize("told", [None, "fast", True, -1.0, float("nan"), float("inf")])
+def test_a_time_that_is_none_is_not_written_down(told):
+    assert seconds_told({"seconds": told}) is None and seconds_told({"seconds": 1.25}) == 1.25
 
 
 def test_messages_are_read_with_limits():
