@@ -202,6 +202,7 @@ def fill(
     render(server / "fleet.env", "fleet.env", {**values, "node_port": FIRST_NODE_PORT})
     render(server / "splitmix-server.service", "server.service", values)
     render(server / "compose.yaml", "server_compose.yaml", values)
+    render(server / ".dockerignore", "dockerignore", values)
     for number, name in enumerate(ids):
         node = folder / NODES / name
         node.mkdir(parents=True)
@@ -214,6 +215,7 @@ def fill(
         render(node / "fleet.env", "fleet.env", of_node)
         render(node / "splitmix-node.service", "node.service", of_node)
         render(node / "compose.yaml", "node_compose.yaml", of_node)
+        render(node / ".dockerignore", "dockerignore", of_node)
     render(folder / "compose.yaml", "compose.yaml", values)
     render(folder / "README.md", "README.md", values)
 

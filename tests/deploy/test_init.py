@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import splitmix
 from splitmix.commands import main
 
 pytest.importorskip("flwr", reason="Flower is not installed: pip install 'splitmix[flower]' (Python 3.11)")
@@ -60,6 +61,9 @@ def test_the_folder_of_a_fleet(place):
         subprocess.run(["sh", "-n", script], check=True)
     services = yaml.safe_load((fleet / "nodes" / "b.2" / "compose.yaml").read_text())["services"]
     assert "/opt/splitmix/images:/opt/splitmix/images:ro" in services["node-b.2"]["volumes"]
+    assert f"'splitmix[flower]=={splitmix.__version__}'" in services["node-b.2"]["build"]["dockerfile_inline"]
+    # What goes to the builder of an image: no key.
+    assert (fleet / "nodes" / "b.2" / ".dockerignore").read_text().splitlines()[1:] == ["*", "!*.whl"]
     for file in yaml.safe_load((fleet / "compose.yaml").read_text())["include"]:
         assert yaml.safe_load((fleet / file).read_text())["services"]
     assert "{{" not in "".join(path.read_text() for path in fleet.rglob("*") if path.is_file())
