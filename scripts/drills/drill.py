@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -99,6 +100,11 @@ class FleetFolder:
         """What starts a node."""
         return ["sh", str(self.node(name) / "start.sh")]
 
+    def wait_for_server(self, log: Path) -> None:
+        """Wait until the server knows all keys."""
+        known = len(list(self.path.glob("nodes/*/node.pub")))
+        self.drill.wait(lambda: text_of(log).count("registered successfully") >= known, "the server does not start")
+
     @property
     def entries(self) -> list[Entry]:
         """What became of the clients in the rounds so far."""
@@ -149,10 +155,9 @@ class FleetFolder:
     def check_equal(self, simulated: Path) -> None:
         """Check that weights and accuracies are those of a simulation, bit for bit."""
         both = [read_content(run / "checkpoints" / "last.ckpt") for run in (self.path / "run", simulated)]
-        for scope in ("tensors", "server"):
-            one, other = (content[scope] for content in both)
-            same = one.keys() == other.keys() and all(value.equal(other[name]) for name, value in one.items())
-            self.drill.check(same, f"{len(one)} {scope} after the last round are the simulation's, bit for bit")
+        one, other = ({**content["tensors"], **content["server"]} for content in both)
+        same = one.keys() == other.keys() and all(value.equal(other[name]) for name, value in one.items())
+        self.drill.check(same, f"all {len(one)} tensors after the last round are the simulation's, bit for bit")
         results = [self.results, json.loads((simulated / "results.json").read_text())]
         tested = [[test["per_client"] for test in result["tests"]] for result in results]
         self.drill.check(tested[0] == tested[1], "so are all clients' test accuracies at every width")
@@ -192,6 +197,9 @@ def drilled(describe: str | None, **more: Mapping[str, Any]) -> Iterator[tuple[D
     for name, words in more.items():
         options.add_argument(f"--{name.replace('_', '-')}", **words)
     given = options.parse_args()
+    # A kill tidies up as Ctrl-C does, also where the shell had Ctrl-C ignored.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(given.folder or temporary).resolve()
         place.mkdir(parents=True, exist_ok=True)

@@ -93,6 +93,7 @@ def cut_off(drill: Drill) -> None:
     lost = fleet.names[-1]
     with hosts(fleet.names) as net, processes(drill.place / "logs", ENVIRONMENT) as started:
         server = started.start("server", net.on("server", fleet.server_command()))
+        fleet.wait_for_server(started.logs / "server.log")
         for name in fleet.names:
             started.start(name, net.on(name, fleet.node_command(name)))
         drill.say(f"a server on {SERVER} and three nodes, on a host each, are started")

@@ -130,6 +130,7 @@ def check_refused(drill: Drill, fleet: FleetFolder, bad: dict[str, str]) -> None
 def start_all(drill: Drill, fleet: FleetFolder, started: Processes, bad: dict[str, str] | None = None) -> None:
     """Start the server and its nodes, some of which are bad."""
     started.start("server", fleet.server_command())
+    fleet.wait_for_server(started.logs / "server.log")
     path = drill.place / "bad"
     if bad:
         path.mkdir(exist_ok=True)
