@@ -2,9 +2,9 @@
 
     python scripts/drills/probe.py --turns 5
 
-A node's process answers the request of a real round, as Flower's process for a message does, images and all. Times are
-seconds of the processor, so that other work on the machine changes little; `--clock wall` takes those of the clock.
-Probe and node follow one another in every turn. Ends with 0 if every median lies within 20 %.
+A node's process is started, loads its images and answers the request of a real round, as Flower's process for a message
+does. Times are seconds of the processor, so that other work on the machine changes little; `--clock wall` takes those
+of the clock. Probe and node follow one another in every turn. Ends with 0 if every median lies within 20 %.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
@@ -66,36 +68,51 @@ def requests_of_a_round(place: Path) -> list[dict[str, Any]]:
     return found
 
 
-def as_node(settings: str, request: str, clock: str) -> float:
-    """In a process of its own: seconds from a request's bytes to the answer's, where nothing is loaded yet."""
-    import splitmix.deploy.flower  # noqa: F401  imported before a message comes
-    from splitmix.deploy.node import Node
-    from splitmix.deploy.node_settings import read_node
+def as_node(settings: str, request: str, clock: str) -> None:
+    """In a process of its own: answer a request, where nothing is loaded yet."""
+    import splitmix.deploy.flower as flower
 
-    content = Path(request).read_bytes()
-    start = CLOCKS[clock]()
-    Node(read_node(Path(settings))).answer(content)
-    return CLOCKS[clock]() - start
+    flower.node_at(Path(settings)).answer(Path(request).read_bytes())
 
 
-def as_probe(out: str, images: str, clock: str) -> float:
+def as_probe(out: str, images: str, clock: str) -> None:
     """In a process of its own: `splitmix probe` by this clock."""
     import splitmix.deploy.probe as probing
     from splitmix.commands import main
+    from splitmix.deploy.fresh_process import fresh_process_s
+
+    def fresh(*given: Any) -> float:
+        return timed(clock, lambda: fresh_process_s(*given))
 
     measure = probing.probe
-    probing.probe = lambda *given: measure(*given, clock=CLOCKS[clock])
+    probing.probe = lambda *given, **_: measure(*given, clock=CLOCKS[clock], fresh=fresh)
     words = [f"out={out}", f"images={images}", "repeats=3", "engine.threads=1"]
-    return float(main(["probe", *words, "engine.accelerator=cpu", "engine.lanes=1"]))
+    sys.exit(main(["probe", *words, "engine.accelerator=cpu", "engine.lanes=1"]))
 
 
-def in_a_process(what: str, *words: object) -> float:
-    """What `as_node` or `as_probe` gives in a fresh process."""
-    command = [sys.executable, __file__, what, *map(str, words)]
-    done = subprocess.run(command, env={**os.environ, **ENVIRONMENT}, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(done.stdout + done.stderr)
-    return float(done.stdout.split()[-1])
+def timed(clock: str, run: Callable[[], object]) -> float:
+    """Seconds that a process takes that is run by this one: of the processor, or of the clock."""
+    before, start = children_s(), perf_counter()
+    run()
+    return children_s() - before if clock == "cpu" else perf_counter() - start
+
+
+def children_s() -> float:
+    """Seconds of the processor that processes took which this one ran to their end."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def in_a_process(clock: str, what: str, *words: object) -> float:
+    """Seconds of a fresh process for `as_node` or `as_probe`."""
+    command = [sys.executable, __file__, what, *map(str, words), clock]
+
+    def run() -> None:
+        done = subprocess.run(command, env={**os.environ, **ENVIRONMENT}, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(done.stdout + done.stderr)
+
+    return timed(clock, run)
 
 
 def compare(drill: Drill, given: argparse.Namespace) -> None:
@@ -108,11 +125,11 @@ def compare(drill: Drill, given: argparse.Namespace) -> None:
         for client in clients:
             out, images = drill.place / "device.json", client["n_train"]
             if client is clients[0]:
-                in_a_process("as_probe", out, images, given.clock)
+                in_a_process(given.clock, "as_probe", out, images)
             device = read_device(out)
             [row] = [row for row in device.measured if row.width == client["budget"]]
             files = [drill.place / f"{client['id']}.{end}" for end in ("yaml", "request")]
-            took = in_a_process("as_node", *files, given.clock)
+            took = in_a_process(given.clock, "as_node", *files)
             predicted = row.round_s(images, device.batch_size)
             shares[row.width].append(predicted / took)
             drill.say(
@@ -126,7 +143,7 @@ def compare(drill: Drill, given: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["as_node"] or sys.argv[1:2] == ["as_probe"]:
-        print(globals()[sys.argv[1]](*sys.argv[2:]))
+        globals()[sys.argv[1]](*sys.argv[2:])
     else:
         more = {
             "turns": {"type": int, "default": 5},
