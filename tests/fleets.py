@@ -54,7 +54,7 @@ def deploy(resolved: dict, folder: Path, handlers, fleet=None, resume=False):
     """Train on nodes in this process."""
     transport = Loopback({number: getattr(node, "answer", node) for number, node in handlers.items()})
     try:
-        fleet = fleet or Fleet(round_seconds=60, wait_seconds=5)
+        fleet = fleet or Fleet(round_seconds=900, wait_seconds=5)
         torch.set_num_threads(1)
         return run_deployment(load_run_config(resolved), folder, resolved, fleet, transport, resume)
     finally:

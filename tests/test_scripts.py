@@ -1,5 +1,6 @@
 """scripts/: a script for each verb, which runs like the verb."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -23,3 +24,14 @@ def test_a_script_that_imports_pytorch_does_not_meet_another_script(tmp_path):
     command = [sys.executable, str(SCRIPTS / "profile.py"), "repeats=2", "widths=0.125"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0 and "×0.125" in done.stdout, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("drill", ["loopback", "hosts", "probe"])
+def test_a_drill_can_be_started(drill):
+    """The drills themselves take many minutes: docs/checked.md says what they saw."""
+    done = subprocess.run(
+        [sys.executable, str(SCRIPTS / "drills" / f"{drill}.py"), "--help"], capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(SCRIPTS.parent)},
+    )  # fmt: skip
+    assert done.returncode == 0 and "--folder" in done.stdout, done.stderr

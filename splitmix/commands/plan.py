@@ -104,6 +104,9 @@ def tell(fleet: Fleet, predicted: Prediction, rounds: int) -> None:
         f"a round: {seconds:.3g} s of training (deadline {deadline:g} s), {predicted.in_time:.3g} of"
         f" {len(fleet.clients)} clients in time, {down} down, {up} up; {rounds} rounds: {rounds * seconds:.3g} s"
     )
+    log.info(
+        f"besides, every validation sends the whole model, {quantity(predicted.validation_bytes, 'B')}, to each client"
+    )
     counts = predicted.trainers.values()
     log.info(f"each part of the model is trained by {min(counts):.3g} to {max(counts):.3g} clients in a round")
 

@@ -40,6 +40,7 @@ class Keys:
     max_memory: float | None
     steps: int
     repeats: int
+    process: bool
     out: str
 
 
@@ -61,6 +62,7 @@ def probe(cfg: DictConfig) -> None:
 
     from splitmix.benchmarks.workloads import machine
     from splitmix.deploy import device, plan_tables, planning
+    from splitmix.deploy.fresh_process import fresh_process_s
     from splitmix.deploy.probe import probe as measure
     from splitmix.federation.client_side import ClientSettings
     from splitmix.reporting.tables import print_table, text_table
@@ -74,7 +76,8 @@ def probe(cfg: DictConfig) -> None:
     augmentation = getattr(keys.dataset, "augmentation", None)
     settings = ClientSettings(keys.optimizer, keys.batch_size, augmentation=augmentation, lanes=lanes)
     base_width = methods[0][0]
-    measured = measure(methods, settings, engine, base_width, keys.steps, keys.repeats, keys.images)
+    fresh = fresh_process_s if keys.process else None
+    measured = measure(methods, settings, engine, base_width, keys.steps, keys.repeats, keys.images, fresh=fresh)
     probed = device.Device(
         kind=device.KIND,
         schema=device.SCHEMA,

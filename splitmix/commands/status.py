@@ -77,9 +77,10 @@ def show(folder: Path, keys: Keys, now: tuple[str, int, int]) -> None:
     print(printable(f"{folder}\n{now[0]}, {done} of {now[1]} rounds\n"))
     besides = read_journal(folder / EVALUATIONS) if (folder / EVALUATIONS).is_file() else []
     caption = f"Clients over all rounds; bytes are those of whole messages. {evaluation_bytes(besides)}"
-    print_table(text_table(client_rows(entries), caption))
+    print_table(text_table(client_rows(entries), caption, last=True))
     caption = f"The last {min(keys.rounds, done)} rounds."
-    print_table(text_table(round_rows([entry for entry in entries if entry.round >= done - keys.rounds]), caption))
+    shown = [entry for entry in entries if entry.round >= done - keys.rounds]
+    print_table(text_table(round_rows(shown), caption, last=True))
     if keys.page:
         print(printable(f"page: {write_page(folder, now[0], now[1], entries)}"))
     sys.stdout.flush()

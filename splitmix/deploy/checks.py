@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
@@ -52,6 +53,12 @@ def checked_update(content: Mapping[str, Any], expected: Update) -> Update:
         if wrong := misfit(getattr(update, kind), getattr(expected, kind)):
             raise BadMessage(wrong)
     return Update(task, expected.weight, update.tensors, update.extras, update.measurements)
+
+
+def seconds_told(content: Mapping[str, Any]) -> float | None:
+    """How long a node says that it took; None where that is no time."""
+    seconds = content.get("seconds")
+    return round(seconds, 3) if type(seconds) is float and 0 <= seconds < math.inf else None
 
 
 def misfit(values: Tensors, expected: Tensors) -> str | None:

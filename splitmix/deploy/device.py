@@ -29,7 +29,7 @@ class Measured(Struct, frozen=True):
         base_models: models that such a client trains together.
         load: how many base models cost as much as its training step, by their MACs.
         step_s: seconds of a training step; `step_low_s` and `step_high_s` are the quartiles.
-        start_s: seconds of a round beside its steps.
+        start_s: seconds of a round beside its steps, the start of a process with it where that was measured.
         peak_bytes: the most memory that the process had (on a GPU: that PyTorch had there); None is not known.
     """
 

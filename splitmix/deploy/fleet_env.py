@@ -19,14 +19,25 @@ class FleetEnvironment:
 
     Attributes:
         host, port: where devices reach the server.
-        listen_port: where the server itself listens.
+        listen, listen_port: where the server itself listens.
         versions: those with which the fleet was made, by package.
     """
 
     host: str
     port: int
+    listen: str
     listen_port: int
     versions: Mapping[str, str]
+
+    @property
+    def own(self) -> tuple[str, int]:
+        """Where the server's own processes reach it."""
+        return own_host(self.listen), self.listen_port
+
+
+def own_host(listen: str) -> str:
+    """By which host a server is reached on its own machine, where it listens on this address."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listen, listen)
 
 
 def read_environment(path: Path) -> FleetEnvironment:
@@ -43,7 +54,7 @@ def read_environment(path: Path) -> FleetEnvironment:
     try:
         host, _, port = values["ADDRESS"].rpartition(":")
         versions = {name: values[name.upper()] for name in ("splitmix", "flwr", "torch")}
-        return FleetEnvironment(host.strip("[]"), int(port), int(values["PORT"]), versions)
+        return FleetEnvironment(host.strip("[]"), int(port), values["LISTEN"], int(values["PORT"]), versions)
     except KeyError as error:
         raise UserError(f"{path}: {error.args[0]} is missing; restore the line") from error
     except ValueError as error:

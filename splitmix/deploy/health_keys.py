@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from ipaddress import ip_address
 from pathlib import Path
@@ -16,7 +17,6 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_public_key,
 )
 
-from splitmix.deploy.keys import LOCAL
 from splitmix.errors import UserError
 
 SOON_DAYS = 30
@@ -64,8 +64,8 @@ def check_date(path: Path) -> str:
     return f"{now}, after {begin:%Y-%m-%d}, when the fleet was made; no server to ask"
 
 
-def check_server_certificate(path: Path, authority: Path, host: str) -> str:
-    """The server's certificate: signed by the authority, for this host and for the machine itself."""
+def check_server_certificate(path: Path, authority: Path, needed: Sequence[str]) -> str:
+    """The server's certificate: signed by the authority, for the hosts by which devices and itself reach it."""
     certificate = read_certificate(path)
     try:
         certificate.verify_directly_issued_by(read_certificate(authority))
@@ -76,10 +76,10 @@ def check_server_certificate(path: Path, authority: Path, host: str) -> str:
     except x509.ExtensionNotFound as error:
         raise UserError(f"{path}: names no host; {NEW_CERTIFICATES}") from error
     hosts = [*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))]
-    for needed in (host, LOCAL[1]):
-        if same(needed) not in map(same, hosts):
-            raise UserError(f"{path}: is for {', '.join(hosts)}, not for {needed}; {NEW_CERTIFICATES}")
-    return f"for {host}, {until(certificate)}"
+    for host in needed:
+        if same(host) not in map(same, hosts):
+            raise UserError(f"{path}: is for {', '.join(hosts)}, not for {host}; {NEW_CERTIFICATES}")
+    return f"for {needed[0]}, {until(certificate)}"
 
 
 def same(host: str) -> str:

@@ -76,10 +76,13 @@ def check_tls(host: str, port: int, authority: Path, seconds: float) -> str:
 
 def check_clock(host: str, port: int, authority: Path, seconds: float) -> str:
     """This machine's clock against the server's."""
+    before = datetime.now(timezone.utc)
     there = server_date(host, port, authority, seconds)
-    # The server tells whole seconds, cut off.
-    ahead = (datetime.now(timezone.utc) - there).total_seconds() - 0.5
+    after = datetime.now(timezone.utc)
+    # The server told its time, in whole seconds cut off, at some moment between these two.
+    unknown = (after - before).total_seconds() / 2
+    ahead = (before - there).total_seconds() + unknown - 0.5
     told = f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the server's"
-    if ahead > AHEAD_S or ahead < -BEHIND_S:
+    if ahead - unknown > AHEAD_S or ahead + unknown < -BEHIND_S:
         raise UserError(f"{told}, and the server refuses this node's signatures; set the clock (timedatectl set-ntp 1)")
     return f"{told}; up to {AHEAD_S:g} s ahead or {BEHIND_S:g} s behind are taken"

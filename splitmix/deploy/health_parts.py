@@ -76,19 +76,18 @@ def server_checks(folder: Path, seconds: float) -> list[Checked]:
     server = folder / SERVER
     known = read_environment(server / FILE)
     certificate, authority = server / "server.crt", server / "ca.crt"
-    own = ("127.0.0.1", known.listen_port)
     results = [
         *version_checks(known),
         checked("authority", partial(check_authority, authority)),
-        checked("certificate", partial(check_server_certificate, certificate, authority, known.host)),
+        checked("certificate", partial(check_server_certificate, certificate, authority, (known.host, known.own[0]))),
         checked("key", partial(check_server_key, server / "server.key", certificate)),
         checked("fleet", partial(check_fleet, folder)),
         checked("nodes", partial(check_registered, folder / NODES, node_names(folder))),
     ]
-    if checked("port", partial(check_port, *own, seconds)).ok:
-        results.append(checked("server", partial(check_tls, *own, authority, seconds)))
+    if checked("port", partial(check_port, *known.own, seconds)).ok:
+        results.append(checked("server", partial(check_tls, *known.own, authority, seconds)))
     else:
-        results.append(checked("port", partial(check_free, "0.0.0.0", known.listen_port)))
+        results.append(checked("port", partial(check_free, known.listen, known.listen_port)))
     return results
 
 

@@ -27,6 +27,7 @@ from splitmix.config import RunConfig, load_run_config
 from splitmix.deploy.app_folder import write_folder
 from splitmix.deploy.demo import demo_config
 from splitmix.deploy.fleet import refuse_meaningless
+from splitmix.deploy.fleet_env import own_host
 from splitmix.deploy.keys import LOCAL, Authority, write_certificate, write_node_keys, write_private
 from splitmix.deploy.node_settings import SPLITS
 from splitmix.deploy.serve import CONFIG
@@ -171,7 +172,8 @@ def fill(
     write_folder(folder, resolved, fleet, final)
     authority = Authority(final.name)
     write_private(folder / "ca.key", authority.key)
-    key, certificate = authority.server(tuple(dict.fromkeys([plan.host, *LOCAL])), plan.valid_days)
+    hosts = tuple(dict.fromkeys([plan.host, own_host(plan.listen), *LOCAL]))
+    key, certificate = authority.server(hosts, plan.valid_days)
     ids = [client.id for client in clients]
     values: dict[str, Any] = {
         "address": plan.address,
@@ -200,6 +202,7 @@ def fill(
     render(server / "fleet.env", "fleet.env", {**values, "node_port": FIRST_NODE_PORT})
     render(server / "splitmix-server.service", "server.service", values)
     render(server / "compose.yaml", "server_compose.yaml", values)
+    render(server / ".dockerignore", "dockerignore", values)
     for number, name in enumerate(ids):
         node = folder / NODES / name
         node.mkdir(parents=True)
@@ -212,6 +215,7 @@ def fill(
         render(node / "fleet.env", "fleet.env", of_node)
         render(node / "splitmix-node.service", "node.service", of_node)
         render(node / "compose.yaml", "node_compose.yaml", of_node)
+        render(node / ".dockerignore", "dockerignore", of_node)
     render(folder / "compose.yaml", "compose.yaml", values)
     render(folder / "README.md", "README.md", values)
 

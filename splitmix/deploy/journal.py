@@ -32,6 +32,8 @@ class Entry:
         seconds: from request to answer.
         loss: mean training loss over its lanes.
         bytes_down, bytes_up: on the wire, the whole messages.
+        device_seconds: of an accepted update: how long the node says that it took, from the request's bytes to the
+            answer's; the rest of `seconds` is the way there and back, and Flower's start of a process.
     """
 
     round: int
@@ -42,6 +44,7 @@ class Entry:
     loss: float | None = None
     bytes_down: int = 0
     bytes_up: int = 0
+    device_seconds: float | None = None
 
 
 class Journal:

@@ -165,6 +165,7 @@ class Prediction:
         seconds: of a round.
         in_time: clients whose updates count.
         bytes_down, bytes_up: training payload of all clients together.
+        validation_bytes: that a validation sends to every client: the whole model, whatever its budget.
         trainers: clients that train each part of the model: a base model, or all that is wider than a width.
     """
 
@@ -172,6 +173,7 @@ class Prediction:
     in_time: float
     bytes_down: float
     bytes_up: float
+    validation_bytes: int
     trainers: dict[str, float]
 
 
@@ -209,7 +211,8 @@ def prediction(fleet: Fleet, method: Method, seen: Sequence[int], rounds: int, p
     }
     seconds = mean(one.seconds or 0.0 for one in done)
     in_time = mean(len(one.answered) for one in done)
-    return Prediction(seconds, in_time, payload_bytes(down) / rounds, payload_bytes(up) / rounds, parts)
+    whole = sum(value.nbytes for value in state.tensors.values())
+    return Prediction(seconds, in_time, payload_bytes(down) / rounds, payload_bytes(up) / rounds, whole, parts)
 
 
 def part_name(base_model: int, width: float, several: bool) -> str:

@@ -24,6 +24,8 @@ from splitmix.randomness import torch_rng
 
 FEW_STEPS = 2
 """Steps of the shorter of the two rounds whose difference is what a step takes."""
+FRESH = 3
+"""Processes that are started to measure what a start takes."""
 LR = 1e-3
 
 
@@ -77,17 +79,20 @@ def probe(
     repeats: int,
     images: int,
     clock: Callable[[], float] = perf_counter,
+    fresh: Callable[[Probed, ImageSet, ClientSettings, EngineSettings], float] | None = None,
 ) -> list[Measured]:
     """What a client of each budget costs.
 
     Of each budget a round of few steps and one of `steps` more are timed, one after the other and all budgets in turns,
     so that whatever else runs on the machine slows all of them alike. The difference is that of the steps. Medians
-    count; a first turn, in which memory is measured, does not.
+    count; a first turn, in which memory is measured, does not. What a fresh process takes beyond one that has trained
+    before is beside the steps.
 
     Args:
         methods: by budget, ascending; in each the client of that budget is the first.
         images: training images that the device will hold beside what training needs.
         clock: seconds.
+        fresh: seconds of a process that is started for one round; None for rounds of a process that runs already.
     """
     clients = [Probed.of(width, method) for width, method in methods]
     shape, classes = clients[0].method.problem.input_shape, clients[0].method.problem.classes
@@ -108,13 +113,17 @@ def probe(
                 start = clock()
                 client.train(data, settings, engine)
                 of_data.append(clock() - start)
+    started_s = 0.0
+    if fresh is not None:
+        whole = median(fresh(clients[0], few, settings, engine) for _ in range(min(repeats, FRESH)))
+        started_s = max(0.0, whole - median(taken[0][0]))
     rows = []
     for client, (short, long), peak in zip(clients, taken, peaks, strict=True):
         low, step, high = quartiles([(most - least) / steps for least, most in zip(short, long, strict=True)])
         if step <= 0:
             # So busy a machine that more steps took less time: all time is said to be that of the steps.
             low, step, high = (value / (FEW_STEPS + steps) for value in quartiles(long))
-        start_s = max(0.0, median(short) - FEW_STEPS * step)
+        start_s = max(0.0, median(short) - FEW_STEPS * step) + started_s
         load = loads_of(client.method, {client.width}, base_width)[client.width]
         rows.append(Measured(client.width, client.lanes, load, step, max(0.0, low), max(0.0, high), start_s, peak))
     return rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -14,7 +15,10 @@ from time import monotonic, sleep
 
 from splitmix.errors import UserError
 
-START_S = 60.0
+START_S = 300.0
+"""How long a busy machine may take to start a process; one that ends instead is seen at once."""
+PORTS = range(20_000, 32_768)
+"""Below those that systems give to connections by themselves: such a connection could take a port that was free."""
 END_S = 10.0
 
 
@@ -100,10 +104,11 @@ def tool(name: str) -> str:
 
 def free_port() -> int:
     """A port of the loopback that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    while True:
+        port = secrets.choice(PORTS)
+        with suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def wait_for_port(port: int, started: Processes) -> None:

@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from splitmix.algorithms.values import ServerState, Update
-from splitmix.deploy.checks import checked_update, expected_update
+from splitmix.deploy.checks import checked_update, expected_update, seconds_told
 from splitmix.deploy.exchange import Exchanged
 from splitmix.deploy.journal import (
     ABSENT,
@@ -161,19 +161,18 @@ class RemoteRound:
         except BadMessage as error:
             self.note(client, REFUSED, str(error), item)
             return None
+        self.note(client, ACCEPTED, "", item)
         loss = float(update.measurements["loss"].mean())
-        self.note(client, ACCEPTED, "", item, loss)
+        self.entries[client] = replace(self.entries[client], loss=loss, device_seconds=seconds_told(content))
         return update
 
-    def note(
-        self, client: int, outcome: str, reason: str = "", item: Exchanged | None = None, loss: float | None = None
-    ) -> None:
+    def note(self, client: int, outcome: str, reason: str = "", item: Exchanged | None = None) -> None:
         """Write down what became of a client in this round (UserError: it is bad, and the fleet is to stop then)."""
         name = self.federation.clients[client].id
         size = len(item.answer.content or b"") if item is not None and item.answer is not None else 0
         sent = len(self.requests[client][1]) if client in self.requests else 0
         seconds = None if item is None else round(item.seconds, 3)
-        self.entries[client] = Entry(self.state.round, name, outcome, reason, seconds, loss, sent, size)
+        self.entries[client] = Entry(self.state.round, name, outcome, reason, seconds, None, sent, size)
         if outcome in (ACCEPTED, EMPTY):
             return
         text = f"round {self.state.round + 1}: client {name} left out, {outcome}{f' ({reason})' if reason else ''}"

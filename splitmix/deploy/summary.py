@@ -11,23 +11,33 @@ from splitmix.deploy.journal import ACCEPTED, Entry
 
 def client_rows(entries: Sequence[Entry]) -> list[list[str]]:
     """A header and a row for each client over all rounds."""
-    rows = [["client", "accepted", "left out", "last seen", "seconds", "loss", "down", "up", "last reason"]]
+    rows = [
+        [
+            "client",
+            "taken",
+            "last\nround",
+            "seconds",
+            "on\ndevice",
+            "loss",
+            "MB\ndown",
+            "MB\nup",
+            "left out, and why last",
+        ]
+    ]
     for client in dict.fromkeys(entry.client for entry in entries):
         of_client = [entry for entry in entries if entry.client == client]
         good = [entry for entry in of_client if entry.outcome == ACCEPTED]
-        outcomes = Counter(entry.outcome for entry in of_client if entry.outcome != ACCEPTED)
-        bad = [entry for entry in of_client if entry.outcome != ACCEPTED]
         rows.append(
             [
                 client,
                 str(len(good)),
-                ", ".join(f"{outcome} {count}" for outcome, count in outcomes.items()) or "-",
-                f"round {good[-1].round + 1}" if good else "never",
-                f"{mean(entry.seconds or 0.0 for entry in good):.1f}" if good else "-",
+                str(good[-1].round + 1) if good else "never",
+                mean_of([entry.seconds for entry in good]),
+                mean_of([entry.device_seconds for entry in good]),
                 loss_of(good[-1]) if good else "-",
-                f"{sum(entry.bytes_down for entry in of_client) / 1e6:.2f} MB",
-                f"{sum(entry.bytes_up for entry in of_client) / 1e6:.2f} MB",
-                bad[-1].reason or bad[-1].outcome if bad else "-",
+                f"{sum(entry.bytes_down for entry in of_client) / 1e6:.2f}",
+                f"{sum(entry.bytes_up for entry in of_client) / 1e6:.2f}",
+                left_out([entry for entry in of_client if entry.outcome != ACCEPTED]),
             ]
         )
     return rows
@@ -40,6 +50,20 @@ def round_rows(entries: Sequence[Entry]) -> list[list[str]]:
         seconds = "-" if entry.seconds is None else f"{entry.seconds:.1f}"
         rows.append([str(entry.round + 1), entry.client, entry.outcome, seconds, loss_of(entry), entry.reason or "-"])
     return rows
+
+
+def left_out(entries: Sequence[Entry]) -> str:
+    """How often a client was left out, by outcome, and the reason that was given last."""
+    counted = Counter(entry.outcome for entry in entries)
+    reasons = [entry.reason for entry in entries if entry.reason]
+    told = ", ".join(f"{outcome} {count}" for outcome, count in counted.items()) or "-"
+    return f"{told}: {reasons[-1]}" if reasons else told
+
+
+def mean_of(seconds: Sequence[float | None]) -> str:
+    """The mean of those that are known."""
+    known = [value for value in seconds if value is not None]
+    return f"{mean(known):.1f}" if known else "-"
 
 
 def loss_of(entry: Entry) -> str:

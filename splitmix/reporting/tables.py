@@ -114,9 +114,13 @@ def benchmark_table(workloads: Mapping[str, Mapping[str, Any]]) -> Table:
     return _table(table, caption, words=2, padding=0)
 
 
-def text_table(rows: Sequence[Sequence[str]], caption: str, words: int = 1) -> Table:
-    """A table of text that may stem from a file: its first row is the header, its first `words` columns stand left."""
-    return _table([[printable(text) for text in row] for row in rows], printable(caption), words)
+def text_table(rows: Sequence[Sequence[str]], caption: str, words: int = 1, last: bool = False) -> Table:
+    """A table of text that may stem from a file: its first row is the header, its first `words` columns stand left.
+
+    Args:
+        last: the last column is of words too.
+    """
+    return _table([[printable(text) for text in row] for row in rows], printable(caption), words, last=last)
 
 
 class TableConsole(Console):
@@ -176,18 +180,20 @@ def quantity(number: float | None, unit: str = "") -> str:
     return f"{number:.3g} {unit}"
 
 
-def _table(rows: Sequence[Sequence[str]], caption: str, words: int = 0, padding: int = 1) -> Table:
+def _table(rows: Sequence[Sequence[str]], caption: str, words: int = 0, padding: int = 1, last: bool = False) -> Table:
     """A table whose first row is the header.
 
     Args:
         words: columns that stand left and may wrap; without any every column may.
         padding: blanks on each side of a cell, beside one between columns.
+        last: the last column stands left and may wrap, too.
     """
     table = Table(box=box.SIMPLE_HEAD, caption=caption, caption_justify="left", padding=(0, padding))
     header, *body = rows
     for number, name in enumerate(header):
-        justify: Any = "left" if number < words else "right"
-        table.add_column(name, justify=justify, overflow="fold", no_wrap=number >= words > 0)
+        of_words = number < words or (last and number == len(header) - 1)
+        justify: Any = "left" if of_words else "right"
+        table.add_column(name, justify=justify, overflow="fold", no_wrap=words > 0 and not of_words)
     for row in body:
         table.add_row(*row)
     return table

@@ -87,7 +87,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(devices, capsys, words, messag
 @pytest.mark.slow
 def test_a_probe_writes_what_it_measured(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    small = ["image_size=8", "batch_size=4", "repeats=1", "steps=1", "images=8", "engine.threads=1"]
+    small = ["image_size=8", "batch_size=4", "repeats=1", "steps=1", "images=8", "engine.threads=1", "process=false"]
     assert main(["probe", "name=here", "max_memory=100", "budget.widths=8-2", *small]) == 0
     probed = read_device(tmp_path / "device.json")
     assert [row.width for row in probed.measured] == [0.125, 0.25, 0.375, 0.5]

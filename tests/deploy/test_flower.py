@@ -47,6 +47,7 @@ def test_the_demonstration_is_the_simulation(tmp_path, by_ray):
     entries = read_journal(tmp_path / "demo" / "run" / "rounds.jsonl")
     assert [entry.outcome for entry in entries] == ["accepted"] * 4
     for entry in entries:
+        assert 0 < entry.device_seconds < entry.seconds
         assert entry.bytes_up == pytest.approx(payload[entry.client], rel=0.02)
         assert entry.bytes_down == pytest.approx(payload[entry.client], rel=0.02)
     assert read_metrics(tmp_path / "demo" / "run" / "metrics.csv")[0]["bytes_up"] == sum(payload.values())

@@ -36,9 +36,9 @@ def fleet(made, tmp_path):
     return tmp_path / "fleet"
 
 
-def told(capsys, folder, code):
+def told(capsys, folder, code, seconds=60):
     """What the verb says of each check: whether all is well, and the words."""
-    assert main(["deploy-check", f"folder={folder}", "seconds=5"]) == code
+    assert main(["deploy-check", f"folder={folder}", f"seconds={seconds}"]) == code
     said = capsys.readouterr()
     rows = [line.split(None, 2) for line in said.out.splitlines()]
     return {what: (state == "ok", words) for state, what, words in rows}, said.err
@@ -107,7 +107,7 @@ def test_a_server_that_is_not_started(fleet, capsys):
 @pytest.mark.slow
 def test_a_port_that_another_listens_on(fleet, capsys):
     with socket.create_server(("127.0.0.1", port_of(fleet))):
-        checks, _ = told(capsys, fleet, 2)
+        checks, _ = told(capsys, fleet, 2, seconds=2)
     assert not checks["server"][0] and "no answer over TLS" in checks["server"][1]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import splitmix
 from splitmix.commands import main
 
 pytest.importorskip("flwr", reason="Flower is not installed: pip install 'splitmix[flower]' (Python 3.11)")
@@ -31,7 +32,9 @@ def test_the_folder_of_a_fleet(place):
     from splitmix.deploy.node_settings import read_node
     from splitmix.fleet import read_fleet
 
-    assert main(["deploy-init", "nodes=[clinic-a,b.2]", "port=9000", "budget.widths=4-1", *WORDS]) == 0
+    assert (
+        main(["deploy-init", "nodes=[clinic-a,b.2]", "port=9000", "listen=10.0.0.5", "budget.widths=4-1", *WORDS]) == 0
+    )
     fleet = place / "fleet"
     clients = read_fleet(fleet / "fleet.yaml").clients
     assert [(one.id, one.domain, one.budget) for one in clients] == [("clinic-a",) * 2 + (0.25,), ("b.2",) * 2 + (1.0,)]
@@ -40,7 +43,7 @@ def test_the_folder_of_a_fleet(place):
     assert private == ["ca.key", "nodes/b.2/node.key", "nodes/clinic-a/node.key", "server/server.key"]
     assert all(mode(fleet / name) == 0o600 for name in private)
     server = fleet / "server"
-    told = check_server_certificate(server / "server.crt", server / "ca.crt", "fleet.example")
+    told = check_server_certificate(server / "server.crt", server / "ca.crt", ["fleet.example", "10.0.0.5"])
     assert told.startswith("for fleet.example, until 2")
     check_server_key(server / "server.key", server / "server.crt")
     for number, name in enumerate(("clinic-a", "b.2")):
@@ -50,7 +53,7 @@ def test_the_folder_of_a_fleet(place):
         assert settings.root == "/opt/splitmix/images" and settings.memory == str(node / "memory")
         check_node_key(node / "node.key", node / "node.pub")
         known = read_environment(node / "fleet.env")
-        assert (known.host, known.port) == ("fleet.example", 9000)
+        assert (known.host, known.port) == ("fleet.example", 9000) and known.own == ("10.0.0.5", 9000)
         assert f"NODE_PORT={9094 + number} " in (node / "fleet.env").read_text()
     assert (fleet / "nodes" / "b.2" / "node.pub").read_text() != (fleet / "nodes" / "clinic-a" / "node.pub").read_text()
     for script in fleet.rglob("start.sh"):
@@ -58,6 +61,9 @@ def test_the_folder_of_a_fleet(place):
         subprocess.run(["sh", "-n", script], check=True)
     services = yaml.safe_load((fleet / "nodes" / "b.2" / "compose.yaml").read_text())["services"]
     assert "/opt/splitmix/images:/opt/splitmix/images:ro" in services["node-b.2"]["volumes"]
+    assert f"'splitmix[flower]=={splitmix.__version__}'" in services["node-b.2"]["build"]["dockerfile_inline"]
+    # What goes to the builder of an image: no key.
+    assert (fleet / "nodes" / "b.2" / ".dockerignore").read_text().splitlines()[1:] == ["*", "!*.whl"]
     for file in yaml.safe_load((fleet / "compose.yaml").read_text())["include"]:
         assert yaml.safe_load((fleet / file).read_text())["services"]
     assert "{{" not in "".join(path.read_text() for path in fleet.rglob("*") if path.is_file())

@@ -7,7 +7,7 @@ from splitmix.deploy.summary import client_rows, round_rows
 from splitmix.errors import UserError
 
 ENTRIES = [
-    Entry(0, "a", "accepted", "", 2.0, 0.5, 100, 90),
+    Entry(0, "a", "accepted", "", 2.0, 0.5, 100, 90, 1.5),
     Entry(0, "b", "refused", "not finite: x", 3.0, None, 100, 90),
     Entry(1, "a", "accepted", "", 4.0, 0.25, 100, 90),
     Entry(1, "b", "missing", "no answer in 9 s", 9.0, None, 100, 0),
@@ -47,6 +47,7 @@ def test_only_bad_updates_count_towards_quarantine(journal):
 
 def test_tables_say_who_was_left_out_and_why():
     rows = client_rows(ENTRIES)
-    assert rows[1][:6] == ["a", "2", "-", "round 2", "3.0", "0.2500"]
-    assert rows[2][:4] == ["b", "0", "refused 1, missing 1", "never"] and rows[2][-1] == "no answer in 9 s"
+    assert rows[1] == ["a", "2", "2", "3.0", "1.5", "0.2500", "0.00", "0.00", "-"]
+    assert rows[2][:4] == ["b", "0", "never", "-"]
+    assert rows[2][-1] == "refused 1, missing 1: no answer in 9 s"
     assert round_rows(ENTRIES)[2] == ["1", "b", "refused", "3.0", "-", "not finite: x"]

@@ -14,7 +14,7 @@ from splitmix.errors import UserError
 from splitmix.fleet import Fleet, FleetClient
 
 CLIENTS = (FleetClient("north", "clinic north", 0.25), FleetClient("south", "clinic south", 1.0))
-FLEET = Fleet(CLIENTS, round_seconds=60, wait_seconds=3)
+FLEET = Fleet(CLIENTS, round_seconds=900, wait_seconds=3)
 
 
 @pytest.mark.slow

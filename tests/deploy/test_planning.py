@@ -85,6 +85,7 @@ def test_it_is_predicted_who_trains_what(algorithm, counts):
     assert predicted.in_time == 3
     sent = 4 * sum(map(method.upload_entries, (0.125, 0.375, 1.0)))
     assert predicted.bytes_down == predicted.bytes_up == sent
+    assert predicted.validation_bytes == pytest.approx(4 * method.upload_entries(1.0), rel=0.02)
     if method.base_models > 1:
         assert predicted.seconds == pytest.approx(0.5 + 10 * 0.8)
 

@@ -12,6 +12,7 @@ from devices import device, measured
 from splitmix.algorithms.splitmix import SplitMix
 from splitmix.deploy import probe as probing
 from splitmix.deploy.device import read_device, write_device
+from splitmix.deploy.fresh_process import fresh_process_s
 from splitmix.engine.optimizers import SGD
 from splitmix.engine.settings import EngineSettings
 from splitmix.errors import UserError
@@ -45,6 +46,30 @@ def test_seconds_per_step_and_beside_the_steps_are_told_apart(federation, monkey
     assert rows[0].round_s(80, 4) == pytest.approx(13.0)
     held = (1000 - 5 * 4) * 3 * 8 * 8
     assert rows[0].peak_bytes > held + 10**7
+
+
+def test_what_a_fresh_process_needs_more_is_beside_the_steps(federation, monkeypatch):
+    now, whole = [0.0], iter([20.0, 12.0, 13.0])
+
+    def train(self, images, settings, engine):
+        now[0] += 3.0 + 0.5 * len(images.images) / settings.batch_size
+        return b""
+
+    monkeypatch.setattr(probing.Probed, "train", train)
+    methods, settings = [(0.125, method_of(federation, 0.125))], ClientSettings(SGD(), batch_size=4)
+    clock, fresh = lambda: now[0], lambda *_: next(whole)
+    [row] = probing.probe(methods, settings, ENGINE, 0.125, 3, 3, images=1, clock=clock, fresh=fresh)
+    # Of the median process, 13 s, a round of two steps is 4 s, and all but the steps is beside them.
+    assert row.step_s == pytest.approx(0.5) and row.start_s == pytest.approx(3 + 13 - 4)
+
+
+@pytest.mark.slow
+def test_a_fresh_process_trains_the_round_and_a_failure_is_seen(federation):
+    client = probing.Probed.of(0.125, method_of(federation, 0.125))
+    images, settings = probing.random_images(8, (3, 8, 8), 10), ClientSettings(SGD(), batch_size=4)
+    assert fresh_process_s(client, images, settings, ENGINE) > 0
+    with pytest.raises(subprocess.CalledProcessError):
+        fresh_process_s(replace(client, message=b"no request"), images, settings, ENGINE)
 
 
 def test_a_machine_so_busy_that_more_steps_take_less_time_still_gives_a_time(federation, monkeypatch):

@@ -6,7 +6,7 @@ import pytest
 from run_folders import write_run
 
 from splitmix.commands import main, status
-from splitmix.deploy.journal import ACCEPTED, EVALUATIONS, REFUSED, Entry, Journal
+from splitmix.deploy.journal import ACCEPTED, EVALUATIONS, FAILED, REFUSED, Entry, Journal
 from splitmix.deploy.status_page import write_page
 
 
@@ -34,6 +34,14 @@ def test_tables_and_page(run, capsys):
     assert "b&lt;i&gt;" in page and "<i>" not in page and "NaN &amp; more" in page
     assert "1.2 s<br>loss 0.5000<br>2.00 / 1.00 MB" in page
     assert "refresh" not in page
+
+
+def test_a_long_reason_leaves_room_for_the_rest(run, capsys):
+    Journal(run / "rounds.jsonl").add([Entry(1, "a", FAILED, "the node is not there any more, " * 9)])
+    assert main(["status", f"run={run}"]) == 0
+    said = capsys.readouterr().out
+    assert "0.5000" in said and "2.00" in said and "failed 1: the node is" in " ".join(said.split())
+    assert max(map(len, said.splitlines()[2:])) <= 100
 
 
 def test_a_page_of_a_run_that_runs_is_shown_anew(run):

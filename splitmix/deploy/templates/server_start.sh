@@ -8,12 +8,18 @@ fleet=$(dirname "$here")
 export FLWR_HOME="$here/flower" FLWR_TELEMETRY_ENABLED=0 FLWR_DISABLE_UPDATE_CHECK=1
 umask 077
 mkdir -p "$FLWR_HOME"
+case "$LISTEN" in  # how this machine itself reaches it
+  0.0.0.0) own=127.0.0.1 ;;
+  ::) own="[::1]" ;;
+  *:*) own="[$LISTEN]" ;;
+  *) own="$LISTEN" ;;
+esac
 cat > "$FLWR_HOME/config.toml" <<END
 [superlink]
 default = "fleet"
 
 [superlink.fleet]
-address = "127.0.0.1:$PORT"
+address = "$own:$PORT"
 root-certificates = "$here/ca.crt"
 END
 
