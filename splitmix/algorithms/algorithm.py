@@ -70,7 +70,7 @@ def check_adv_lambda(method: Method, adv_lambda: float, key: str = "adv_lambda")
 def check_malicious(method: Method) -> None:
     """Raise UserError if the attack of malicious clients needs base models, pixels or classes that are not there."""
     problem, mixed = method.problem, method.base_models if method.mixes else 0
-    problem.malicious.check_fits(method.name, mixed, problem.input_shape, problem.classes)
+    problem.malicious.check_fits(method.called, mixed, problem.input_shape, problem.classes)
 
 
 def check_aggregation(method: Method) -> None:
@@ -78,6 +78,6 @@ def check_aggregation(method: Method) -> None:
     rule, merges_itself = method.problem.aggregation, type(method).accumulate is not Method.accumulate
     if merges_itself and not isinstance(rule, Mean):
         raise UserError(
-            f"aggregation={rule.name}: algorithm={method.name} does not average whole base models by themselves; use"
-            " aggregation=mean, or algorithm=splitmix or fedavg"
+            f"aggregation={rule.name}: {method.called} does not average base models of one width by themselves; use"
+            " aggregation=mean, or algorithm=splitmix with algorithm.atom_width, or fedavg"
         )

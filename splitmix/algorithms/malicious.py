@@ -43,11 +43,11 @@ class Honest:
     def check(self) -> None:
         """Raise UserError for a value out of range."""
 
-    def check_fits(self, algorithm: str, mixed: int, input_shape: tuple[int, int, int], classes: int) -> None:
+    def check_fits(self, called: str, mixed: int, input_shape: tuple[int, int, int], classes: int) -> None:
         """Raise UserError for what this federation does not have.
 
         Args:
-            algorithm: its name.
+            called: the method, as errors name it.
             mixed: base models that the method mixes; 0 where it has none.
             input_shape: channels, height, width of an image.
         """
@@ -97,13 +97,13 @@ class Malicious(Honest):
         if self.base_models is not None and (not self.base_models or min(self.base_models) < 0):
             raise UserError(f"malicious.base_models={list(self.base_models)}: give numbers from 0, or null for all")
 
-    def check_fits(self, algorithm: str, mixed: int, input_shape: tuple[int, int, int], classes: int) -> None:
+    def check_fits(self, called: str, mixed: int, input_shape: tuple[int, int, int], classes: int) -> None:
         if self.base_models is None:
             return
         if not mixed:
             raise UserError(
-                f"malicious.base_models={list(self.base_models)}: algorithm={algorithm} has no base models to choose"
-                " among; use malicious.base_models=null, or algorithm=splitmix"
+                f"malicious.base_models={list(self.base_models)}: {called} has no base models of one width to"
+                " choose among; use malicious.base_models=null, or algorithm=splitmix with algorithm.atom_width"
             )
         if max(self.base_models) >= mixed:
             raise UserError(
@@ -207,8 +207,8 @@ class Backdoor(Malicious):
         if self.target < 0:
             raise UserError(f"malicious.target={self.target}: give the number of a class, from 0")
 
-    def check_fits(self, algorithm: str, mixed: int, input_shape: tuple[int, int, int], classes: int) -> None:
-        super().check_fits(algorithm, mixed, input_shape, classes)
+    def check_fits(self, called: str, mixed: int, input_shape: tuple[int, int, int], classes: int) -> None:
+        super().check_fits(called, mixed, input_shape, classes)
         if self.patch_size > min(input_shape[1:]):
             height, width = input_shape[1:]
             raise UserError(f"malicious.patch_size={self.patch_size}: the images have {height}x{width} pixels")

@@ -60,6 +60,16 @@ class Method:
         return name
 
     @property
+    def called(self) -> str:
+        """The keys that chose it, for errors."""
+        return f"algorithm={self.name}"
+
+    @property
+    def varies(self) -> bool:
+        """Whether a client of one budget trains networks of another cost from round to round."""
+        return False
+
+    @property
     def base_models(self) -> int:
         """Leading dimension of the server's tensors."""
         return 1
@@ -133,16 +143,8 @@ class Method:
         """The server before the first round. Its names and shapes are those of every later round."""
         tensors = self.server_network.initial_tensors(self.base_models, torch_rng(seed, "init"))
         clients, slots = first_rows(self.initial_client_memory(tensors), len(self.problem.budgets))
-        return ServerState(
-            0,
-            tensors,
-            {
-                **self.initial_server_memory(tensors),
-                **self.problem.server_optimizer.initial_memory(self.parameters(tensors)),
-            },
-            clients,
-            slots,
-        )
+        moments = self.problem.server_optimizer.initial_memory(self.parameters(tensors))
+        return ServerState(0, tensors, {**self.initial_server_memory(tensors), **moments}, clients, slots)
 
     def parameters(self, tensors: Tensors) -> Tensors:
         """Of the server's tensors, what is trained."""

@@ -12,14 +12,15 @@ so that the model of a width also has a level of robustness, chosen in situ.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
 
-from splitmix.algorithms.adversarial import IN_SITU, check_adversarial, dual_notes
+from splitmix.algorithms.adversarial import check_adversarial
 from splitmix.algorithms.base import MixGroup, Problem
-from splitmix.algorithms.method import Method
+from splitmix.algorithms.base_models import BaseModelsMethod
 from splitmix.algorithms.objectives import check_temperature, temperature_of
+from splitmix.algorithms.unequal import UnequalMethod
 from splitmix.algorithms.values import ClientTask, ServerState
 from splitmix.binding import shown
 from splitmix.errors import UserError
@@ -39,6 +40,8 @@ class SplitMix:
         loss_temperature: tau of the loss tau * CE(logits / tau); `auto` is the width of the base model; None is 1.
         adv_lambda: weight of the loss on attacked images, in [0, 1]. 0 is plain training; 1 sees no clean images and
             has ordinary batch normalisation; anything between has dual batch normalisation.
+        base_widths: in place of `atom_width` the width of every base model, in the order in which they are mixed. They
+            add up to the largest budget. (The paper's are all of one width.)
     """
 
     name: ClassVar[str] = "splitmix"
@@ -48,6 +51,7 @@ class SplitMix:
     rescale_layer: bool = True
     loss_temperature: float | str | None = None
     adv_lambda: float = 0.0
+    base_widths: tuple[float, ...] | None = None
 
     @property
     def label(self) -> str:
@@ -58,29 +62,54 @@ class SplitMix:
         """Whether batch normalisation has two branches."""
         return 0 < self.adv_lambda < 1
 
-    def bind(self, model: Model, problem: Problem) -> SplitMixMethod:
-        """Check the settings against the model and the problem (UserError)."""
-        self.check(model, problem)
-        return SplitMixMethod(self, model, problem)
+    @property
+    def base_width(self) -> float | None:
+        """The width of its base models; None where they have several."""
+        several = set(self.base_widths or (self.atom_width,))
+        return several.pop() if len(several) == 1 else None
 
-    def check(self, model: Model, problem: Problem) -> None:
-        """Raise UserError for a width outside (0, 1], a budget below `atom_width`, no temperature."""
-        if not 0 < self.atom_width <= 1:
-            raise UserError(f"algorithm.atom_width={shown(self.atom_width)}: give a width above 0 and up to 1")
-        smallest = min(problem.budgets)
-        if whole_parts(smallest, self.atom_width) < 1:
-            raise UserError(
-                f"budget.widths has {smallest:g}, below algorithm.atom_width={self.atom_width:g}: such a client could"
-                f" not train a single base model; raise the budget or set algorithm.atom_width={smallest:g}"
-            )
+    def bind(self, model: Model, problem: Problem) -> BaseModelsMethod:
+        """Check the settings against the model and the problem.
+
+        Raises:
+            UserError: a width outside (0, 1], widths that do not add up to the largest budget, a budget below all of
+                them, a setting out of range, batch normalisation of clients with unequal widths.
+        """
+        self.check_widths(problem)
         check_temperature(self.loss_temperature)
         check_adversarial(self.adv_lambda, self.loss_temperature, problem)
-        model.check(problem.input_shape, self.atom_width)
+        model.check(problem.input_shape, min(self.base_widths or (self.atom_width,)))
+        if self.base_width is not None:
+            return SplitMixMethod(replace(self, atom_width=self.base_width, base_widths=None), model, problem)
+        if model.bn == "local":
+            raise UserError(
+                "model.bn=local: base models of unequal algorithm.base_widths cannot keep batch normalisation with"
+                " their clients; use model.bn=batch or model.bn=tracked"
+            )
+        return UnequalMethod(self, model, problem)
+
+    def check_widths(self, problem: Problem) -> None:
+        """Raise UserError for widths that do not fit the budgets."""
+        smallest, full, listed = min(problem.budgets), problem.full_width, self.base_widths
+        name, values = ("atom_width", (self.atom_width,)) if listed is None else ("base_widths", listed)
+        key = f"algorithm.{name}={shown(getattr(self, name))}"
+        if not values or not all(0 < width <= 1 for width in values):
+            raise UserError(f"{key}: give {'a width' if listed is None else 'widths'} above 0 and up to 1")
+        if listed is not None and abs(sum(listed) - full) > TOLERANCE:
+            raise UserError(
+                f"{key}: they add up to {sum(listed):g}; give widths that add up to the largest budget, {full:g}"
+            )
+        if whole_parts(smallest, min(values)) < 1:
+            mend = f"set algorithm.atom_width={smallest:g}" if listed is None else f"give a width up to {smallest:g}"
+            raise UserError(
+                f"budget.widths has {smallest:g}, below {key}: such a client could"
+                f" not train a single base model; raise the budget or {mend}"
+            )
 
 
 @dataclass(frozen=True)
-class SplitMixMethod(Method):
-    """Split-Mix bound to a model and a problem (see `splitmix.algorithms.method.Method`)."""
+class SplitMixMethod(BaseModelsMethod):
+    """Split-Mix with base models of one width (see `splitmix.algorithms.method.Method`)."""
 
     settings: SplitMix
     mixes: ClassVar[bool] = True
@@ -89,36 +118,10 @@ class SplitMixMethod(Method):
     def temperature(self) -> float:
         return temperature_of(self.settings.loss_temperature, self.settings.atom_width)
 
-    @property
-    def adv_lambda(self) -> float:
-        return self.settings.adv_lambda
-
-    @property
-    def adv_lambdas(self) -> tuple[float, ...]:
-        return IN_SITU if self.settings.dual else (0.0,)
-
-    @property
-    def ra_weight(self) -> float:
-        return self.settings.adv_lambda if self.settings.dual else 0.0
-
-    @property
-    def notes(self) -> list[str]:
-        rescales = {f"algorithm.{name}" for name in ("rescale_init", "rescale_layer") if getattr(self.settings, name)}
-        return dual_notes(self.spec, sorted(rescales)) if self.settings.dual else []
-
     @cached_property
     def spec(self) -> NetworkSpec:
         """The network of one base model."""
-        return NetworkSpec(
-            model=self.model,
-            width=self.settings.atom_width,
-            input_shape=self.problem.input_shape,
-            classes=self.problem.classes,
-            rescale_init=self.settings.rescale_init,
-            rescale_layer=self.settings.rescale_layer,
-            bn=self.model.bn,
-            norm="dual" if self.settings.dual else "plain",
-        )
+        return self.base_network(self.settings.atom_width)
 
     def count(self, width: float) -> int:
         """Number of whole base models in `width`."""

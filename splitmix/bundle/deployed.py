@@ -68,13 +68,13 @@ def deployed(run: LoadedRun, calibration: Calibration, named: str) -> Deployed:
         named: what the user called the calibration images.
 
     Raises:
-        UserError: the method does not mix base models; images of another size.
+        UserError: the method has no base models of one width; images of another size.
     """
     method = run.method
     if not method.mixes:
         raise UserError(
-            f"format=bundle: a bundle holds the base models of Split-Mix, and algorithm={method.name} has one network"
-            " per width; give format=onnx, torch_export or executorch and a width"
+            f"format=bundle: a bundle holds base models of one width, and {method.called} has one network per width;"
+            " give format=onnx, torch_export or executorch and a width"
         )
     [group] = method.mix_groups(run.state.tensors, [method.widths[-1]], run.state.round)
     if not needs_calibration(group.spec):

@@ -27,9 +27,19 @@ SEED = 1
 def methods_to_probe(
     dataset: Any, budget: Groups, algorithm: Any, model: Any, attack: Any, image_size: int | None
 ) -> list[tuple[float, Method]]:
-    """Every budget that makes a difference, ascending, with a method whose first client has it."""
+    """Every budget that makes a difference, ascending, with a method whose first client has it.
+
+    Raises:
+        UserError: a method by which a budget costs more in one round than in another.
+    """
     listed = sorted(set(budget.listed() or GRID))
-    widths = method_of(dataset, budget, listed, algorithm, model, attack, image_size).widths
+    method = method_of(dataset, budget, listed, algorithm, model, attack, image_size)
+    if method.varies:
+        raise UserError(
+            f"{method.called} gives a budget base models of different cost from round to round, so that no one time is"
+            " its; probe algorithm=splitmix with algorithm.atom_width"
+        )
+    widths = method.widths
     return [
         (width, method_of(dataset, budget, (width, *listed), algorithm, model, attack, image_size)) for width in widths
     ]
@@ -56,7 +66,9 @@ def check_settings(device: Device, name: str, settings: Mapping[str, Any]) -> No
         if measured == value:
             continue
         if isinstance(value, Mapping) and isinstance(measured, Mapping):
-            key = next(k for k in {**value, **measured} if value.get(k) != measured.get(k))
+            key = next((k for k in {**value, **measured} if value.get(k) != measured.get(k)), "")
+            if not key:  # a key that the version that probed it lacked, at null
+                continue
             group, measured, value = f"{group}.{key}", measured.get(key), value.get(key)
         raise UserError(
             f"{name}: it was probed with {group}={str(measured)[:60]}, but this plan has {str(value)[:60]}; give both"

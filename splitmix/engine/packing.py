@@ -111,7 +111,8 @@ class Pack:
     @property
     def cost(self) -> float:
         """How long it takes, up to a factor: images x lanes x share of the network."""
-        return sum(lane.samples for lane in self.lanes) * self.spec.width**2 * max(self.spec.depth, 1)
+        share = sum(width**2 for width in self.spec.members or (self.spec.width,))
+        return sum(lane.samples for lane in self.lanes) * share * max(self.spec.depth, 1)
 
 
 def plan_packs(

@@ -75,14 +75,14 @@ def mixable(method: Method, widths: Sequence[float], mix: str, asked: bool = Tru
         asked: the user named these widths, so that each must have them.
 
     Raises:
-        UserError: the method has a single model, or too few base models at an asked width, or at all of them.
+        UserError: the method has no base models of one width, or too few at an asked width, or at all of them.
     """
     _, fewest = JOINS[mix]
     if mix == MEAN:
         return tuple(widths)
     if not method.mixes:
         raise UserError(
-            f"test.mix={mix}: algorithm={method.name} has a single model, nothing to mix; use test.mix=mean"
+            f"test.mix={mix}: {method.called} has no base models of one width to choose from; use test.mix=mean"
         )
     groups = method.mix_groups(lane_template(method.server_network, method.base_models), widths)
     sizes = {width: size for group in groups for width, size in group.sizes.items()}

@@ -129,7 +129,7 @@ class FleetRounds:
 def loads_of(method: Method, budgets: set[float], base_width: float) -> Mapping[float, float]:
     """By budget, how many base models of this width cost as much as a training step of a client (by their MACs)."""
     spec = method.server_network
-    base = replace(spec, width=base_width, exits=())
+    base = replace(spec.alone(base_width), exits=())
     count = cache(lambda spec: lane_cost(spec)[0])
     return {
         budget: sum(count(spec) * times for spec, times in method.training_load(budget)) / count(base)

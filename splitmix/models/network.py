@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -127,6 +127,8 @@ class NetworkSpec:
         ensemble: the logits are the mean over all exits; otherwise those of the last.
         skipped: residual blocks that are left out, by the path of their module (see `models/residual.py`).
         steps: residual blocks add what they compute times a learned step size.
+        members: a lane holds base models of these widths side by side, and its logits are the mean of theirs; `width`
+            is their sum. () is one ordinary network.
     """
 
     model: Model
@@ -142,12 +144,22 @@ class NetworkSpec:
     ensemble: bool = False
     skipped: tuple[str, ...] = ()
     steps: bool = False
+    members: tuple[float, ...] = ()
 
     def build(self, lanes: int) -> LaneNetwork:
         """A network of `lanes` lanes with weights all zero: load or reset them."""
-        network = self.model.build(lanes, self)
+        if self.members:
+            from splitmix.models.side_by_side import SideBySide  # which is made of what this file defines
+
+            network: LaneNetwork = SideBySide(lanes, [self.alone(width) for width in self.members])
+        else:
+            network = self.model.build(lanes, self)
         network.spec = self
         return network
+
+    def alone(self, width: float) -> NetworkSpec:
+        """The architecture of one base model of this width."""
+        return replace(self, width=width, members=())
 
     def batch_norm(self, lanes: int, channels: int) -> nn.Module:
         """The norm that stands after a layer of so many channels."""
@@ -167,7 +179,8 @@ class NetworkSpec:
         norm = "" if self.norm == "plain" else f" {self.norm}"
         exits = f" exits {','.join(map(str, self.exits))}" if self.exits else ""
         skipped = f" without {','.join(self.skipped)}" if self.skipped else ""
-        return f"{self.model.name} x{self.width:g}{norm}{exits}{skipped}"
+        width = "+".join(f"{width:g}" for width in self.members or (self.width,))
+        return f"{self.model.name} x{width}{norm}{exits}{skipped}"
 
     @property
     def depth(self) -> int:
@@ -175,8 +188,9 @@ class NetworkSpec:
         return self.exits[-1] if self.exits else 0
 
     def holds(self, part: NetworkSpec) -> bool:
-        """Whether a network of this architecture has all channels, stages and blocks of a part."""
-        return self.width >= part.width and self.depth >= part.depth and set(self.skipped) <= set(part.skipped)
+        """Whether a network of this architecture has all channels, stages, blocks and first base models of a part."""
+        within = self.members[: len(part.members)] == part.members if self.members else self.width >= part.width
+        return within and self.depth >= part.depth and set(self.skipped) <= set(part.skipped)
 
     @property
     def tracked(self) -> bool:

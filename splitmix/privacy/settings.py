@@ -81,8 +81,8 @@ class DPFedAvg:
             raise UserError(f"{this}: aggregation={rule.name} is no sum that noise could hide; use aggregation=mean")
         if any(getattr(type(method), name) is not getattr(Method, name) for name in SERVER_SIDE):
             raise UserError(
-                f"{this}: algorithm={method.name} uploads or merges other than whole base models; use"
-                " algorithm=splitmix or fedavg"
+                f"{this}: {method.called} uploads or merges other than base models of one width; use"
+                " algorithm=splitmix with algorithm.atom_width, or fedavg"
             )
         uploaded = set(lane_template(spec, 1)) - (set(batch_norm_entries(spec)) if spec.bn == "local" else set())
         if uploaded - parameter_entries(spec):

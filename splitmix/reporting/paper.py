@@ -33,7 +33,7 @@ def paper_accuracy(group: Group) -> tuple[dict[float, float], list[str]]:
     do not name the source where it is the Split-Mix paper.
     """
     settings = group.runs[0].settings
-    if settings.get("algorithm.adv_lambda") or settings.get("algorithm.atom_width", ATOM) != ATOM:
+    if settings.get("algorithm.adv_lambda") or other_base_models(settings):
         return {}, []
     for entry in numbers()["accuracy"]:
         if all(settings.get(key) == value for key, value in entry["where"].items()):
@@ -55,6 +55,11 @@ def paper_accuracy(group: Group) -> tuple[dict[float, float], list[str]]:
     return {}, []
 
 
+def other_base_models(settings: Mapping[str, Any]) -> bool:
+    """Whether Split-Mix ran with base models of other widths than the paper's."""
+    return settings.get("algorithm.atom_width", ATOM) != ATOM or bool(settings.get("algorithm.base_widths"))
+
+
 def budget_notes(group: Group) -> list[str]:
     """What to know when this group's sweep over budgets is held against the paper's."""
     note = numbers()["budget_notes"].get(group.runs[0].settings["algorithm"])
@@ -68,7 +73,7 @@ def paper_costs(group: Group, quantity: str) -> dict[float, int]:
     kind = paper["model_of"].get(settings["algorithm"])
     if settings["dataset"] not in entry["datasets"] or kind is None or settings.get("model.bn") != "batch":
         return {}
-    if settings.get("algorithm.atom_width", ATOM) != ATOM:
+    if other_base_models(settings):
         return {}
     counts: dict[float, int] = entry[kind][quantity]
     return counts

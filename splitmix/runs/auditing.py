@@ -143,10 +143,10 @@ def threats_of(method: Method, federation: Federation, settings: AuditSettings) 
             f"run: algorithm={method.name} trained it on attacked images (adv_lambda={method.adv_lambda:g}), which the"
             " influence function leaves out; audit a run without adversarial training"
         )
-    if len(method.server_network.exits) > 1:
+    if len(method.server_network.exits) > 1 or method.server_network.members:
         raise UserError(
-            f"run: algorithm={method.name} trains several exits of one network, and the audit follows the loss of one;"
-            " audit a run of another method"
+            f"run: {method.called} trains several exits or base models in one network, and the audit follows the loss"
+            " of one; audit a run of another method"
         )
     fixed = keeps_statistics(method)
     followed = isinstance(federation.optimizer, SGD) and type(method).objective is Method.objective

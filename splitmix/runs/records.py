@@ -58,7 +58,9 @@ def records_of(
     """
     start, method = perf_counter(), federation.method
     if test.anytime and not method.mixes:
-        raise UserError(f"test.anytime=true: algorithm={method.name} has no base models to stop between; leave it out")
+        raise UserError(
+            f"test.anytime=true: {method.called} has no base models of one width to stop between; leave it out"
+        )
     widths = mixable(method, widths, test.mix, asked=test.widths != "auto")
     tested = partial(
         federation.test,
@@ -131,7 +133,8 @@ def tested_state(federation: Federation, state: ServerState, test: TestSettings)
         return state
     if not federation.method.mixes:
         raise UserError(
-            f"test.sort_base_models=true: algorithm={federation.method.name} has a single model, nothing to sort"
+            f"test.sort_base_models=true: {federation.method.called} has no base models of one width to sort; leave it"
+            " out"
         )
     return state.select(federation.validate(state, federation.method.widths).order())
 

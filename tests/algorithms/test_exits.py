@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from plain_averages import holders_mean
 
 from splitmix.algorithms.base import LaneBatch, Problem
 from splitmix.algorithms.depthfl import DepthFL
@@ -119,13 +120,7 @@ def test_entries_are_averaged_over_the_clients_that_hold_them(algorithm, model, 
         updates.append(Update(task, 10.0 * (task.client + 1), tensors))
     merged = method.merge(state, updates)
     for name, value in state.tensors.items():
-        total, count = torch.zeros_like(value), torch.zeros_like(value)
-        for update in updates:
-            if name in update.tensors:
-                corner = tuple(slice(size) for size in update.tensors[name].shape)
-                total[corner] += update.tensors[name]
-                count[corner] += 1
-        torch.testing.assert_close(merged.tensors[name], torch.where(count > 0, total / count.clamp(min=1), value))
+        torch.testing.assert_close(merged.tensors[name], holders_mean(updates, name, value))
     same = method.merge(state, [Update(u.task, 1.0, tensors) for u, tensors in zip(updates, held, strict=True)])
     torch.testing.assert_close(same.tensors, state.tensors)
 

@@ -6,6 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from plain_averages import holders_mean
 
 from splitmix.algorithms.base import Problem
 from splitmix.algorithms.fedavg import FedAvg
@@ -171,13 +172,7 @@ def test_weights_are_shared_and_norms_and_steps_kept_by_sub_model(model, shape):
         if plain in own:  # 0 alone has the smallest, 1 and 2 the next, nobody the largest
             expected = torch.full_like(value, {"0.125": 1, "0.25": 2.5}[budget]) if budget else value  # a count: 2
         else:
-            total, count = torch.zeros_like(value), torch.zeros_like(value)
-            for update in updates:
-                if name in update.tensors:
-                    corner = tuple(slice(size) for size in update.tensors[name].shape)
-                    total[corner] += update.tensors[name]
-                    count[corner] += 1
-            expected = torch.where(count > 0, total / count.clamp(min=1), value)
+            expected = holders_mean(updates, name, value)
         torch.testing.assert_close(merged[name], expected, msg=name)
     again = method.download(replace(state, tensors=merged), tasks[1])
     norm = "layer1.0.n1" if model.name == "preresnet18" else "blocks.0.norm1"

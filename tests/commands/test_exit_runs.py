@@ -37,6 +37,47 @@ def test_a_run_is_tested_shown_reported_and_exported(algorithm, tmp_path, monkey
 
 
 @pytest.mark.slow
+def test_a_run_of_unequal_base_models_is_tested_shown_reported_and_exported(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    widths = "algorithm.base_widths=[0.125,0.125,0.25]"
+    assert main(["train", *SMALL, widths, "budget.redraw=round", "name=run"]) == 0
+    [run] = Path("outputs/run").iterdir()
+    assert set(json.loads((run / "results.json").read_text())["widths"]) == {"0.125", "0.25", "0.5"}
+    for words in (
+        ["test", f"run={run}", "test.widths=[0.125,0.5]", "test.max_images=60", "test.bn=static"],
+        ["show", f"run={run}"],
+        ["report", f"runs={run}", "out=report"],
+        ["profile", widths, "budget.widths=8-2", "repeats=1"],
+        ["export", f"run={run}", "format=torch_export", "width=0.25", "out=model.pt2", "max_images=60"],
+    ):
+        assert main(words) == 0, words
+    assert Path("model.pt2").is_file() and Path("report/report.html").is_file()
+    this = "algorithm=splitmix with algorithm.base_widths=[0.125,0.125,0.25]"
+    for words, message in {
+        ("test", f"run={run}", "test.widths=0.375"): "width 0.375: of algorithm.base_widths=",
+        ("test", f"run={run}", "test.mix=median"): f"test.mix=median: {this} has no base models of one width",
+        ("test", f"run={run}", "test.sort_base_models=true"): f"test.sort_base_models=true: {this} has no base models",
+        ("test", f"run={run}", "test.anytime=true"): f"test.anytime=true: {this} has no base models of one width",
+        ("export", f"run={run}", "out=bundle"): f"base models of one width, and {this} has one network per width",
+        ("audit", f"run={run}", "clients=0-0"): f"run: {this} trains several exits or base models in one network",
+        ("train", *SMALL, widths, "aggregation=median"): f"aggregation=median: {this} does not average",
+        (
+            "train",
+            *SMALL,
+            widths,
+            "privacy=dp_fedavg",
+            "privacy.noise_multiplier=1",
+        ): f"privacy=dp_fedavg: {this} uploads or merges other",
+        ("train", *SMALL, widths, "malicious=label_flip", "malicious.base_models=[0]"): f"{this} has no base models",
+        ("probe", widths, "budget.widths=8-2"): f"{this} gives a budget base models of different cost",
+    }.items():
+        capsys.readouterr()
+        assert main([*words]) == 2, words
+        assert message in capsys.readouterr().err, words
+    assert not Path("bundle").exists()
+
+
+@pytest.mark.slow
 def test_a_run_of_nested_sub_models_is_tested_shown_and_audited(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     vit = ["model=vit", "model.patch=7", "model.head_size=2", "model.blocks=2"]

@@ -110,6 +110,8 @@ def test_what_is_probed_has_the_budget_that_it_is_called_by():
     assert [width for width, _ in methods_to_probe(dataset, budget, HeteroFL(), model, attack, None)] == [
         0.125, 0.25, 0.5, 1.0
     ]  # fmt: skip
+    with pytest.raises(UserError, match=r"base_widths=\[0\.125,0\.125,0\.25,0\.5\] gives a budget base models of diff"):
+        methods_to_probe(dataset, budget, SplitMix(base_widths=(0.125, 0.125, 0.25, 0.5)), model, attack, None)
 
 
 def test_devices_that_were_probed_otherwise_are_refused():
@@ -118,6 +120,7 @@ def test_devices_that_were_probed_otherwise_are_refused():
     settings = settings_of({"algorithm": {"atom_width": 0.125}, "model": {"bn": "batch"}}, problem)
     same = msgspec.structs.replace(PI, settings=settings)
     check_settings(same, "a.json", settings)
+    check_settings(same, "a.json", {**settings, "algorithm": {"atom_width": 0.125, "base_widths": None}})
     for change, words in (
         (
             {"algorithm": {"atom_width": 0.25}},

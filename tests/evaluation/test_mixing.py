@@ -97,7 +97,7 @@ def test_the_success_of_a_backdoor_counts_images_of_other_classes(federation):
 
 def test_where_there_is_nothing_to_mix_it_is_refused(federation):
     for mix in ("median", "trimmed"):
-        with pytest.raises(UserError, match=rf"test\.mix={mix}: algorithm=fedavg has a single model"):
+        with pytest.raises(UserError, match=rf"test\.mix={mix}: algorithm=fedavg has no base models of one width"):
             mixable(federation(FedAvg(0.125)).method, [0.125], mix)
     method = federation(SplitMix()).method
     with pytest.raises(UserError, match=r"test\.mix=trimmed: needs 3 base models, and width 0\.25 mixes 2"):

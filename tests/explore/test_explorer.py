@@ -56,6 +56,15 @@ def test_a_sliced_network_answers_once(federation, tmp_path):
     assert not sliced.dual and sliced.width_at(0.4) == 0.5
 
 
+def test_unequal_base_models_answer_once_at_every_level(federation, tmp_path):
+    unequal = explorer_of(federation(SplitMix(base_widths=(0.125, 0.375, 0.5), adv_lambda=0.5)), tmp_path / "run")
+    images, run = torch.rand(2, 3, 8, 8), unequal.run
+    assert run.widths == (0.125, 0.5, 1.0) and unequal.dual and unequal.width_at(0.3) == 0.125
+    assert unequal.models.answers(images, 0.5, 0.2).shape == (1, 2, 10)
+    expected = customize(run.method, run.state, 0.5, 0.2, calibration=run.federation.calibration_images())
+    torch.testing.assert_close(unequal.models.model(0.5, 0.2)(images), expected(images), rtol=1e-4, atol=1e-5)
+
+
 def test_numbers_are_those_of_the_records(dual):
     macs, params = cost(dual.run.method, dual.run.state, 1.0)
     shown = dual.numbers(1.0, 0.0, LABEL)

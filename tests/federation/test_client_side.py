@@ -21,6 +21,7 @@ from splitmix.engine.settings import EngineSettings
 from splitmix.federation.client_side import ClientSettings, client_evaluate, client_update, copied
 from splitmix.models.digit_cnn import DigitCNN
 
+UNEQUAL = (0.125, 0.125, 0.25, 0.5)
 ONE_LANE = EngineSettings(lanes=1, workers=1, threads=1)
 CLIENT = """
 import sys
@@ -55,6 +56,7 @@ Path(sys.argv[2]).write_bytes(to_bytes({"update": update.to_dict(), "memory": ar
     [
         pytest.param(SplitMix(), {}, "tracked", id="splitmix"),
         pytest.param(SplitMix(), {}, "local", id="splitmix with its own batch normalisation", marks=pytest.mark.slow),
+        pytest.param(SplitMix(base_widths=UNEQUAL), {"base_widths": UNEQUAL}, "tracked", id="unequal base models"),
         pytest.param(FedAvg(0.125), {"width": 0.125}, "batch", id="fedavg", marks=pytest.mark.slow),
         pytest.param(HeteroFL(), {}, "batch", id="heterofl", marks=pytest.mark.slow),
         pytest.param(Scaffold(0.125), {"width": 0.125}, "batch", id="scaffold"),

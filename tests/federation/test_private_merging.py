@@ -196,7 +196,7 @@ FLEET = Fleet(tuple(FleetClient(f"d{n}", "x", 0.125, (1.0,)) for n in range(4)))
 @pytest.mark.parametrize(
     ("components", "settings", "told"),
     [
-        ((Scaffold(0.125),), {}, "algorithm=scaffold uploads or merges other than whole base models"),
+        ((Scaffold(0.125),), {}, "algorithm=scaffold uploads or merges other than base models of one width"),
         ((HeteroFL(),), {}, "algorithm=heterofl uploads or merges"),
         ((), {"aggregation": Median()}, "aggregation=median is no sum that noise could hide"),
         ((SplitMix(), DigitCNN(bn="tracked")), {}, "model.bn=tracked uploads running statistics"),

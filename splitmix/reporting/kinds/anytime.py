@@ -64,7 +64,7 @@ def make(comparison: Comparison) -> Part:
 
 def records_of(run: Run) -> dict[float, dict[str, Any]]:
     """By width the clean test with early exit: of the least λ, then on the most images."""
-    if not hasattr(run.config.algorithm, "atom_width"):
+    if not hasattr(run.config.algorithm, "base_width"):
         return {}
     return largest_by_width(record for record in run.clean_tests(bn="trained") if record.get("anytime"))
 
@@ -82,7 +82,7 @@ def lines_of(run: Run, width: float) -> list[dict[str, Any]]:
     ]
     for other in run.clean_tests(bn="trained", adv_lambda=record["adv_lambda"], n_images=record["n_images"]):
         if "accuracy_fixed" in other and other["width"] <= width:
-            count = round(other["width"] / run.config.algorithm.atom_width)
+            count = round(other["width"] / run.config.algorithm.base_width)
             accuracy = other["accuracy_fixed"]
             lines.append(
                 {"kind": FIXED, "at": other["width"], "sa": accuracy, "base_models": count, "macs": count * of_one}
