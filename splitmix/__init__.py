@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from splitmix.algorithms.aggregation import Bulyan, Krum, Mean, Median, MultiKrum, NormClip, TrimmedMean
+    from splitmix.algorithms.clustering import ClippedClustering
     from splitmix.algorithms.depthfl import DepthFL
     from splitmix.algorithms.fedavg import FedAvg
     from splitmix.algorithms.fedavg_oat import FedAvgOAT
@@ -88,6 +89,7 @@ _HOMES = {
     "Backdoor": "algorithms.malicious",
     "Bulyan": "algorithms.aggregation",
     "Classes": "data.partition_classes",
+    "ClippedClustering": "algorithms.clustering",
     "Constant": "federation.schedules",
     "Cosine": "federation.schedules",
     "CsvImages": "data.csv_images",
@@ -173,6 +175,7 @@ __all__ = [
     "Backdoor",
     "Bulyan",
     "Classes",
+    "ClippedClustering",
     "Constant",
     "Cosine",
     "CsvImages",

@@ -6,6 +6,9 @@ without total variation: 1 - cosine, the sign of the gradient, images kept in [0
 5/8 and 7/8 of the steps. Both as the influence function's authors ran them: learning rate 0.1, from normal noise.
 `newton` is no attack of the outside: Gauss-Newton on the squared difference from the true image on, to convergence. It
 is the attacker that the prediction is about, and shows how far an image can be moved by the noise alone.
+
+The gradient of a network with ReLU jumps where a unit switches, so the squared difference has walls. Where noise would
+move the image through one, Gauss-Newton stops before it, nearer to the true image than predicted: that is reported.
 """
 
 from __future__ import annotations
@@ -24,8 +27,10 @@ LR = 0.1
 DROPS = (3 / 8, 5 / 8, 7 / 8)
 NEWTON_STEPS = 30
 HALVINGS = 6
-SMALL_STEP = 1e-7
+SMALL_STEP = 1e-9
 """Gauss-Newton ends at a step of less than this per pixel."""
+STOPPED = 0.01
+"""A reconstruction has converged if the next step of Gauss-Newton is below this share of its error."""
 WINDOW = 7
 """Pixels of the sides of the squares that SSIM compares, or as many as the image has."""
 
@@ -36,19 +41,25 @@ class Reconstruction:
 
     Attributes:
         sigma: standard deviation of the noise on every uploaded value.
-        predicted: error per pixel by the influence function.
+        expected: error per pixel by the influence function, root mean square over noise of that size.
+        predicted: error per pixel by the influence function for the noise that was drawn.
+        noise: norm of that noise over the norm of the upload.
         rmse: error per pixel, pixels in [0, 1].
         psnr: peak signal-to-noise ratio in dB, of the image cut to [0, 1].
         ssim: structural similarity of the image cut to [0, 1], over squares of 7x7 pixels.
         misfit: what the attack minimised, at the end.
+        converged: whether Gauss-Newton would not move the image further; None for the other attacks, who do not ask.
     """
 
     sigma: float
+    expected: float
     predicted: float
+    noise: float
     rmse: float
     psnr: float
     ssim: float
     misfit: float
+    converged: bool | None
 
     def record(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -68,27 +79,32 @@ def misfit_of(attack: str, upload: Upload, target: Tensor) -> Callable[[Tensor],
 
 
 def reconstruct(
-    attack: str, upload: Upload, target: Tensor, truth: Tensor, starts: int, iterations: int, generator: torch.Generator
-) -> tuple[Tensor, float]:
-    """The image `[1, c, h, w]` that fits a noisy upload best, and its misfit.
+    attack: str,
+    jacobian: UploadJacobian,
+    target: Tensor,
+    starts: int,
+    iterations: int,
+    generator: torch.Generator,
+) -> tuple[Tensor, float, float | None]:
+    """The image `[1, c, h, w]` that fits a noisy upload best, its misfit, and the next step of `newton` per pixel.
 
     Args:
         attack: `dgl`, `gs` or `newton`.
+        jacobian: of the upload at the true image: its shape, and where `newton` starts.
         target: the noisy upload `[P]`.
-        truth: the true image: its shape, and where `newton` starts.
         starts, iterations: of Adam.
     """
-    misfit = misfit_of(attack, upload, target)
+    misfit = misfit_of(attack, jacobian.upload, target)
     if attack == "newton":
-        image = gauss_newton(upload, target, truth)
-        return image, float(misfit(image))
+        image, step = gauss_newton(jacobian, target)
+        return image, float(misfit(image)), step
     tries = []
     for _ in range(starts):
-        start = torch.randn(truth.shape, generator=generator, dtype=truth.dtype)
+        start = torch.randn(jacobian.images.shape, generator=generator, dtype=jacobian.images.dtype)
         image = adam(misfit, start, iterations, signed=attack == "gs")
         tries.append((float(misfit(image)), image))
     value, image = min(tries, key=lambda one: one[0])
-    return image, value
+    return image, value, None
 
 
 def adam(misfit: Callable[[Tensor], Tensor], start: Tensor, iterations: int, signed: bool) -> Tensor:
@@ -109,33 +125,43 @@ def adam(misfit: Callable[[Tensor], Tensor], start: Tensor, iterations: int, sig
     return image.detach()
 
 
-def gauss_newton(upload: Upload, target: Tensor, start: Tensor) -> Tensor:
-    """The nearest minimum of the squared difference, by Gauss-Newton; J is kept as long as its steps help.
+def gauss_newton(jacobian: UploadJacobian, target: Tensor) -> tuple[Tensor, float]:
+    """The nearest minimum of the squared difference, and how far the next step would move it per pixel.
 
-    A step that does not help is halved a few times; after that J is taken anew, and where that does not help either
-    the minimum is reached.
+    J is kept as long as its steps help. A step that does not help is halved a few times; after that J is taken anew,
+    and where that does not help either, it stops.
     """
-    image, misfit = start.clone(), misfit_of("newton", upload, target)
-    value, fresh = misfit(image), True
-    base, triangle = torch.linalg.qr(UploadJacobian(upload, image).rows().T)
+    upload, image, fresh = jacobian.upload, jacobian.images.clone(), True
+    misfit, size = misfit_of("newton", upload, target), 0.0
+    value = misfit(image)
     for _ in range(NEWTON_STEPS):
-        difference = base.T @ (target - flat(upload(image))).unsqueeze(1)
-        step = torch.linalg.solve_triangular(triangle, difference, upper=True).view(image.shape)
+        difference = (target - flat(upload(image))).detach().numpy()
+        step = torch.from_numpy(jacobian.error(difference, dense=True)).view(image.shape)
+        size = per_pixel(step)
+        if size <= SMALL_STEP:
+            break
         shorter = [step / 2**halvings for halvings in range(HALVINGS)]
         better = next((one for one in shorter if misfit(image + one) < value), None)
         if better is not None:
             image, fresh = image + better, False
             value = misfit(image)
-        if step.square().mean().sqrt() <= SMALL_STEP or (better is None and fresh):
+        elif fresh:
             break
-        if better is None:
-            base, triangle = torch.linalg.qr(UploadJacobian(upload, image).rows().T)
-            fresh = True
-    return image
+        else:
+            jacobian, fresh = UploadJacobian(upload, image), True
+    return image, size
 
 
-def measured(image: Tensor, truth: Tensor, sigma: float, predicted: float, misfit: float) -> Reconstruction:
-    """How well an image was reconstructed."""
+def per_pixel(difference: Tensor) -> float:
+    """Root mean square."""
+    return float(difference.square().mean().sqrt())
+
+
+def measured(
+    image: Tensor, truth: Tensor, misfit: float, step: float | None, *, sigma: float, expected: float, predicted: float,
+    noise: float,
+) -> Reconstruction:  # fmt: skip
+    """How well an image was reconstructed; see `reconstruct` and `Reconstruction`."""
     from torchmetrics.functional.image import structural_similarity_index_measure  # takes seconds to import
 
     cut = image.clamp(0, 1)
@@ -144,13 +170,17 @@ def measured(image: Tensor, truth: Tensor, sigma: float, predicted: float, misfi
         cut, truth, gaussian_kernel=False, kernel_size=window, data_range=1.0
     )
     error = float((cut - truth).square().mean())
+    rmse = per_pixel(image - truth)
     return Reconstruction(
         sigma,
+        expected,
         predicted,
-        float((image - truth).square().mean().sqrt()),
+        noise,
+        rmse,
         -10 * torch.log10(torch.tensor(max(error, 1e-12))).item(),
         float(similarity),
         misfit,
+        None if step is None else step <= STOPPED * rmse,
     )
 
 

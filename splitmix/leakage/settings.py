@@ -30,6 +30,7 @@ class AuditSettings:
         starts: random starts of each reconstruction; the one that fits the upload best counts.
         iterations: steps of Adam from each start.
         noise_levels: noise of the reconstructions, as predicted errors per pixel of the median image.
+        draws: of the noise, for each image and level.
     """
 
     threats: tuple[str, ...] | str = "auto"
@@ -43,14 +44,16 @@ class AuditSettings:
     attack: str = "none"
     starts: int = 1
     iterations: int = 24001
-    noise_levels: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1)
+    noise_levels: tuple[float, ...] = (0.0001, 0.001, 0.01, 0.1)
+    draws: int = 1
 
     def check(self) -> None:
         """Raise UserError for a value out of range."""
         for threat in self.asked() or ():
             if threat not in THREATS:
                 raise UserError(f"audit.threats={threat}: choose among {', '.join(THREATS)}, or auto")
-        for key, low in (("images", 1), ("batch_size", 1), ("pixels", 2), ("starts", 1), ("iterations", 1)):
+        for key in ("images", "batch_size", "pixels", "starts", "iterations", "draws"):
+            low = 2 if key == "pixels" else 1
             if getattr(self, key) < low:
                 raise UserError(f"audit.{key}={getattr(self, key)}: give at least {low}")
         for key in ("base_models", "noise_levels"):

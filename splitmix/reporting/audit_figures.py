@@ -16,20 +16,28 @@ ROWS = 6
 
 
 def draw_agreement(attacked: Sequence[Any], levels: Sequence[Mapping[str, Any]], path: Path) -> Path:
-    """Reconstruction error over predicted error, a colour for each noise level."""
+    """Reconstruction error over the error predicted for its noise, a colour for each level; stopped ones are hollow."""
     figure = Figure(figsize=(5.2, 4.4), layout="constrained")
     axes = figure.subplots()
-    for level in levels:
-        results = [one.result for one in attacked if one.level == level["level"]]
+    for number, level in enumerate(levels):
         rank = "" if level["spearman"] is None else f", rank correlation {level['spearman']:.2f}"
-        axes.loglog(
-            [result.predicted for result in results],
-            [result.rmse for result in results],
-            "o",
-            label=f"sigma {level['sigma']:.1e}{rank}",
-        )
+        colour, label = f"C{number}", f"sigma {level['sigma']:.1e}{rank}"
+        for stopped, face in ((False, colour), (True, "none")):
+            results = [one.result for one in attacked if one.level == level["level"]]
+            some = [result for result in results if (result.converged is False) == stopped]
+            axes.loglog(
+                [result.predicted for result in some],
+                [result.rmse for result in some],
+                "o",
+                color=colour,
+                markerfacecolor=face,
+                markersize=5,
+                label="_" if stopped else label,
+            )
     ends = [min(one.result.predicted for one in attacked), max(one.result.predicted for one in attacked)]
     axes.plot(ends, ends, color="grey", linewidth=1, label="as predicted")
+    if any(one.result.converged is False for one in attacked):
+        axes.plot([], [], "o", color="grey", markerfacecolor="none", markersize=5, label="stopped at a kink")
     axes.set_xlabel("predicted error per pixel")
     axes.set_ylabel("error of the reconstruction per pixel")
     axes.legend(fontsize=8)
@@ -43,7 +51,7 @@ def draw_pictures(attacked: Sequence[Any], path: Path) -> Path:
     figure = Figure(figsize=(1.4 * (len(levels) + 1), 1.5 * len(names)), layout="constrained")
     grid = figure.subplots(len(names), len(levels) + 1, squeeze=False)
     for row, name in zip(grid, names, strict=True):
-        mine = {one.level: one for one in attacked if one.name == name}
+        mine = {one.level: one for one in attacked if one.name == name and one.draw == 0}
         pictures = [mine[levels[0]].truth, *(mine[level].picture for level in levels)]
         titles = ["true", *(f"sigma {mine[level].result.sigma:.0e}" for level in levels)]
         for axes, picture, title in zip(row, pictures, titles, strict=True):

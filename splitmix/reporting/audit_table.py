@@ -50,8 +50,19 @@ def audit_table(records: Sequence[Mapping[str, Any]], convention: str) -> Table:
 
 def agreement_table(levels: Sequence[Mapping[str, Any]], attack: str) -> Table:
     """How far predictions and reconstructions agree, by noise level."""
-    rows = [["noise", "images", "error / prediction", "rank correlation"]]
+    rows = [["sigma", "noise / upload", "images", "error / predicted", "rank", "error / expected", "rank", "stopped"]]
     for level in levels:
-        rank = UNKNOWN if level["spearman"] is None else f"{level['spearman']:.2f}"
-        rows.append([f"{level['sigma']:.2g}", str(level["images"]), f"{level['median_ratio']:.2f}", rank])
-    return text_table(rows, f"Reconstructions by audit.attack={attack} against predictions, median of the images.", 1)
+        ranks = [UNKNOWN if level[key] is None else f"{level[key]:.2f}" for key in ("spearman", "expected_spearman")]
+        total = level["images"] * level["draws"]
+        rows.append([
+            f"{level['sigma']:.2g}", f"{100 * level['noise']:.2g} %", str(level["images"]),
+            f"{level['median_ratio']:.2f}", ranks[0], f"{level['expected_ratio']:.2f}", ranks[1],
+            UNKNOWN if level["stopped"] is None else f"{level['stopped']} of {total}",
+        ])  # fmt: skip
+    caption = (
+        f"Reconstructions by audit.attack={attack} against the influence function, median of the images. Predicted: for"
+        " the noise that was drawn. Expected: root mean square over noise of that size, beside that over the"
+        f" {levels[0]['draws']} draws made. Rank: rank correlation over the images. Stopped: reconstructions of newton"
+        " that stopped at a kink, short of a minimum."
+    )
+    return text_table(rows, caption, 1)

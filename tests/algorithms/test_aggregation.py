@@ -9,6 +9,7 @@ import torch
 from splitmix.algorithms.aggregation import Bulyan, Krum, Mean, Median, MultiKrum, NormClip, TrimmedMean
 from splitmix.algorithms.algorithm import check_aggregation
 from splitmix.algorithms.base import Problem
+from splitmix.algorithms.clustering import ClippedClustering
 from splitmix.algorithms.fedavg import FedAvg
 from splitmix.algorithms.heterofl import HeteroFL
 from splitmix.algorithms.splitmix import SplitMix
@@ -56,6 +57,21 @@ def plain_multi_krum(x, f, keep):
     return np.mean([x[i] for i in sorted(range(len(x)), key=lambda i: scores[i])[:keep]], axis=0)
 
 
+def plain_clustering(x, server):
+    changes = x - server
+    norms = [np.linalg.norm(change) for change in changes]
+    units = [change / max(norm, 1e-300) for change, norm in zip(changes, norms, strict=True)]
+    groups = [[i] for i in range(len(x))]
+    while len(groups) > 2:
+        pairs = [(i, j) for i in range(len(groups)) for j in range(i + 1, len(groups))]
+        near = [round(np.mean([1 - units[a] @ units[b] for a in groups[i] for b in groups[j]]), 9) for i, j in pairs]
+        i, j = pairs[near.index(min(near))]
+        groups[i] += groups.pop(j)
+    best = groups[0] if len(groups[0]) >= len(groups[1]) else groups[1]
+    cut = np.median(norms)
+    return server + np.mean([changes[i] * min(1.0, cut / max(norms[i], 1e-300)) for i in best], axis=0)
+
+
 RULES = {
     "mean": (Mean(), lambda x, w, s: (w[:, None] * x).sum(0) / w.sum()),
     "median": (Median(), lambda x, w, s: np.median(x, axis=0)),
@@ -65,6 +81,7 @@ RULES = {
     "multi_krum of 3": (MultiKrum(1, 3), lambda x, w, s: plain_multi_krum(x, 1, 3)),
     "bulyan": (Bulyan(1), lambda x, w, s: plain_bulyan(x, 1)),
     "norm_clip": (NormClip(2.0), lambda x, w, s: plain_clip(x, w, s, 2.0)),
+    "clustering": (ClippedClustering(), lambda x, w, s: plain_clustering(x, s)),
 }
 
 
@@ -124,6 +141,21 @@ def test_what_one_liar_does():
         distance[rule.name] = float((after.tensors["fc3.bias"] - state.tensors["fc3.bias"]).abs().max())
     assert distance["mean"] > 100
     assert max(distance["median"], distance["krum"], distance["norm_clip"]) < 5
+
+
+def test_clustering_leaves_out_clients_who_agree_with_each_other_alone():
+    """Half of the honest clients' change is the direction they share; liars share another one, at the same length."""
+    generator = torch.Generator().manual_seed(0)
+    server, honest, lie = torch.randn(3, 200, generator=generator)
+    updates = server + torch.randn(20, 200, generator=generator) + honest
+    updates[12:] += lie - honest
+    merged = ClippedClustering().merge(updates, torch.ones(20), server) - server
+    honest_alone = (updates[:12] - server).mean(0)
+    assert torch.nn.functional.cosine_similarity(merged, honest_alone, dim=0) > 0.99
+    # A client whose change is huge, or who sends nothing new, moves it no further than the others.
+    updates[0], updates[1] = server + 1e6 * (updates[0] - server), server
+    again = ClippedClustering().merge(updates, torch.ones(20), server) - server
+    assert again.norm() < 2 * merged.norm()
 
 
 def test_too_few_clients_and_other_methods_are_refused_by_name():
