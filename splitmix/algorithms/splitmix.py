@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
-from splitmix.algorithms.adversarial import IN_SITU, check_adversarial, dual_notes
-from splitmix.algorithms.base import MixGroup, Problem
+from splitmix.algorithms.adversarial import IN_SITU, check_adversarial, check_draw, drawn_objective, dual_notes
+from splitmix.algorithms.base import LaneBatch, MixGroup, Objective, Problem
 from splitmix.algorithms.method import Method
 from splitmix.algorithms.objectives import check_temperature, temperature_of
 from splitmix.algorithms.values import ClientTask, ServerState
 from splitmix.binding import shown
 from splitmix.errors import UserError
-from splitmix.models.network import Model, NetworkSpec, Tensors, lane_entries
+from splitmix.models.network import LaneNetwork, Model, NetworkSpec, Tensors, lane_entries
 from splitmix.randomness import rng
 from splitmix.widths import TOLERANCE, normalized, whole_parts
 
@@ -39,6 +39,9 @@ class SplitMix:
         loss_temperature: tau of the loss tau * CE(logits / tau); `auto` is the width of the base model; None is 1.
         adv_lambda: weight of the loss on attacked images, in [0, 1]. 0 is plain training; 1 sees no clean images and
             has ordinary batch normalisation; anything between has dual batch normalisation.
+        lambdas: levels of dual batch normalisation that training draws from (see `drawn_objective`); () are 0 for
+            clean and 1 for attacked images, as in the paper.
+        draw: `batch` or `image`, what draws a level of its own.
     """
 
     name: ClassVar[str] = "splitmix"
@@ -48,10 +51,14 @@ class SplitMix:
     rescale_layer: bool = True
     loss_temperature: float | str | None = None
     adv_lambda: float = 0.0
+    lambdas: tuple[float, ...] = ()
+    draw: str = "batch"
 
     @property
     def label(self) -> str:
-        return "Split-Mix" + ("+DAT" if self.dual else f"+AT (λ={self.adv_lambda:g})" if self.adv_lambda else "")
+        if self.dual:
+            return f"Split-Mix+DAT, λ by {self.draw}" if self.lambdas else "Split-Mix+DAT"
+        return f"Split-Mix+AT (λ={self.adv_lambda:g})" if self.adv_lambda else "Split-Mix"
 
     @property
     def dual(self) -> bool:
@@ -75,6 +82,7 @@ class SplitMix:
             )
         check_temperature(self.loss_temperature)
         check_adversarial(self.adv_lambda, self.loss_temperature, problem)
+        check_draw(self.draw, self.lambdas, self.adv_lambda)
         model.check(problem.input_shape, self.atom_width)
 
 
@@ -119,6 +127,12 @@ class SplitMixMethod(Method):
             bn=self.model.bn,
             norm="dual" if self.settings.dual else "plain",
         )
+
+    def objective(self, network: LaneNetwork, batch: LaneBatch) -> Objective:
+        levels, weight = self.settings.lambdas, self.settings.adv_lambda
+        if not levels:
+            return super().objective(network, batch)
+        return drawn_objective(network, batch, self.problem, weight, levels, self.settings.draw == "image")
 
     def count(self, width: float) -> int:
         """Number of whole base models in `width`."""
