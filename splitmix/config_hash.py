@@ -11,7 +11,7 @@ from splitmix.binding import FORMER_TARGETS
 from splitmix.config import HONEST, MEAN, NO_PRIVACY, NO_SERVER_OPTIMIZER
 
 ADDED_LATER: dict[str, dict[str, Any]] = {
-    "algorithm": {"base_widths": None, "draw": "batch", "label_aware": False, "weighting": "samples"},
+    "algorithm": {"base_widths": None, "draw": "batch", "label_aware": False, "lambdas": [], "weighting": "samples"},
     "budget": {"redraw": "never"},
     "dataset": {"domain_count": 5},
     "optimizer": {"clip_norm": None},

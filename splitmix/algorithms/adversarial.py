@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,6 +19,8 @@ from splitmix.robustness.lanes import attack_lanes
 
 IN_SITU = (0.0, 0.2, 0.5, 0.8, 1.0)
 """The levels of robustness that the paper shows."""
+DRAWS = ("batch", "image")
+"""What draws a lambda of its own in training."""
 
 
 def adversarial_objective(
@@ -57,6 +61,54 @@ def adversarial_objective(
     return Objective(loss, loss.detach(), torch.stack(accuracies).mean(0))
 
 
+def drawn_objective(
+    network: LaneNetwork,
+    batch: LaneBatch,
+    problem: Problem,
+    weight: float,
+    levels: Sequence[float],
+    by_image: bool,
+) -> Objective:
+    """(1 - weight) CE(clean images) + weight CE(attacked images), at drawn levels of dual batch normalisation.
+
+    Once-for-all adversarial training (Wang et al., NeurIPS 2020) minimises at each level l (1 - l) CE(clean) + l
+    CE(attacked). Here the clean images draw their level with chances as 1 - l, the attacked ones as l: the same mean,
+    for the attacks of one pass. Drawn from 0 and 1 this is `adversarial_objective`. Both go through the network
+    at once, since between the branches every image is normalised by the statistics of both.
+
+    Args:
+        weight: lambda of the loss.
+        levels: what is drawn from; at least one below 1 and one above 0.
+        by_image: every image draws a level, otherwise every lane one for its clean and one for its attacked images.
+    """
+    images, n = batch.images, batch.labels.shape[1]
+    clean, attacked = (
+        torch.from_numpy(np.stack([drawn(levels, side, n, by_image, stream) for stream in batch.streams], 1)).to(images)
+        for side in ("clean", "attacked")
+    )  # [n, lanes] each
+    network.set_adv_lambda(attacked)
+    moved = attack_lanes(network, images, batch.labels, problem.attack, batch.streams)
+    network.set_adv_lambda(torch.cat([clean, attacked]))
+    of_lanes = images if images.shape == moved.shape else images.repeat(1, network.lanes, 1, 1)
+    both = torch.cat([of_lanes, moved]).contiguous(memory_format=torch.channels_last)
+    halves = network(both).chunk(2, 1)
+    losses = [lane_cross_entropy(logits, batch.labels, masked=problem.masked_loss) for logits in halves]
+    loss = (1 - weight) * losses[0] + weight * losses[1]
+    return Objective(loss, loss.detach(), torch.stack([accuracy(half, batch.labels) for half in halves]).mean(0))
+
+
+def drawn(
+    levels: Sequence[float], side: str, n: int, by_image: bool, stream: np.random.Generator
+) -> np.ndarray[Any, Any]:
+    """A level for each of n `clean` or `attacked` images, or one for them all; without a choice nothing is drawn."""
+    values = np.asarray(levels)
+    chances = values if side == "attacked" else 1 - values
+    possible = values[chances > 0]
+    if len(set(possible)) == 1:
+        return np.full(n, possible[0])
+    return np.broadcast_to(stream.choice(values, n if by_image else 1, p=chances / chances.sum()), n)
+
+
 def step_cost(problem: Problem, adv_lambda: float) -> float:
     """What a training step costs, a plain one being 1: attacks need no gradient of the weights, a third of the work."""
     return problem.attack.gradients * 2 / 3 + (2 if adv_lambda < 1 else 1) if adv_lambda else 1.0
@@ -75,6 +127,29 @@ def check_adversarial(adv_lambda: float, loss_temperature: float | str | None, p
         )
     if adv_lambda:
         check_train_attack(problem, f"algorithm.adv_lambda={adv_lambda:g}")
+
+
+def check_draw(draw: str, levels: Sequence[float], adv_lambda: float) -> None:
+    """Raise UserError for levels that training cannot draw; none are drawn if there are none."""
+    check_draws(draw)
+    if not levels:
+        return
+    if not all(0 <= level <= 1 for level in levels) or min(levels) == 1 or max(levels) == 0:
+        raise UserError(
+            f"algorithm.lambdas={list(levels)}: give levels from 0 to 1, one below 1 and one above 0 among them; []"
+            " draws none"
+        )
+    if not 0 < adv_lambda < 1:
+        raise UserError(
+            f"algorithm.lambdas={list(levels)}: levels lie between the branches of dual batch normalisation; set"
+            " algorithm.adv_lambda above 0 and below 1, or algorithm.lambdas=[]"
+        )
+
+
+def check_draws(draw: str) -> None:
+    """Raise UserError unless lambda is drawn by batch or by image."""
+    if draw not in DRAWS:
+        raise UserError(f"algorithm.draw={draw}: choose {' or '.join(DRAWS)}")
 
 
 def check_train_attack(problem: Problem, why: str) -> None:

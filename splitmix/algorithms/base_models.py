@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from splitmix.algorithms.adversarial import IN_SITU, dual_notes
+from splitmix.algorithms.adversarial import IN_SITU, drawn_objective, dual_notes
+from splitmix.algorithms.base import LaneBatch, Objective
 from splitmix.algorithms.method import Method
-from splitmix.models.network import NetworkSpec
+from splitmix.models.network import LaneNetwork, NetworkSpec
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,12 @@ class BaseModelsMethod(Method):
     def notes(self) -> list[str]:
         rescales = {f"algorithm.{name}" for name in ("rescale_init", "rescale_layer") if getattr(self.settings, name)}
         return dual_notes(self.server_network, sorted(rescales)) if self.settings.dual else []
+
+    def attacked_objective(self, network: LaneNetwork, batch: LaneBatch) -> Objective:
+        levels = self.settings.lambdas
+        if not levels:
+            return super().attacked_objective(network, batch)
+        return drawn_objective(network, batch, self.problem, self.adv_lambda, levels, self.settings.draw == "image")
 
     def base_network(self, width: float) -> NetworkSpec:
         """The network of one base model of a width."""

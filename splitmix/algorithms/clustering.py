@@ -57,4 +57,4 @@ def larger_group(distances: Tensor) -> list[int]:
         sizes[first] += sizes[second]
         rest = [number for number in range(len(sizes)) if number != second]
         sums, sizes = sums[rest][:, rest], sizes[rest]
-    return sorted(max(groups, key=len))
+    return sorted(max(groups, key=lambda group: len(group)))

@@ -15,15 +15,20 @@ from typing import ClassVar
 
 import torch
 
-from splitmix.algorithms.adversarial import IN_SITU, adversarial_objective, check_train_attack, dual_notes, step_cost
+from splitmix.algorithms.adversarial import (
+    IN_SITU,
+    adversarial_objective,
+    check_draws,
+    check_train_attack,
+    dual_notes,
+    step_cost,
+)
 from splitmix.algorithms.base import LaneBatch, Objective, Problem, accuracy
 from splitmix.algorithms.fedavg import FedAvgMethod, check_width
 from splitmix.algorithms.objectives import image_cross_entropy
 from splitmix.errors import UserError
 from splitmix.models.network import LaneNetwork, Model, NetworkSpec
 from splitmix.robustness.lanes import attack_lanes
-
-DRAWS = ("batch", "image")
 
 
 @dataclass(frozen=True)
@@ -51,8 +56,7 @@ class FedAvgOAT:
     def bind(self, model: Model, problem: Problem) -> FedAvgOATMethod:
         """Check the settings against the model and the problem (UserError)."""
         check_width(self.width)
-        if self.draw not in DRAWS:
-            raise UserError(f"algorithm.draw={self.draw}: choose {' or '.join(DRAWS)}")
+        check_draws(self.draw)
         if 0 not in self.lambdas or not any(self.lambdas) or not all(0 <= value <= 1 for value in self.lambdas):
             raise UserError(
                 f"algorithm.lambdas={list(self.lambdas)}: give values from 0 to 1, 0 among them and one above it"

@@ -56,8 +56,7 @@ class Method:
 
     @property
     def name(self) -> str:
-        name: str = self.settings.name
-        return name
+        return str(self.settings.name)
 
     @property
     def called(self) -> str:
@@ -144,7 +143,7 @@ class Method:
         tensors = self.server_network.initial_tensors(self.base_models, torch_rng(seed, "init"))
         clients, slots = first_rows(self.initial_client_memory(tensors), len(self.problem.budgets))
         moments = self.problem.server_optimizer.initial_memory(self.parameters(tensors))
-        return ServerState(0, tensors, {**self.initial_server_memory(tensors), **moments}, clients, slots)
+        return ServerState(0, tensors, self.initial_server_memory(tensors) | moments, clients, slots)
 
     def parameters(self, tensors: Tensors) -> Tensors:
         """Of the server's tensors, what is trained."""
@@ -199,11 +198,10 @@ class Method:
 
     def finalise(self, state: ServerState, aggregate: Aggregate) -> ServerState:
         """The server after the round: the server optimizer's step towards the average. The clients' memory stays."""
-        average = self.average(state, aggregate)
-        parameters = self.parameters(average.tensors)
-        stepped, memory = self.problem.server_optimizer.step(
-            {name: state.tensors[name] for name in parameters}, parameters, average.trained, state.server
-        )
+        average, optimizer = self.average(state, aggregate), self.problem.server_optimizer
+        after = self.parameters(average.tensors)
+        before = {name: state.tensors[name] for name in after}
+        stepped, memory = optimizer.step(before, after, average.trained, state.server)
         new = {**state.tensors, **average.tensors, **stepped}
         tensors = {name: new[name] for name in state.tensors}
         return replace(state, round=state.round + 1, tensors=tensors, server={**state.server, **memory})
@@ -224,15 +222,17 @@ class Method:
     def objective(self, network: LaneNetwork, batch: LaneBatch) -> Objective:
         """The client objective on one batch of every lane.
 
-        Args:
-            network: lanes of the task's architecture, in training mode.
+        The network is in training mode.
         """
         if self.adv_lambda:
-            return adversarial_objective(network, batch, self.problem, self.adv_lambda)
-        logits = network(batch.images)
-        masked = self.problem.masked_loss
+            return self.attacked_objective(network, batch)
+        logits, masked = network(batch.images), self.problem.masked_loss
         losses = lane_cross_entropy(logits, batch.labels, masked=masked, temperature=self.temperature)
         return Objective.of(losses, logits, batch.labels)
+
+    def attacked_objective(self, network: LaneNetwork, batch: LaneBatch) -> Objective:
+        """The same in adversarial training."""
+        return adversarial_objective(network, batch, self.problem, self.adv_lambda)
 
     def finish(self, task: ClientTask, memory: Tensors, tensors: Tensors, training: LocalTraining) -> ClientResult:
         """What the client uploads of its trained lanes, and what it remembers.
@@ -242,8 +242,8 @@ class Method:
             memory: what the client remembered for these lanes, `[lanes, ...]`.
             tensors: the trained lanes; they are overwritten later, so that a result that stays must be a copy.
         """
-        upload = {name: value for name, value in tensors.items() if name not in memory}
-        return ClientResult(upload, memory={name: value for name, value in tensors.items() if name in memory})
+        kept = {name: value for name, value in tensors.items() if name in memory}
+        return ClientResult({name: value for name, value in tensors.items() if name not in kept}, memory=kept)
 
     # What it costs.
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
 
-from splitmix.algorithms.adversarial import check_adversarial
+from splitmix.algorithms.adversarial import check_adversarial, check_draw
 from splitmix.algorithms.base import MixGroup, Problem
 from splitmix.algorithms.base_models import BaseModelsMethod
 from splitmix.algorithms.objectives import check_temperature, temperature_of
@@ -42,6 +42,9 @@ class SplitMix:
             has ordinary batch normalisation; anything between has dual batch normalisation.
         base_widths: in place of `atom_width` the width of every base model, in the order in which they are mixed. They
             add up to the largest budget. (The paper's are all of one width.)
+        lambdas: levels of dual batch normalisation that training draws from (see `drawn_objective`); () are 0 for
+            clean and 1 for attacked images, as in the paper.
+        draw: `batch` or `image`, what draws a level of its own.
     """
 
     name: ClassVar[str] = "splitmix"
@@ -52,10 +55,14 @@ class SplitMix:
     loss_temperature: float | str | None = None
     adv_lambda: float = 0.0
     base_widths: tuple[float, ...] | None = None
+    lambdas: tuple[float, ...] = ()
+    draw: str = "batch"
 
     @property
     def label(self) -> str:
-        return "Split-Mix" + ("+DAT" if self.dual else f"+AT (λ={self.adv_lambda:g})" if self.adv_lambda else "")
+        if self.dual:
+            return f"Split-Mix+DAT, λ by {self.draw}" if self.lambdas else "Split-Mix+DAT"
+        return f"Split-Mix+AT (λ={self.adv_lambda:g})" if self.adv_lambda else "Split-Mix"
 
     @property
     def dual(self) -> bool:
@@ -78,6 +85,7 @@ class SplitMix:
         self.check_widths(problem)
         check_temperature(self.loss_temperature)
         check_adversarial(self.adv_lambda, self.loss_temperature, problem)
+        check_draw(self.draw, self.lambdas, self.adv_lambda)
         model.check(problem.input_shape, min(self.base_widths or (self.atom_width,)))
         if self.base_width is not None:
             return SplitMixMethod(replace(self, atom_width=self.base_width, base_widths=None), model, problem)

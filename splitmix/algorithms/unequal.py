@@ -10,7 +10,6 @@ from itertools import accumulate
 
 import torch
 
-from splitmix.algorithms.adversarial import adversarial_objective
 from splitmix.algorithms.averaging import Average, add_slices, average_slices, no_slices
 from splitmix.algorithms.base import LaneBatch, MixGroup, Objective
 from splitmix.algorithms.base_models import BaseModelsMethod
@@ -156,7 +155,7 @@ class UnequalMethod(BaseModelsMethod):
     def of_base_model(self, network: LaneNetwork, batch: LaneBatch) -> Objective:
         """The objective of lanes of one base model."""
         if self.adv_lambda:
-            return adversarial_objective(network, batch, self.problem, self.adv_lambda)
+            return self.attacked_objective(network, batch)
         logits, masked = network(batch.images), self.problem.masked_loss
         temperature = temperature_of(self.settings.loss_temperature, network.spec.width)
         losses = lane_cross_entropy(logits, batch.labels, masked=masked, temperature=temperature)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from splitmix.models.layers import LaneLinear
-from splitmix.models.norms import BN_EPS, BN_MOMENTUM, LaneBatchNorm, Tensors, fixed_norm, normalise
+from splitmix.models.norms import BN_EPS, BN_MOMENTUM, LaneBatchNorm, Tensors, fixed_norm, normalise, segment_norm
 
 FILM_HIDDEN = 32
 """Hidden units of the network that turns lambda into a scale and a shift per channel."""
@@ -38,19 +38,27 @@ class DualNorm(TwoBranched):
     the other branch is not touched: training switches between the two.
 
     Attributes:
-        adv_lambda: weight of the adversarial branch, in [0, 1].
+        adv_lambda: weight of the adversarial branch, in [0, 1]: one for all lanes, or one for every image,
+            `[n, lanes]`. In training mode the latter are those of n / 2 clean images and then their attacked ones.
     """
 
     def __init__(self, clean: nn.Module, adv: nn.Module):
         super().__init__()
         self.clean, self.adv = clean, adv
-        self.adv_lambda = 0.0
+        self.adv_lambda: float | Tensor = 0.0
 
     def set_adv_lambda(self, adv_lambda: float | Tensor, tracking: Tensor | None = None) -> None:
-        """Choose the weight of the adversarial branch, one for all lanes."""
-        self.adv_lambda = float(adv_lambda)
+        """Choose the weight of the adversarial branch, one for all lanes or for every image."""
+        by_image = isinstance(adv_lambda, Tensor) and adv_lambda.dim() == 2
+        self.adv_lambda = adv_lambda if by_image else float(adv_lambda)
+
+    def by_image(self, x: Tensor, level: Tensor) -> Tensor:
+        """Normalise at a lambda for every image, `[n, lanes]`."""
+        raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
+        if isinstance(self.adv_lambda, Tensor):
+            return self.by_image(x, self.adv_lambda)
         if self.adv_lambda == 0:
             out: Tensor = self.clean(x)
         elif self.adv_lambda == 1:
@@ -68,6 +76,38 @@ class DualBatchNorm(DualNorm):
 
     def __init__(self, lanes: int, channels: int, tracked: bool = False):
         super().__init__(LaneBatchNorm(lanes, channels, tracked), LaneBatchNorm(lanes, channels, tracked))
+
+    def by_image(self, x: Tensor, level: Tensor) -> Tensor:
+        """Normalise at a lambda for every image, `[n, lanes]`.
+
+        In training mode each branch has the statistics of its own half of the images, the clean or the attacked ones,
+        and every image is normalised between the two, as running statistics are mixed in eval mode. Without running
+        statistics there is nothing between: each half is normalised by its own.
+        """
+        weight, bias = self.both("weight"), self.both("bias")
+        if self.clean.tracked:
+            mean, var = self.halves(x) if self.training else (self.both("running_mean"), self.both("running_var"))
+            weight = weight * torch.rsqrt(var + BN_EPS)
+            bias = bias - mean * weight
+        else:
+            one = torch.ones_like(weight[0])
+            x = segment_norm(x, 2 if self.training else 1, one, torch.zeros_like(one))
+        of_image = level.repeat_interleave(self.clean.weight.shape[1], 1)  # [n, lanes * channels]
+        spread = (..., *[None] * (x.dim() - 2))
+        weight, bias = (torch.lerp(values[0], values[1], of_image)[spread] for values in (weight, bias))
+        return torch.addcmul(bias, x, weight)
+
+    def both(self, name: str) -> Tensor:
+        """An entry of both branches, `[2, lanes * channels]`."""
+        return torch.stack([getattr(branch, name).flatten() for branch in (self.clean, self.adv)])
+
+    def halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance of the clean and of the attacked images, `[2, lanes * channels]`; branches follow them."""
+        split = x.unflatten(0, (2, -1))
+        var, mean = torch.var_mean(split, [1, *range(3, split.dim())], correction=0)
+        for branch, of_mean, of_var in zip((self.clean, self.adv), mean.detach(), var.detach(), strict=True):
+            branch.follow(of_mean, of_var, x.numel() // x.shape[1] // 2)
+        return mean, var
 
     @staticmethod
     def merged(entries: Tensors, adv_lambda: float, statistics: bool) -> Tensors:

@@ -20,6 +20,15 @@ class DualTokenNorm(DualNorm):
     def __init__(self, lanes: int, channels: int):
         super().__init__(TokenNorm(lanes, channels), TokenNorm(lanes, channels))
 
+    def by_image(self, x: Tensor, level: Tensor) -> Tensor:
+        share = level.T.unsqueeze(2)
+        weight, bias = (
+            torch.lerp(clean.unsqueeze(1), adv.unsqueeze(1), share)  # [lanes, n, channels]
+            for clean, adv in zip(self.clean.parameters(), self.adv.parameters(), strict=True)
+        )
+        tokens = standardised(x).unflatten(1, (len(level), -1))
+        return torch.addcmul(bias.unsqueeze(2), tokens, weight.unsqueeze(2)).flatten(1, 2)
+
     @staticmethod
     def merged(entries: Tensors, adv_lambda: float, statistics: bool) -> Tensors:
         """One ordinary layer normalisation that computes the same: there are no statistics to fold."""

@@ -77,7 +77,7 @@ class LaneNetwork(nn.Module):
         """Lean on the adversarial branch of every two-branched norm; without such norms nothing changes.
 
         Args:
-            adv_lambda: in [0, 1]; one for all lanes, or (norm `film`) `[lanes]`, or `[n, lanes]` for every image.
+            adv_lambda: in [0, 1]; one for all lanes, or `[n, lanes]` for every image, or (norm `film`) `[lanes]`.
             tracking: bool `[lanes]`, the lanes whose running statistics are updated in training (norm `film`).
         """
         for module in self.modules():

@@ -52,6 +52,12 @@ class LaneBatchNorm(nn.Module):
         self.running_var.fill_(1)
         self.num_batches_tracked.zero_()
 
+    def follow(self, mean: Tensor, var: Tensor, count: int) -> None:
+        """Move the running statistics towards those of a batch, `[lanes * channels]`; `var` is biased, of `count`."""
+        self.running_mean.lerp_(mean.view_as(self.running_mean), BN_MOMENTUM)
+        self.running_var.lerp_((var * (count / (count - 1))).view_as(self.running_var), BN_MOMENTUM)
+        self.num_batches_tracked += 1
+
     def forward(self, x: Tensor) -> Tensor:
         weight, bias = self.weight.flatten(), self.bias.flatten()
         if not self.tracked and self.segments > 1:

@@ -86,6 +86,9 @@ def lanes_of(results, weight):
     return lanes
 
 
+DRAWN = SplitMix(rescale_init=False, rescale_layer=False, adv_lambda=0.4, lambdas=(0.0, 0.5, 1.0), draw="image")
+
+
 @pytest.mark.parametrize(
     "path", [pytest.param(path, marks=pytest.mark.slow if "workers" in path else ()) for path in PATHS]
 )
@@ -93,13 +96,17 @@ def lanes_of(results, weight):
     "setting",
     [
         *("batch", "tracked"),
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("dat", "masked", "temperature", "adam", "at", "oat")),
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("dat", "drawn", "masked", "temperature", "adam", "at", "oat")
+        ),
     ],
     ids=lambda setting: f"bn or loss {setting}",
 )
 def test_ragged_clients_equal_one_lane_at_a_time(federation, path, setting):
     algorithm = {
         "dat": SplitMix(rescale_init=False, rescale_layer=False, adv_lambda=0.4),
+        "drawn": DRAWN,
         "at": SplitMix(adv_lambda=1.0),
         "oat": ManyOAT(),
     }.get(setting, SplitMix(loss_temperature=0.5 if setting == "temperature" else None))
@@ -108,7 +115,7 @@ def test_ragged_clients_equal_one_lane_at_a_time(federation, path, setting):
         "optimizer": Adam() if setting == "adam" else SGD(),
     }
     lr = 0.02 if setting == "adam" else 0.05  # not the optimizer's own: the schedule decides
-    model = DigitCNN(bn="tracked" if setting in ("tracked", "dat", "at", "oat") else "batch")
+    model = DigitCNN(bn="tracked" if setting in ("tracked", "dat", "drawn", "at", "oat") else "batch")
     # In float64: in float32 an activation within rounding of zero may fall on either side of a ReLU.
     engines = (replace(settings, precision="64-true") for settings in (ORACLE, PATHS[path]))
     one, other = (trained(federation(algorithm, model, engine=engine, **components), lr) for engine in engines)
@@ -118,9 +125,9 @@ def test_ragged_clients_equal_one_lane_at_a_time(federation, path, setting):
             torch.testing.assert_close(other[key][name], value, rtol=1e-6, atol=1e-6, msg=f"{key} {name}")
 
 
-def test_attacked_images_of_ragged_clients_train_dual_norms_as_one_lane_at_a_time_does(federation):
-    """The case dat above, with a short attack and a few steps."""
-    algorithm = SplitMix(rescale_init=False, rescale_layer=False, adv_lambda=0.4)
+@pytest.mark.parametrize("algorithm", [replace(DRAWN, lambdas=()), DRAWN], ids=["dat", "drawn"])
+def test_attacked_images_of_ragged_clients_train_dual_norms_as_one_lane_at_a_time_does(federation, algorithm):
+    """The cases dat and drawn above, with a short attack and a few steps."""
     ragged = {0: ((0, 3), [8, 5]), 1: ((3,), [3])}
     engines = (replace(settings, precision="64-true") for settings in (ORACLE, PATHS["packed"]))
     one, other = (
