@@ -90,8 +90,7 @@ class DualBatchNorm(DualNorm):
             weight = weight * torch.rsqrt(var + BN_EPS)
             bias = bias - mean * weight
         else:
-            one = torch.ones_like(weight[0])
-            x = segment_norm(x, 2 if self.training else 1, one, torch.zeros_like(one))
+            x = segment_norm(x, 2 if self.training else 1, torch.ones_like(weight[0]), torch.zeros_like(bias[0]))
         of_image = level.repeat_interleave(self.clean.weight.shape[1], 1)  # [n, lanes * channels]
         spread = (..., *[None] * (x.dim() - 2))
         weight, bias = (torch.lerp(values[0], values[1], of_image)[spread] for values in (weight, bias))
