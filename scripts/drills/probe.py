@@ -72,6 +72,7 @@ def as_node(settings: str, request: str, clock: str) -> None:
     """In a process of its own: answer a request, where nothing is loaded yet."""
     import splitmix.deploy.flower as flower
 
+    flower.import_client_process()
     flower.node_at(Path(settings)).answer(Path(request).read_bytes())
 
 

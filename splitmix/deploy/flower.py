@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Collection
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from time import monotonic, sleep
@@ -107,6 +108,12 @@ def node_path(context: Context) -> Path:
     from splitmix.deploy.node_settings import simulated_nodes
 
     return simulated_nodes(Path(str(context.run_config["folder"])))[int(context.node_config[NUMBER_KEY])]
+
+
+def import_client_process() -> None:
+    """Import what Flower's own process for a message imports, beside the app: `splitmix probe` times it."""
+    with suppress(ImportError):  # no public name: another version may have it elsewhere
+        import flwr.supernode.cli  # noqa: F401
 
 
 @server_app.main()

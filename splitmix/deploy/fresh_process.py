@@ -39,7 +39,7 @@ def train_once() -> None:
     import torch
 
     with suppress(ImportError):  # a device may be probed before Flower is installed
-        import_module("splitmix.deploy.flower")
+        import_module("splitmix.deploy.flower").import_client_process()
     import_module("splitmix.deploy.node")
     client, images, settings, engine = cloudpickle.loads(Path(sys.argv[1]).read_bytes())
     torch.set_num_threads(engine.cpu_threads)

@@ -11,19 +11,8 @@ from splitmix.deploy.journal import ACCEPTED, Entry
 
 def client_rows(entries: Sequence[Entry]) -> list[list[str]]:
     """A header and a row for each client over all rounds."""
-    rows = [
-        [
-            "client",
-            "taken",
-            "last\nround",
-            "seconds",
-            "on\ndevice",
-            "loss",
-            "MB\ndown",
-            "MB\nup",
-            "left out, and why last",
-        ]
-    ]
+    numbers = "taken", "last\nround", "seconds", "on\ndevice", "loss", "MB\ndown", "MB\nup"
+    rows = [["client", *numbers, "left out, and why last"]]
     for client in dict.fromkeys(entry.client for entry in entries):
         of_client = [entry for entry in entries if entry.client == client]
         good = [entry for entry in of_client if entry.outcome == ACCEPTED]
