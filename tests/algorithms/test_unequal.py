@@ -21,6 +21,7 @@ from splitmix.evaluation.cost import cost, lane_cost
 from splitmix.evaluation.customize import customize
 from splitmix.federation.budgets import Groups
 from splitmix.federation.client import ClientModule
+from splitmix.federation.fleet_round import loads_of
 from splitmix.models.digit_cnn import DigitCNN
 from splitmix.models.network import lane_entries, lane_template
 from splitmix.models.side_by_side import entry
@@ -214,6 +215,7 @@ def test_bytes_and_macs_are_those_of_an_average_draw():
     assert method.upload_entries(0.25) == round(entries[0.25] / 3 + 2 * 2 * entries[0.125] / 3)
     load = sum(lane_cost(spec)[0] * times for spec, times in method.training_load(0.5))
     assert load == pytest.approx(macs[0.5] / 4 + 3 * (macs[0.25] + 2 * macs[0.125]) / 4)
+    assert loads_of(method, {0.5}, 0.125)[0.5] == pytest.approx(load / macs[0.125])
     assert cost(method, method.initial_state(0), 0.25)[0] == pytest.approx(2 * macs[0.125])
 
 
