@@ -1,4 +1,4 @@
-"""A rule of aggregation by the directions of the clients' changes: liars may agree with each other and not with the rest.
+"""A rule of aggregation by the directions of the clients' changes: liars may agree with each other alone.
 
 ClippedClustering: Li, Ngai, Voigt, "An Experimental Study of Byzantine-Robust Aggregation Schemes in Federated
 Learning", IEEE Transactions on Big Data 2023, after Sattler, Müller, Wiegand, Samek, "On the Byzantine Robustness of
