@@ -57,4 +57,5 @@ def larger_group(distances: Tensor) -> list[int]:
         sizes[first] += sizes[second]
         rest = [number for number in range(len(sizes)) if number != second]
         sums, sizes = sums[rest][:, rest], sizes[rest]
-    return sorted(max(groups, key=len))
+    larger = max(groups, key=len)
+    return sorted(larger)
