@@ -1,4 +1,4 @@
-"""A rule of aggregation against clients that train on wrong labels: they agree with each other, not with the rest.
+"""A rule of aggregation by the directions of the clients' changes: liars may agree with each other alone.
 
 ClippedClustering: Li, Ngai, Voigt, "An Experimental Study of Byzantine-Robust Aggregation Schemes in Federated
 Learning", IEEE Transactions on Big Data 2023, after Sattler, Müller, Wiegand, Samek, "On the Byzantine Robustness of
@@ -57,4 +57,5 @@ def larger_group(distances: Tensor) -> list[int]:
         sizes[first] += sizes[second]
         rest = [number for number in range(len(sizes)) if number != second]
         sums, sizes = sums[rest][:, rest], sizes[rest]
-    return sorted(max(groups, key=lambda group: len(group)))
+    larger = max(groups, key=len)
+    return sorted(larger)
