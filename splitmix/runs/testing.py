@@ -138,12 +138,11 @@ def add_sanity(
     records: Sequence[dict[str, Any]],
 ) -> None:
     """Each of these records, of one level under one attack, gets its `sanity`."""
-    widths = [record["width"] for record in records]
 
     def say(words: str) -> None:
         log.info(f"sanity of {attack.name}, λ {level:g}: {words}")
 
-    found = measure_sanity(federation, state, test, widths, level, attack, say)
+    found = measure_sanity(federation, state, test, records, level, attack, say)
     for record in records:
         record["sanity"] = found[record["width"]]
 
