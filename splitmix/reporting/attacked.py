@@ -96,8 +96,8 @@ def pair_notes(groups: Sequence[Group], attack: Attack) -> list[str]:
     by_count: dict[tuple[int, int], list[str]] = {}
     for group in groups:
         for run in group.runs:
-            for clean, attacked in pairs(run, attack).values():
-                by_count.setdefault((clean["n_images"], attacked["n_images"]), []).append(group.label)
+            for sa, ra in pairs(run, attack).values():
+                by_count.setdefault((sa["n_images"], ra["n_images"]), []).append(group.label)
     notes = []
     for (clean, attacked), labels in by_count.items():
         counts = f"SA and RA on {attacked}" if clean == attacked else f"SA on {clean} and RA on {attacked}"
