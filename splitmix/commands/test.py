@@ -19,7 +19,7 @@ from splitmix.config import load_run_config, resolve
 from splitmix.engine.before_torch import prepare
 from splitmix.errors import UserError
 from splitmix.files import refuse_links, remove_temporary
-from splitmix.runs.folders import find_runs, read_config
+from splitmix.runs.folders import check_checkpoint, find_runs, read_config
 
 if TYPE_CHECKING:
     from splitmix.robustness.attacks import Attack
@@ -51,8 +51,7 @@ def test(cfg: DictConfig) -> None:
     if not values.get("attack"):
         raise UserError("attack=[]: give at least one option, none for the images as they are")
     keys = settings_of(cfg, Keys)
-    if keys.checkpoint not in ("best", "last"):
-        raise UserError(f"checkpoint={keys.checkpoint}: choose best or last")
+    check_checkpoint(keys.checkpoint)
     settings, engine, attacks = keys.test, keys.engine, keys.attack
     settings.check()
     attacks = asked_attacks(settings, attacks)

@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 LADDER = (1, 2, 4, 8, 16)
-"""Sizes of the ball, as multiples of the attack's."""
+"""Sizes of the ball, as multiples of the attack's; the first is the attack itself."""
 MORE_STEPS = 5
 """So many times the attack's steps."""
 RESTARTS = 5

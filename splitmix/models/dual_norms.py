@@ -80,9 +80,8 @@ class DualBatchNorm(DualNorm):
     def by_image(self, x: Tensor, level: Tensor) -> Tensor:
         """Normalise at a lambda for every image, `[n, lanes]`.
 
-        In training mode each branch has the statistics of its own half of the images, the clean or the attacked ones,
-        and every image is normalised between the two, as running statistics are mixed in eval mode. Without running
-        statistics there is nothing between: each half is normalised by its own.
+        In training mode each branch has the statistics of its own half of the images, and every image is normalised
+        between the two, as in eval mode between running ones. Without these each half is normalised by its own.
         """
         weight, bias = self.both("weight"), self.both("bias")
         if self.clean.tracked:
@@ -93,8 +92,8 @@ class DualBatchNorm(DualNorm):
             x = segment_norm(x, 2 if self.training else 1, torch.ones_like(weight[0]), torch.zeros_like(bias[0]))
         of_image = level.repeat_interleave(self.clean.weight.shape[1], 1)  # [n, lanes * channels]
         spread = (..., *[None] * (x.dim() - 2))
-        weight, bias = (torch.lerp(values[0], values[1], of_image)[spread] for values in (weight, bias))
-        return torch.addcmul(bias, x, weight)
+        slope, offset = (torch.lerp(entry[0], entry[1], of_image)[spread] for entry in (weight, bias))
+        return torch.addcmul(offset, x, slope)
 
     def both(self, name: str) -> Tensor:
         """An entry of both branches, `[2, lanes * channels]`."""

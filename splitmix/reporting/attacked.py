@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -17,12 +17,14 @@ Attack = tuple[tuple[str, Any], ...]
 """An attack's settings in order, so that they can be a key."""
 
 
-def attacks_of(runs: Sequence[Run]) -> dict[str, Attack]:
+def attacks_of(
+    runs: Sequence[Run], tests: Callable[[Run], list[dict[str, Any]]] = lambda run: run.tests()
+) -> dict[str, Attack]:
     """Attacks in the test records by name; those of one name but other settings are told apart by these."""
     attacks = dict.fromkeys(
         tuple(sorted(record["attack"].items()))
         for run in runs
-        for record in run.tests()
+        for record in tests(run)
         if record["attack"]["name"] != CLEAN
     )
     named: dict[str, Attack] = {}
@@ -35,19 +37,22 @@ def attacks_of(runs: Sequence[Run]) -> dict[str, Attack]:
     return named
 
 
-def pairs(run: Run, attack: Attack) -> dict[tuple[float, float], tuple[float, float, tuple[int, int]]]:
-    """SA and RA by width and tested λ, and on how many images each was measured.
+def pairs(
+    run: Run, attack: Attack, checkpoint: str = "best"
+) -> dict[tuple[float, float], tuple[dict[str, Any], dict[str, Any]]]:
+    """The records of SA and RA by width and tested λ.
 
     Of several tests of one model the one on the most images counts; SA is taken on as many if it was measured so.
     """
     both = {}
-    attacked = [record for record in run.tests(bn="trained") if tuple(sorted(record["attack"].items())) == attack]
+    tests = run.tests(bn="trained", checkpoint=checkpoint)
+    attacked = [record for record in tests if tuple(sorted(record["attack"].items())) == attack]
     for record in sorted(attacked, key=lambda record: record["n_images"]):
         width, adv_lambda, images = record["width"], record["adv_lambda"], record["n_images"]
-        clean = run.clean_tests(bn="trained", width=width, adv_lambda=adv_lambda)
+        clean = run.clean_tests(bn="trained", checkpoint=checkpoint, width=width, adv_lambda=adv_lambda)
         best = max(clean, key=lambda other: (other["n_images"] == images, other["n_images"]), default=None)
         if best is not None:
-            both[width, adv_lambda] = (best["accuracy"], record["accuracy"], (best["n_images"], images))
+            both[width, adv_lambda] = (best, record)
     return both
 
 
@@ -72,12 +77,18 @@ def points(groups: Iterable[Group], attack: Attack) -> pd.DataFrame:
     lines = []
     for group in groups:
         for run in group.runs:
-            for (width, tested), (sa, ra, _) in pairs(run, attack).items():
+            for (width, tested), records in pairs(run, attack).items():
                 adv_lambda = tested if in_situ(run) else float(run.settings.get(LAMBDA_KEY) or 0.0)
                 place = {"method": group.label, "seed": run.seed, "width": width, "adv_lambda": adv_lambda}
-                lines.append({**place, "sa": sa, "ra": ra})
-    sa, ra = (over_seeds(lines, PLACE, value).set_index([*PLACE, "seeds"]) for value in ("sa", "ra"))
+                lines.append([{**place, "sa": of["accuracy"], **interval_of(of)} for of in records])
+    sides = ([line[side] for line in lines] for side in (0, 1))
+    sa, ra = (over_seeds(side, PLACE).set_index([*PLACE, "seeds"]) for side in sides)
     return sa.add_prefix("sa_").join(ra.add_prefix("ra_")).reset_index()
+
+
+def interval_of(record: dict[str, Any]) -> dict[str, float]:
+    """The interval of a record's accuracy, if it was measured."""
+    return {end: record[end] for end in ("low", "high") if record.get(end) is not None}
 
 
 def pair_notes(groups: Sequence[Group], attack: Attack) -> list[str]:
@@ -85,8 +96,8 @@ def pair_notes(groups: Sequence[Group], attack: Attack) -> list[str]:
     by_count: dict[tuple[int, int], list[str]] = {}
     for group in groups:
         for run in group.runs:
-            for *_, images in pairs(run, attack).values():
-                by_count.setdefault(images, []).append(group.label)
+            for sa, ra in pairs(run, attack).values():
+                by_count.setdefault((sa["n_images"], ra["n_images"]), []).append(group.label)
     notes = []
     for (clean, attacked), labels in by_count.items():
         counts = f"SA and RA on {attacked}" if clean == attacked else f"SA on {clean} and RA on {attacked}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,33 +11,53 @@ import pandas as pd
 MINUS = "\u2212"
 STATISTICS = ["mean", "std", "seeds"]
 """What a CSV file has of a number."""
+INTERVALS = "in brackets, where there is one seed: 95 % interval of the mean over clients (bootstrap)"
+"""What the brackets in a `text` hold."""
 
 
 def over_seeds(lines: Iterable[Mapping[str, Any]], by: Sequence[str], value: str = "sa") -> pd.DataFrame:
     """Mean and sample standard deviation over seeds.
 
     Args:
-        lines: one measurement each, with the columns `by`, `seed` and `value`, which is in [0, 1]. Of two of one seed
-            the later counts.
+        lines: one measurement each, with the columns `by`, `seed` and `value`, which is in [0, 1], and its interval
+            `low` and `high` where it is known. Of two of one seed the later counts.
         by: what tells the places of a table apart. Numbers ascend, words keep the order in which they first stand.
 
     Returns:
-        `by`, `mean`, `std` (nan for a single seed), `seeds` ("1 2"), `percent` ("84.0"), `text` ("84.0 ± 2.8") and
-        `bar`, the deviation in per cent for an error bar (0 for a single seed).
+        `by`, `mean`, `std` (nan for a single seed), `low` and `high` (of a single seed, else nan), `seeds` ("1 2"),
+        `percent` ("84.0"), `text` ("84.0 ± 2.8", or "84.0 (81.5 to 86.2)" with an interval) and `bar`, the deviation in
+        per cent for an error bar (0 for a single seed).
     """
-    frame = pd.DataFrame(lines, columns=[*by, "seed", value]).drop_duplicates([*by, "seed"], keep="last")
+    frame = pd.DataFrame(lines, columns=[*by, "seed", value, "low", "high"])
+    frame = frame.drop_duplicates([*by, "seed"], keep="last").astype({"low": float, "high": float})
     for column in by:
         if frame[column].dtype.kind not in "if":
             frame[column] = pd.Categorical(frame[column], frame[column].unique())
     groups = frame.sort_values("seed").groupby(list(by), observed=True)
     cells = groups.agg(
-        mean=(value, "mean"), std=(value, "std"), seeds=("seed", lambda seeds: " ".join(map(str, seeds)))
+        mean=(value, "mean"),
+        std=(value, "std"),
+        seeds=("seed", lambda seeds: " ".join(map(str, seeds))),
+        low=("low", alone),
+        high=("high", alone),
     )
     cells["percent"] = [f"{100 * mean:.1f}" for mean in cells["mean"]]
-    deviations = ["" if std != std else f" ± {100 * std:.1f}" for std in cells["std"]]
+    deviations = [beside(*three) for three in zip(cells["std"], cells["low"], cells["high"], strict=True)]
     cells["text"] = [percent + deviation for percent, deviation in zip(cells["percent"], deviations, strict=True)]
     cells["bar"] = 100 * cells["std"].fillna(0.0)
     return cells.reset_index()
+
+
+def alone(ends: pd.Series) -> float:
+    """The end of the interval of a single seed; nan for several."""
+    return float(ends.iloc[0]) if len(ends) == 1 else math.nan
+
+
+def beside(std: float, low: float, high: float) -> str:
+    """What stands after a number: the deviation over seeds, or the interval of a single one, if they are known."""
+    if not math.isnan(std):
+        return f" ± {100 * std:.1f}"
+    return "" if math.isnan(low) else f" ({100 * low:.1f} to {100 * high:.1f})"
 
 
 def missing_seeds(cells: pd.DataFrame, methods: Iterable[str], places: Iterable[str]) -> list[str]:

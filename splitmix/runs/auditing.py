@@ -29,6 +29,7 @@ from splitmix.leakage.settings import AuditSettings
 from splitmix.leakage.uploads import LocalSteps
 from splitmix.leakage.validation import Attacked, Target, agreement, attack_all
 from splitmix.runs.checkpoint import load_checkpoint
+from splitmix.runs.folders import checkpoint_path
 from splitmix.runs.results_file import read_results
 
 log = logging.getLogger("splitmix")
@@ -61,7 +62,7 @@ def run_audit(
     Raises:
         UserError: a run, a client, a checkpoint or a threat that cannot be audited.
     """
-    paths = {name: checkpoint_path(folder, name) for name in checkpoints}
+    paths = {name: checkpoint_path(folder, name, "checkpoints") for name in checkpoints}
     federation = build_federation(config, engine=EngineSettings(accelerator="cpu", workers=1), say=log.info)
     method = federation.method
     threats = threats_of(method, federation, settings)
@@ -123,17 +124,6 @@ def targets_of(client: Audited, records: Sequence[dict[str, Any]], settings: Aud
             error = record["rmse"] / record["sigma"]
             targets.append(Target(f"{name}, image {record['image'] + 1}", upload, truth, error))
     return targets
-
-
-def checkpoint_path(folder: Path, name: str) -> Path:
-    """The file of a checkpoint; UserError if it was not kept."""
-    stem = name if name in ("last", "best") else f"round_{name}"
-    path = folder / "checkpoints" / f"{stem}.ckpt"
-    if not path.is_file():
-        raise UserError(
-            f"checkpoints={name}: {path} does not exist; choose last or best, or train with checkpoint_rounds=[{name}]"
-        )
-    return path
 
 
 def threats_of(method: Method, federation: Federation, settings: AuditSettings) -> tuple[str, ...]:

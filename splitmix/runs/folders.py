@@ -27,6 +27,22 @@ CLAIM_WAIT_S = 1.0
 """A process that only looks whether a folder is claimed may be in the way for a moment."""
 
 
+def check_checkpoint(name: str, key: str = "checkpoint") -> None:
+    """Raise UserError unless it is `best`, `last`, or the number of a round."""
+    if name not in ("best", "last") and not name.isdecimal():
+        raise UserError(f"{key}={name}: choose best, last, or a round that checkpoint_rounds kept, such as 10")
+
+
+def checkpoint_path(folder: Path, name: str, key: str = "checkpoint") -> Path:
+    """The file of a run's checkpoint: `best`, `last`, or that of a round; UserError if there is none."""
+    check_checkpoint(name, key)
+    path = folder / "checkpoints" / f"{f'round_{name}' if name.isdecimal() else name}.ckpt"
+    if not path.is_file():
+        kept = f", or train with checkpoint_rounds=[{name}]" if name.isdecimal() else ""
+        raise UserError(f"{key}={name}: {path} does not exist; train further or choose {key}=last{kept}")
+    return path
+
+
 def find_run(key: str, value: str) -> Path:
     """The run folder that `key=value` means: a folder, or `latest`, the newest one that holds a checkpoint.
 

@@ -18,13 +18,12 @@ from splitmix.binding import Trusted
 from splitmix.config import RunConfig, load_run_config
 from splitmix.data.dataset import Dataset
 from splitmix.engine.settings import EngineSettings
-from splitmix.errors import UserError
 from splitmix.evaluation.customize import customize
 from splitmix.evaluation.customized import CustomizedModel
 from splitmix.federation.build import build_federation, check_config
 from splitmix.federation.federation import Federation
 from splitmix.runs.checkpoint import load_checkpoint
-from splitmix.runs.folders import find_run, read_config
+from splitmix.runs.folders import check_checkpoint, checkpoint_path, find_run, read_config
 from splitmix.runs.images import read_images
 from splitmix.runs.metrics import read_metrics
 from splitmix.runs.results_file import LACKED, read_results
@@ -49,7 +48,7 @@ class LoadedRun:
         results: its results.json.
         method: gives the state its meaning.
         state: the server of the checkpoint.
-        checkpoint: `best` or `last`.
+        checkpoint: `best`, `last`, or the number of a round.
     """
 
     folder: Path
@@ -171,22 +170,19 @@ def load(
 
     Args:
         run: the folder, or `latest`, the newest under outputs/.
-        checkpoint: `best` (highest validation accuracy at the largest budget) or `last`.
+        checkpoint: `best` (highest validation accuracy at the largest budget), `last`, or a round that
+            `checkpoint_rounds` kept, such as `10`.
         trust: classes and functions of your own that the run may name, as `package.module.Class`.
         trusted: the same by config group, splitmix's own included; it stands in the place of `trust`.
 
     Raises:
         UserError: no run there, a damaged file, code that is not trusted.
     """
-    if checkpoint not in ("best", "last"):
-        raise UserError(f"checkpoint={checkpoint}: choose best or last")
+    check_checkpoint(checkpoint)
     folder = find_run("run", str(run))
     settings = read_config(folder)
     config = load_run_config(settings, trusted_code(trust) if trusted is None else trusted)
     method = check_config(config)
     results = read_results(folder / "results.json")
-    path = folder / "checkpoints" / f"{checkpoint}.ckpt"
-    if not path.is_file():
-        raise UserError(f"checkpoint={checkpoint}: {path} does not exist; train further or choose checkpoint=last")
-    state = load_checkpoint(path, method, results.get("rounds")).state
+    state = load_checkpoint(checkpoint_path(folder, checkpoint), method, results.get("rounds")).state
     return LoadedRun(folder, settings, config, results, method, state, checkpoint)

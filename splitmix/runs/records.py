@@ -47,12 +47,13 @@ def records_of(
     several base models also has `anytime`: the early exit of the deployed model. A record without an attack has
     `corruptions` with `test.corruptions`, the accuracy at severities 1 to 5 by kind, and `backdoor_success` after
     training with a backdoor. With `test.mix=trimmed` widths of fewer than three base models are left out, unless
-    `test.widths` names them. With `test.robust` a record has `low` and `high`, the interval of its accuracy.
+    `test.widths` names them. With `test.robust` a record has `low` and `high`, the interval of its accuracy; with
+    `test.sanity` one of an attack has `loss`, the mean cross-entropy in nats.
 
     Args:
         state: with its base models in the order in which they are mixed (`tested_state`).
         adv_lambda: level of robustness.
-        checkpoint: `best` or `last`, for the record.
+        checkpoint: `best`, `last` or the number of a round, for the record.
         command: the command that asked for it, for the record.
         attack_name, attack: the option of the config group and its settings; none leaves the images as they are.
     """
@@ -72,9 +73,12 @@ def records_of(
         max_images=test.max_images,
         mix=test.mix,
     )
-    accuracy = tested(attack=attack, predictions=test.asks_predictions)
+    checked = test.sanity and attack is not None
+    accuracy = tested(attack=attack, predictions=test.asks_predictions or checked)
     names, domains = federation.dataset.classes, [client.domain for client in federation.clients]
-    metrics = {w: measured(p, test.metrics, names, domains) for w, p in accuracy.predictions.items()}
+    of_width = accuracy.predictions.items()
+    metrics = {w: measured(p, test.metrics, names, domains) for w, p in of_width if test.asks_predictions}
+    losses = {w: float(p.loss.mean()) for w, p in of_width if checked}
     seconds = (perf_counter() - start) / len(widths)
     corrupted = {} if attack is not None else corrupted_accuracies(tested, test.corruptions)
     opened = {} if attack is not None else backdoor_successes(tested, method.problem.malicious.patch)
@@ -109,6 +113,7 @@ def records_of(
             "n_images": accuracy.n_images,
             "accuracy": mean,
             **({"accuracy_fixed": fixed[width]} if fixed else {}),
+            **({"loss": losses[width]} if width in losses else {}),
             **({"backdoor_success": opened[width]} if width in opened else {}),
             **(interval(accuracy.per_client[:, column], federation.seed) if test.robust else {}),
             "per_client": accuracy.per_client[:, column].tolist(),

@@ -134,7 +134,7 @@ def add_tests(results: dict[str, Any], records: list[dict[str, Any]]) -> None:
         if "round" in former and all(former[key] == record.get(key) for key in same):
             if metrics := {**former.get("metrics", {}), **record.get("metrics", {})}:
                 record["metrics"] = metrics
-            for key in ("confusion_matrix", "anytime", "corruptions", "transfer", "sanity", "low", "high"):
+            for key in ("confusion_matrix", "anytime", "corruptions", "transfer", "sanity", "loss", "low", "high"):
                 if key in former:
                     record.setdefault(key, former[key])
     results["tests"] = kept + added

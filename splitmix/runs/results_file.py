@@ -118,6 +118,7 @@ class TestRecord(Struct):
     command: str = ""
     seconds: Amount | None = None
     accuracy_fixed: Share | None = None
+    loss: Amount | None = None
     backdoor_success: Share | None = None
     mix: str = "mean"
     metrics: dict[str, MetricRecord] = {}

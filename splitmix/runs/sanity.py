@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from time import perf_counter
@@ -24,17 +24,19 @@ def measure_sanity(
     federation: Federation,
     state: ServerState,
     test: TestSettings,
-    widths: Sequence[float],
+    records: Sequence[Mapping[str, Any]],
     adv_lambda: float,
     attack: GradientSteps,
     say: Callable[[str], object],
 ) -> dict[float, dict[str, Any]]:
-    """What the test records of these widths keep as `sanity`, by width.
+    """What these test records keep as `sanity`, by width.
 
-    The black box is the same attack made against another of the widths, and the Square attack where it bounds the same
-    norm and its package is installed.
+    RA and loss at the attack's own size are those of the records: it is not made once more. The black box is the same
+    attack made against another of the widths, and the Square attack where it bounds the same norm and its package is
+    installed.
 
     Args:
+        records: of the attack at this level, on the images of `test`.
         say: told what is measured next.
 
     Raises:
@@ -42,10 +44,13 @@ def measure_sanity(
     """
     start = perf_counter()
     settings: dict[str, Any] = {"batch_size": test.batch_size, "bn": test.bn, "max_images": test.max_images}
-    ladder = [attack.scaled(factor) for factor in LADDER]
+    own, *larger = [attack.scaled(factor) for factor in LADDER]
+    eps = [own.eps, *(step.eps for step in larger)]
     found: dict[float, dict[str, Any]] = {
-        width: {"eps": [step.eps for step in ladder], "accuracy": [], "loss": [], "black_box": {}} for width in widths
+        record["width"]: {"eps": eps, "accuracy": [record["accuracy"]], "loss": [record["loss"]], "black_box": {}}
+        for record in records
     }
+    widths = list(found)
     square = attack.norm == math.inf and find_spec("pyautoattack") is not None
     if len(widths) < 2 and not square:
         raise UserError(
@@ -57,7 +62,7 @@ def measure_sanity(
         say(words)
         return federation.test(state, widths, adv_lambda=adv_lambda, attack=used, **settings).mean()
 
-    for step in ladder:
+    for step in larger:
         say(f"ε {step.eps:g}")
         accuracy = federation.test(state, widths, adv_lambda=adv_lambda, attack=step, predictions=True, **settings)
         for width, mean in accuracy.mean().items():

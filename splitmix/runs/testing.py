@@ -23,6 +23,7 @@ from splitmix.locks import CLAIM, is_locked
 from splitmix.progress import clock
 from splitmix.robustness.attacks import Attack, GradientSteps, NoAttack
 from splitmix.runs.checkpoint import load_checkpoint
+from splitmix.runs.folders import checkpoint_path
 from splitmix.runs.records import records_of, tested_state, transfer_records
 from splitmix.runs.results import add_tests, update_results
 from splitmix.runs.results_file import read_results
@@ -58,9 +59,7 @@ def run_test(
     Raises:
         UserError: a missing or damaged checkpoint, a width or a level that the run cannot give.
     """
-    path = folder / "checkpoints" / f"{checkpoint}.ckpt"
-    if not path.is_file():
-        raise UserError(f"checkpoint={checkpoint}: {path} does not exist; train further or choose checkpoint=last")
+    path = checkpoint_path(folder, checkpoint)
     results = read_results(folder / "results.json")
     if results.get("engine", {}).get("deployed") and config.model.bn == "local":
         raise UserError(
@@ -139,12 +138,11 @@ def add_sanity(
     records: Sequence[dict[str, Any]],
 ) -> None:
     """Each of these records, of one level under one attack, gets its `sanity`."""
-    widths = [record["width"] for record in records]
 
     def say(words: str) -> None:
         log.info(f"sanity of {attack.name}, λ {level:g}: {words}")
 
-    found = measure_sanity(federation, state, test, widths, level, attack, say)
+    found = measure_sanity(federation, state, test, records, level, attack, say)
     for record in records:
         record["sanity"] = found[record["width"]]
 

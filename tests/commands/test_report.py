@@ -13,7 +13,7 @@ from splitmix.config import conf_dir
 from splitmix.reporting.kinds import KINDS
 
 ROBUST = {(w, adv): (0.9 - 0.1 * adv, 0.2 + 0.3 * adv) for w in (0.5, 1.0) for adv in (0.0, 0.5, 1.0)}
-NOT_SHOWN = ("tradeoff", "metrics", "time", "anytime", "corruptions", "poison", "privacy", "transfer", "sanity")
+NOT_SHOWN = ("tradeoff", "metrics", "time", "anytime", "corruptions", "poison", "privacy", "dial", "transfer", "sanity")
 """Kinds that the runs cannot show, or whose table has another name."""
 
 

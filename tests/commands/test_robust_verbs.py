@@ -39,7 +39,8 @@ def test_a_run_is_tested_and_reported_robustly(tmp_path, monkeypatch, capfd):
         assert found["accuracy"][number] == pytest.approx(record["accuracy"])
         assert found["worst"] <= min(found["accuracy"])
         assert ("sanity" in record) is (record["adv_lambda"] == 1)
-    assert attacked[-1]["sanity"]["accuracy"][0] == pytest.approx(attacked[-1]["accuracy"])
+    last = attacked[-1]
+    assert [last["sanity"][key][0] for key in ("accuracy", "loss")] == [last["accuracy"], last["loss"]]
     monkeypatch.setattr(AutoAttack, "attacked", lambda self, *arguments: LinfPGD(steps=1).attacked(*arguments))
     assert main([*test, "test.robust=full", "test.widths=0.125", "test.adv_lambdas=1"]) == 0
     assert "interval" in capfd.readouterr().out

@@ -14,6 +14,7 @@ from splitmix.federation.federation import Federation
 from splitmix.models.digit_cnn import DigitCNN
 from splitmix.robustness.attacks import L2PGD, LinfPGD
 from splitmix.runs import sanity
+from splitmix.runs.records import records_of
 from splitmix.test_settings import TestSettings
 
 SOUND = {
@@ -64,10 +65,17 @@ def test_a_model_whose_logits_saturate_is_found_out(known, monkeypatch):
     """Logits so large that the softmax is exactly 0 and 1 give no gradients: the plainest way to mask them."""
     monkeypatch.setattr(sanity, "find_spec", lambda name: None)
     fed, state = known
-    attack, told, test = LinfPGD(12.0, steps=4), [], TestSettings(bn="static")
-    found = sanity.measure_sanity(fed, state, test, [0.5, 0.125], 0.0, attack, told.append)
+    attack, told, test = LinfPGD(12.0, steps=4), [], TestSettings(bn="static", sanity=True)
+
+    def recorded(state):
+        return records_of(fed, state, test, [0.5, 0.125], 0.0, "best", "", "linf_pgd", attack)
+
+    found = sanity.measure_sanity(fed, state, test, recorded(state), 0.0, attack, told.append)
     wide = found[0.5]
-    assert wide["eps"] == [12, 24, 48, 96, 192] and wide["more_steps"] == 20 and len(told) == 8
+    assert wide["eps"] == [12, 24, 48, 96, 192] and wide["more_steps"] == 20
+    assert len(told) == 7 and told[0] == "ε 24", "the attack itself is in the record"
+    predicted = fed.test(state, [0.5], attack=attack, bn="static", predictions=True).predictions[0.5]
+    assert wide["loss"][0] == pytest.approx(float(predicted.loss.mean()))
     assert wide["accuracy"] == [
         pytest.approx(fed.test(state, [0.5], attack=attack.scaled(factor), bn="static").mean()[0.5])
         for factor in sanity.LADDER
@@ -76,7 +84,7 @@ def test_a_model_whose_logits_saturate_is_found_out(known, monkeypatch):
     assert {check.name for check in checks(wide) if not check.passed} <= {"more steps do not help much"}
     weight = state.tensors["fc3.weight"] * 1e6
     masked = replace(state, tensors={**state.tensors, "fc3.weight": weight})
-    found = sanity.measure_sanity(fed, masked, test, [0.5, 0.125], 0.0, attack, told.append)
+    found = sanity.measure_sanity(fed, masked, test, recorded(masked), 0.0, attack, told.append)
     assert {"RA falls to 0 as ε grows", "black box is not stronger"} & {
         check.name for check in checks(found[0.5]) if not check.passed
     }
@@ -84,5 +92,6 @@ def test_a_model_whose_logits_saturate_is_found_out(known, monkeypatch):
 
 def test_a_single_width_needs_the_square_attack(known):
     fed, state = known
+    records = [{"width": 0.5, "accuracy": 0.5, "loss": 1.0}]
     with pytest.raises(UserError, match=r"test\.sanity=true: needs an attack without the model's gradients"):
-        sanity.measure_sanity(fed, state, TestSettings(), [0.5], 0.0, L2PGD(), print)
+        sanity.measure_sanity(fed, state, TestSettings(), records, 0.0, L2PGD(), print)

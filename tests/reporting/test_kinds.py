@@ -686,7 +686,7 @@ def test_all_names_what_the_runs_cannot_show(compare):
     assert [part.kind for part in parts] == ["table1", "macs", "convergence", "clients", "domains"]
     assert [line.split()[1] for line in skipped] == [
         "league", "time", "metrics", "anytime", "corruptions", "poison", "ablation", "budgets", "participation",
-        "privacy", "tradeoff", "joint", "transfer", "sanity",
+        "privacy", "tradeoff", "joint", "dial", "transfer", "sanity",
     ]  # fmt: skip
     assert len(parts) + len(skipped) == len(KINDS)
 

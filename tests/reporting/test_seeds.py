@@ -23,6 +23,13 @@ def test_mean_and_sample_deviation_by_hand():
     assert (cell.text, cell.percent, cell.seeds) == ("84.0 ± 4.0", "84.0", "1 2 3") and cell.bar == pytest.approx(4)
 
 
+def test_a_single_seed_shows_its_interval_where_it_is_known():
+    known = [{**line, "low": 0.45, "high": 0.561} for line in lines(a={7: 0.5}, b={1: 0.5, 2: 0.6})]
+    one, several = over_seeds(known, ["method"]).itertuples()
+    assert one.text == "50.0 (45.0 to 56.1)" and (one.low, one.high) == (0.45, 0.561)
+    assert several.text == "55.0 ± 7.1" and math.isnan(several.low)
+
+
 def test_a_single_seed_has_no_deviation():
     [cell] = over_seeds(lines(a={7: 0.5}), ["method"]).itertuples()
     assert cell.text == "50.0" and math.isnan(cell.std) and cell.bar == 0

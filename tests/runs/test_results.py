@@ -57,7 +57,7 @@ def test_a_change_that_fails_writes_nothing(tmp_path):
 
 
 PLACES = {"widths": [1.0], "adv_lambdas": [0.0], "accuracy": [0.5], "worst": 0.4}
-EXTRAS = {"transfer": PLACES, "sanity": {"eps": [8.0]}, "low": 0.4, "high": 0.6}
+EXTRAS = {"transfer": PLACES, "sanity": {"eps": [8.0]}, "loss": 1.5, "low": 0.4, "high": 0.6}
 
 
 def test_metrics_of_a_former_test_of_the_same_model_are_kept():

@@ -25,6 +25,7 @@ KINDS = {
     "privacy": "privacy:make",
     "tradeoff": "robustness:tradeoff",
     "joint": "robustness:joint",
+    "dial": "dial:make",
     "transfer": "transfer:make",
     "sanity": "sanity:make",
 }

@@ -9,7 +9,7 @@ from splitmix.reporting.comparison import CannotShow, Comparison, Drawing, Part
 from splitmix.reporting.escape import stem
 from splitmix.reporting.groups import grouped
 from splitmix.reporting.report_table import Table, width_names
-from splitmix.reporting.seeds import missing_seeds
+from splitmix.reporting.seeds import INTERVALS, missing_seeds
 from splitmix.reporting.tradeoff import figure_of_methods, figure_of_widths
 from splitmix.runs.run import in_situ
 
@@ -70,6 +70,9 @@ def table_of(name: str, caption: str, cells: pd.DataFrame, first: str, words: li
         for word, cell in zip(words, cells.itertuples(), strict=True)
     ]
     numbers = cells[["method", "width", "adv_lambda", "sa_mean", "sa_std", "ra_mean", "ra_std", "seeds"]]
+    ends = cells[["sa_low", "sa_high", "ra_low", "ra_high"]]
+    if ends.notna().any(axis=None):
+        numbers, notes = numbers.join(ends), [*notes, INTERVALS]
     missing = missing_seeds(cells, words, (f"λ={adv_lambda:g}" for adv_lambda in cells["adv_lambda"]))
     return Table(name, caption, [first, "λ", "SA", "RA"], rows, numbers, words=2, notes=missing + notes)
 
