@@ -51,11 +51,14 @@ def _hash(resolved: Mapping[str, Any], more: Mapping[str, Any]) -> str:
     kept = {key: _by_first_name(value) for key, value in resolved.items() if key not in NOT_HASHED}
     # What earlier versions lacked counts only where it changes numbers, so that their runs are known again.
     kept = _without(KEYS_ADDED_LATER, kept)
-    for group, added in ADDED_LATER.items():
-        if isinstance(node := kept.get(group), Mapping):
-            kept[group] = _without(added, node)
+    kept = {group: without_added(group, node) for group, node in kept.items()}
     text = json.dumps({key: _canonical(value) for key, value in {**kept, **more}.items()}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def without_added(group: str, node: Any) -> Any:
+    """A group's node less the keys that earlier versions lacked, where these leave the numbers as they were."""
+    return _without(ADDED_LATER.get(group, {}), node) if isinstance(node, Mapping) else node
 
 
 def _without(added: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 from splitmix.algorithms.algorithm import method_of
 from splitmix.algorithms.base import Problem
 from splitmix.algorithms.method import Method
+from splitmix.config_hash import without_added
 from splitmix.deploy.device import Device, Measured
 from splitmix.errors import UserError
 from splitmix.federation.budgets import GRID, Groups
@@ -62,7 +63,8 @@ def check_settings(device: Device, name: str, settings: Mapping[str, Any]) -> No
         name: of its file.
     """
     for group, value in settings.items():
-        measured = device.settings.get(group)
+        # A device may have been probed with a version that lacked a key.
+        measured, value = (without_added(group, node) for node in (device.settings.get(group), value))
         if measured == value:
             continue
         if isinstance(value, Mapping) and isinstance(measured, Mapping):

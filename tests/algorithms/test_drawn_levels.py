@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from test_adversarial import attacked_by_hand, batch, method_of, network_of
+from lane_objectives import attacked_by_hand, batch, method_of, network_of
 
 from splitmix.algorithms.adversarial import drawn
 from splitmix.algorithms.base import LaneBatch, Problem

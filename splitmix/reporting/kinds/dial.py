@@ -20,15 +20,9 @@ from splitmix.reporting.style import Palette, error_lines, legend_above, new_fig
 from splitmix.runs.run import Run
 
 PLACE = ["method", "round", "width"]
-COLUMNS = {
-    "sa_0": "SA, λ 0",
-    "sa_1": "SA, λ 1",
-    "sa_cost": "SA cost",
-    "ra_0": "RA, λ 0",
-    "ra_1": "RA, λ 1",
-    "ra_gain": "RA gain",
-}
-"""The measurements, and what the table calls them."""
+ROWS = {"SA": ("sa_0", "sa_1", "sa_cost"), "RA": ("ra_0", "ra_1", "ra_gain")}
+"""The measurements in the rows of a table: at λ 0, at λ 1, and what turning it costs or wins."""
+COLUMNS = [column for columns in ROWS.values() for column in columns]
 
 
 def make(comparison: Comparison) -> Part:
@@ -98,20 +92,26 @@ def measured(lines: Iterable[Mapping[str, Any]], column: str) -> Iterator[dict[s
 def table_of(name: str, dataset: str, attack: str, images: str, cells: Mapping[str, pd.DataFrame]) -> Table:
     """A row for each method, round and width."""
     [first, *_] = cells.values()
-    texts = zip(*(frame["text"] for frame in cells.values()), strict=True)
     rows = [
-        [str(place.method), str(place.round), f"×{place.width:g}", *measurements]
-        for place, measurements in zip(first.itertuples(), texts, strict=True)
+        [
+            str(place.method),
+            str(place.round),
+            f"×{place.width:g}",
+            name,
+            *(cells[key]["text"][place.Index] for key in keys),
+        ]
+        for place in first.itertuples()
+        for name, keys in ROWS.items()
     ]
     numbers = first[[*PLACE, "seeds"]].copy()
     for column, frame in cells.items():
         numbers[[f"{column}_{part}" for part in ("mean", "std", "low", "high")]] = frame[["mean", "std", "low", "high"]]
     caption = (
-        f"SA and RA under {attack} in % on {dataset} at both ends of λ in situ, what turning it costs in SA and wins in"
-        " RA, by round of one training; mean ± standard deviation over seeds."
+        f"SA and RA under {attack} in % on {dataset} at both ends of λ in situ, and what turning it costs in SA and"
+        " wins in RA, by round of one training; mean ± standard deviation over seeds."
     )
     notes = [f"on {images} test images, all clients together", INTERVALS]
-    return Table(name, caption, [*PLACE, *COLUMNS.values()], rows, numbers, words=3, notes=notes)
+    return Table(name, caption, [*PLACE, "", "λ 0", "λ 1", "lost, won"], rows, numbers, words=4, notes=notes)
 
 
 @styled
