@@ -65,15 +65,15 @@ class Directory:
         content = self.hello()
         for node in new:
             self.asked[node] = self.asked.get(node, 0) + 1
-        requests = {-1 - number: (node, content) for number, node in enumerate(new)}
+        # Below zero, where no client's number is: an answer to one of these is known as such also when it is late.
+        requests = {-1 - node: (node, content) for node in new}
         for item in self.exchange.ask(requests, min(self.fleet.round_seconds, HELLO_S)):
-            if item.late or item.duplicate or item.client >= 0:
-                continue
-            self.meet(new[-1 - item.client], item.answer.content if item.answer else None)
+            if item.client < 0 and not item.duplicate:
+                self.meet(-1 - item.client, item.answer.content if item.answer else None)
 
     def meet(self, node: int, content: bytes | None) -> None:
         """Take note of what a node says that it is."""
-        if content is None:
+        if content is None or node in self.node_of.values():
             return
         try:
             answer = unpacked(content, HELLO, MOST_HELLO)

@@ -115,6 +115,7 @@ class RemoteRound:
         merge_s = 0.0
         for item in self.federation.exchange.ask(self.requests, self.fleet.round_seconds):
             if item.client < 0:
+                self.federation.directory.meet(-1 - item.client, item.answer.content if item.answer else None)
                 continue
             if item.late or item.duplicate:
                 what = LATE if item.late else DUPLICATE

@@ -1,6 +1,7 @@
 """What bad clients do to a round: each kind of bad update is refused by name, and the others go on."""
 
 import json
+import threading
 import time
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from fleets import deploy, nodes_of, noise_tree, run_words
 from splitmix.algorithms.plain_data import from_bytes, to_bytes
 from splitmix.deploy import exchange
 from splitmix.deploy.checks import seconds_told
+from splitmix.deploy.directory import Directory
 from splitmix.deploy.exchange import Exchange
 from splitmix.deploy.journal import read_journal
 from splitmix.deploy.messages import BadMessage, packed, unpacked
@@ -145,6 +147,34 @@ def test_a_late_client_is_left_out_and_comes_back(two, tmp_path, monkeypatch):
     deploy(resolved, tmp_path / "run", {**nodes, 101: slow}, FLEET)
     outcomes = [e.outcome for e in read_journal(tmp_path / "run" / "rounds.jsonl") if e.client == "1-0"]
     assert outcomes[0] == "missing" and "late" in outcomes and outcomes[-1] == "accepted"
+
+
+@pytest.mark.slow
+def test_a_node_that_says_late_who_it_is_takes_part(two, tmp_path, monkeypatch):
+    resolved, nodes = two
+    now, given_up, asked = [0.0], threading.Event(), []
+    monkeypatch.setattr(exchange, "monotonic", lambda: now[0])
+    meet = Directory.meet
+
+    def met(self, node, content):
+        if content is None:
+            given_up.set()
+        meet(self, node, content)
+
+    monkeypatch.setattr(Directory, "meet", met)
+
+    def slow(request):
+        if unpacked(request)["kind"] == "hello":
+            asked.append(1)
+            if len(asked) == 1:
+                now[0] += FLEET.round_seconds + 1
+                assert given_up.wait(300)
+            else:
+                raise RuntimeError("one answer must do")
+        return nodes[101].answer(request)
+
+    deploy(resolved, tmp_path / "run", {**nodes, 101: slow}, replace(FLEET, wait_seconds=300))
+    assert [e.outcome for e in read_journal(tmp_path / "run" / "rounds.jsonl")] == ["accepted"] * 2
 
 
 @pytest.mark.slow
