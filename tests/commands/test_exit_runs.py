@@ -69,7 +69,7 @@ def test_a_run_of_unequal_base_models_is_tested_shown_reported_and_exported(tmp_
             "privacy.noise_multiplier=1",
         ): f"privacy=dp_fedavg: {this} uploads or merges other",
         ("train", *SMALL, widths, "malicious=label_flip", "malicious.base_models=[0]"): f"{this} has no base models",
-        ("probe", widths, "budget.widths=8-2"): f"{this} gives a budget base models of different cost",
+        ("probe", widths, "budget.widths=8-4-2"): f"{this} gives a budget base models of different cost",
     }.items():
         capsys.readouterr()
         assert main([*words]) == 2, words
