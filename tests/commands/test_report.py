@@ -42,7 +42,7 @@ def inside(outputs, monkeypatch):
 def test_all_is_printed_and_written(inside, tmp_path, capfd):
     assert main(["report", f"out={tmp_path / 'out'}"]) == 0
     said = capfd.readouterr().out
-    assert "92.0 ± 2.8" in said and "left out: outputs/main/3 (interrupted)" in said and said.count("skipped") == 8
+    assert "92.0 ± 2.8" in said and "left out: outputs/main/3 (interrupted)" in said and said.count("skipped") == 9
     assert "skipped: metrics (no run was tested with such metrics" in said
     written = {path.name for path in (tmp_path / "out").iterdir()}
     tables = [
