@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from plain_averages import holders_mean
+from rounds import EXACT, after, check_every_path_is_one_lane_at_a_time
 
 from splitmix.algorithms.base import LaneBatch, Problem
 from splitmix.algorithms.depthfl import DepthFL
@@ -16,7 +17,6 @@ from splitmix.algorithms.heterofl import HeteroFL
 from splitmix.algorithms.inclusivefl import InclusiveFL
 from splitmix.algorithms.scalefl import ScaleFL
 from splitmix.algorithms.values import ClientTask, Update
-from splitmix.engine.settings import EngineSettings
 from splitmix.errors import UserError
 from splitmix.evaluation.customize import customize
 from splitmix.federation.budgets import Groups
@@ -29,18 +29,10 @@ from splitmix.models.vit import ViT
 SHAPE = (3, 8, 8)
 BUDGETS = (0.125, 0.25, 0.5, 1.0)
 METHODS = [DepthFL(), InclusiveFL(), ScaleFL(gamma=0.5, quiet=0)]
-EXACT = EngineSettings(lanes=3, workers=1, threads=1, precision="64-true")
 
 
 def bound(algorithm, budgets=BUDGETS, model=None, shape=SHAPE, **problem):
     return algorithm.bind(model or DigitCNN(), Problem(shape, 10, budgets, **problem))
-
-
-def after(fed, rounds):
-    state = fed.initial_state()
-    for _ in range(rounds):
-        state, metrics = fed.run_round(state)
-    return state, metrics
 
 
 EQUAL = {
@@ -71,15 +63,9 @@ def test_limit_cases(federation, name):
 @pytest.mark.parametrize("algorithm", METHODS, ids=lambda algorithm: algorithm.name)
 @pytest.mark.slow
 def test_packed_and_shared_out_lanes_equal_one_at_a_time(federation, algorithm):
-    states = []
-    for lanes, workers in ((1, 1), (4, 1), (2, 2)):
-        engine = EngineSettings(lanes=lanes, workers=workers, threads=1, precision="64-true")
-        fed = federation(algorithm, budget=Groups("8-4-2-2"), engine=engine)
-        states.append(after(fed, 2)[0])
-        fed.engine.close()
-    for other in states[1:]:
-        for name, value in states[0].tensors.items():
-            torch.testing.assert_close(other.tensors[name], value, rtol=1e-5, atol=1e-6)
+    check_every_path_is_one_lane_at_a_time(
+        lambda engine: federation(algorithm, budget=Groups("8-4-2-2"), engine=engine)
+    )
 
 
 def test_a_budget_holds_its_share_of_the_exits():

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rounds import EXACT, after, check_every_path_is_one_lane_at_a_time
 
 from splitmix.algorithms.base import Problem
 from splitmix.algorithms.fedavg import FedAvg
@@ -15,7 +16,6 @@ from splitmix.algorithms.server_optimizers import ServerMomentum
 from splitmix.algorithms.splitmix import SplitMix, SplitMixMethod
 from splitmix.algorithms.unequal import UnequalMethod, draw_shares
 from splitmix.algorithms.values import ClientTask, Update
-from splitmix.engine.settings import EngineSettings
 from splitmix.errors import UserError
 from splitmix.evaluation.cost import cost, lane_cost
 from splitmix.evaluation.customize import customize
@@ -30,7 +30,6 @@ from splitmix.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoin
 
 SHAPE = (3, 8, 8)
 WIDTHS = (0.125, 0.125, 0.25, 0.5)
-EXACT = EngineSettings(lanes=3, workers=1, threads=1, precision="64-true")
 
 
 @dataclass(frozen=True)
@@ -44,13 +43,6 @@ class Forced(SplitMix):
 def bound(base_widths=WIDTHS, budgets=(0.125, 0.25, 0.5, 1.0), model=None, problem=None, **settings):
     problem = Problem(SHAPE, 10, tuple(budgets), **(problem or {}))
     return SplitMix(base_widths=base_widths, **settings).bind(model or DigitCNN(), problem)
-
-
-def after(fed, rounds=2):
-    state = fed.initial_state()
-    for _ in range(rounds):
-        state, metrics = fed.run_round(state)
-    return state, metrics
 
 
 def test_equal_base_widths_are_the_papers_method_bit_for_bit(federation):
@@ -113,16 +105,10 @@ def test_side_by_side_computes_what_lanes_compute(federation, temperature):
     ],
 )
 def test_packed_and_shared_out_lanes_equal_one_at_a_time(federation, algorithm, model):
-    states = []
-    for lanes, workers in ((1, 1), (4, 1), (2, 2)):
-        engine = EngineSettings(lanes=lanes, workers=workers, threads=1, precision="64-true")
-        budget = Groups("8-4-4-1", redraw="round")
-        fed = federation(algorithm, model, budget=budget, clients_per_domain=3, engine=engine)
-        states.append(after(fed)[0])
-        fed.engine.close()
-    for other in states[1:]:
-        for name, value in states[0].tensors.items():
-            torch.testing.assert_close(other.tensors[name], value, rtol=1e-5, atol=1e-6, msg=name)
+    budget = Groups("8-4-4-1", redraw="round")
+    check_every_path_is_one_lane_at_a_time(
+        lambda engine: federation(algorithm, model, budget=budget, clients_per_domain=3, engine=engine)
+    )
 
 
 def test_interrupted_and_resumed_equals_straight(federation, tmp_path: Path):

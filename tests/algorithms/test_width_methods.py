@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from rounds import EXACT, after, check_every_path_is_one_lane_at_a_time
 
 from splitmix.algorithms.base import LaneBatch, Problem
 from splitmix.algorithms.fedavg import FedAvg
@@ -32,14 +33,6 @@ from splitmix.robustness.autoattack import Square
 from splitmix.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
 SHAPE = (3, 8, 8)
-EXACT = EngineSettings(lanes=3, workers=1, threads=1, precision="64-true")
-
-
-def after(fed, rounds=2):
-    state = fed.initial_state()
-    for _ in range(rounds):
-        state, metrics = fed.run_round(state)
-    return state, metrics
 
 
 def bound(algorithm, budgets=(0.125, 0.25, 0.5, 1.0), model=None, **problem):
@@ -83,19 +76,9 @@ def test_limit_cases(federation, name):
 @pytest.mark.parametrize("algorithm", [HeteroFL(), SHeteroFL(), FedRolex(), FjORD(), FjORD(self_distillation=True)])
 @pytest.mark.slow
 def test_packed_and_shared_out_lanes_equal_one_at_a_time(federation, algorithm):
-    states = []
-    for lanes, workers in ((1, 1), (4, 1), (2, 2)):
-        fed = federation(
-            algorithm,
-            budget=Groups("8-4-4-4"),
-            clients_per_domain=3,
-            engine=EngineSettings(lanes=lanes, workers=workers, threads=1, precision="64-true"),
-        )
-        states.append(after(fed, 2)[0])
-        fed.engine.close()
-    for other in states[1:]:
-        for name, value in states[0].tensors.items():
-            torch.testing.assert_close(other.tensors[name], value, rtol=1e-5, atol=1e-6)
+    check_every_path_is_one_lane_at_a_time(
+        lambda engine: federation(algorithm, budget=Groups("8-4-4-4"), clients_per_domain=3, engine=engine)
+    )
 
 
 def test_every_entry_is_averaged_over_the_clients_that_trained_it():
