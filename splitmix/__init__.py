@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from splitmix.algorithms.inclusivefl import InclusiveFL
     from splitmix.algorithms.malicious import Backdoor, GaussianNoise, Honest, LabelFlip, ModelReplacement, SignFlip
     from splitmix.algorithms.nefl import NeFL
+    from splitmix.algorithms.principal_direction import PrincipalDirection
     from splitmix.algorithms.scaffold import Scaffold
     from splitmix.algorithms.scalefl import ScaleFL
     from splitmix.algorithms.server_optimizers import (
@@ -139,6 +140,7 @@ _HOMES = {
     "NoServerOptimizer": "algorithms.server_optimizers",
     "NormClip": "algorithms.aggregation",
     "PreResNet18": "models.preresnet18",
+    "PrincipalDirection": "algorithms.principal_direction",
     "RoundMetrics": "federation.round_metrics",
     "SHeteroFL": "algorithms.sheterofl",
     "ScaleFL": "algorithms.scalefl",
@@ -225,6 +227,7 @@ __all__ = [
     "NoServerOptimizer",
     "NormClip",
     "PreResNet18",
+    "PrincipalDirection",
     "RoundMetrics",
     "SHeteroFL",
     "Scaffold",

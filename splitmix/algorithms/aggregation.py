@@ -5,21 +5,18 @@ Median and trimmed mean: Yin, Chen, Ramchandran, Bartlett, "Byzantine-Robust Dis
 2017 (arXiv 1703.02757). Bulyan: El Mhamdi, Guerraoui, Rouault, "The Hidden Vulnerability of Distributed Learning in
 Byzantium", ICML 2018 (arXiv 1802.07927). Norm clipping: Sun, Kairouz, Suresh, McMahan, 2019 (arXiv 1911.07963).
 
-Each base model is merged by itself, over the clients that trained it in the round, all of its entries (statistics too)
-as one vector. All but the mean and norm clipping ignore how many images a client has.
+A rule sees all entries of a base model (statistics too) as one vector. All but the mean and norm clipping ignore how
+many images a client has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
-from splitmix.algorithms.averaging import COUNTER, Average
-from splitmix.algorithms.values import ServerState, Update
 from splitmix.binding import shown
 from splitmix.errors import UserError
 
@@ -36,13 +33,14 @@ class Aggregation(Protocol):
         """Clients of one base model that the rule needs for what it promises."""
         ...
 
-    def merge(self, updates: Tensor, weights: Tensor, server: Tensor) -> Tensor:
+    def merge(self, updates: Tensor, weights: Tensor, server: Tensor, classifier: Tensor) -> Tensor:
         """The next base model `[P]`.
 
         Args:
             updates: what each client trained, `[clients, P]`.
             weights: of the clients.
             server: what they started from, `[P]`.
+            classifier: which entries belong to the network's last layer, bool `[P]`.
         """
         ...
 
@@ -64,7 +62,7 @@ class Mean(Rule):
 
     name: ClassVar[str] = "mean"
 
-    def merge(self, updates: Tensor, weights: Tensor, server: Tensor) -> Tensor:
+    def merge(self, updates: Tensor, weights: Tensor, server: Tensor, classifier: Tensor) -> Tensor:
         return weights @ updates / weights.sum()
 
 
@@ -74,7 +72,7 @@ class Median(Rule):
 
     name: ClassVar[str] = "median"
 
-    def merge(self, updates: Tensor, weights: Tensor, server: Tensor) -> Tensor:
+    def merge(self, updates: Tensor, weights: Tensor, server: Tensor, classifier: Tensor) -> Tensor:
         return middle(updates.sort(0).values)
 
 
@@ -102,7 +100,7 @@ class TrimmedMean(Rule):
     def fewest(self) -> int:
         return next(clients for clients in range(3, 10**6) if 2 * self.cut(clients) < clients)
 
-    def merge(self, updates: Tensor, weights: Tensor, server: Tensor) -> Tensor:
+    def merge(self, updates: Tensor, weights: Tensor, server: Tensor, classifier: Tensor) -> Tensor:
         cut = self.cut(len(updates))
         return updates.sort(0).values[cut : len(updates) - cut].mean(0)
 
@@ -129,7 +127,7 @@ class Krum(Rule):
     def fewest(self) -> int:
         return 2 * self.attackers + 3
 
-    def merge(self, updates: Tensor, weights: Tensor, server: Tensor) -> Tensor:
+    def merge(self, updates: Tensor, weights: Tensor, server: Tensor, classifier: Tensor) -> Tensor:
         return updates[int(scores(squared_distances(updates), self.attackers).argmin())]
 
 
@@ -155,7 +153,7 @@ class MultiKrum(Krum):
     def fewest(self) -> int:
         return max(super().fewest(), (self.keep or 0) + self.attackers + 2)
 
-    def merge(self, updates: Tensor, weights: Tensor, server: Tensor) -> Tensor:
+    def merge(self, updates: Tensor, weights: Tensor, server: Tensor, classifier: Tensor) -> Tensor:
         order = scores(squared_distances(updates), self.attackers).argsort(stable=True)
         return updates[order[: self.keep or len(updates) - self.attackers - 2]].mean(0)
 
@@ -174,7 +172,7 @@ class Bulyan(Krum):
     def fewest(self) -> int:
         return 4 * self.attackers + 3
 
-    def merge(self, updates: Tensor, weights: Tensor, server: Tensor) -> Tensor:
+    def merge(self, updates: Tensor, weights: Tensor, server: Tensor, classifier: Tensor) -> Tensor:
         distances, left = squared_distances(updates), list(range(len(updates)))
         chosen: list[int] = []
         while len(chosen) < len(updates) - 2 * self.attackers:
@@ -202,7 +200,7 @@ class NormClip(Rule):
         if not 0 < self.norm < float("inf"):
             raise UserError(f"aggregation.norm={shown(self.norm)}: give a norm above 0")
 
-    def merge(self, updates: Tensor, weights: Tensor, server: Tensor) -> Tensor:
+    def merge(self, updates: Tensor, weights: Tensor, server: Tensor, classifier: Tensor) -> Tensor:
         changes = updates - server
         scale = (self.norm / changes.norm(dim=1).clamp(min=torch.finfo(changes.dtype).tiny)).clamp(max=1.0)
         return server + weights @ (changes * scale.unsqueeze(1)) / weights.sum()
@@ -225,35 +223,12 @@ def scores(distances: Tensor, attackers: int) -> Tensor:
     return distances.sort(1).values[:, 1 : nearest + 1].sum(1)  # the first is the update itself
 
 
-def kept_update(update: Update) -> Update:
-    """A copy of what a rule needs of an update, whose own tensors are overwritten later."""
-    tensors = {name: value.clone() for name, value in update.tensors.items() if not name.endswith(COUNTER)}
-    return replace(update, tensors=tensors, extras={}, measurements={})
+def clipped(changes: Tensor) -> Tensor:
+    """Changes `[n, P]`, the longer half cut to the median length."""
+    length = lengths(changes)
+    return changes * (length.quantile(0.5) / length).clamp(max=1.0)
 
 
-def rule_rows(state: ServerState, updates: Sequence[Update], average: Average, rule: Aggregation) -> Average:
-    """The average with every base model that clients trained as the rule merges it.
-
-    Raises:
-        UserError: fewer clients trained a base model than the rule needs.
-    """
-    merged = {name: value.clone() for name, value in average.tensors.items()}
-    names = [name for name in merged if not name.endswith(COUNTER)]
-    lanes: dict[int, list[tuple[int, int, Update]]] = {}
-    for update in updates:
-        for lane, base_model in enumerate(update.task.base_models):
-            lanes.setdefault(base_model, []).append((update.task.client, lane, update))
-    for base_model, some in sorted(lanes.items()):
-        some.sort(key=lambda one: one[0])
-        if len(some) < rule.fewest():
-            raise UserError(
-                f"aggregation={rule.name}: {len(some)} clients trained base model {base_model} in round {state.round},"
-                f" and the rule needs {rule.fewest()}; use more clients, larger budgets, or another rule"
-            )
-        rows = torch.stack([torch.cat([u.tensors[name][lane].flatten() for name in names]) for _, lane, u in some])
-        server = torch.cat([state.tensors[name][base_model].flatten() for name in names])
-        weights = torch.tensor([update.weight for _, _, update in some], dtype=rows.dtype)
-        row = rule.merge(rows, weights, server)
-        for name, part in zip(names, row.split([merged[name][0].numel() for name in names]), strict=True):
-            merged[name][base_model] = part.view(merged[name][0].shape)
-    return Average(merged, average.trained)
+def lengths(changes: Tensor) -> Tensor:
+    """`[n, 1]`, above 0."""
+    return changes.norm(dim=1, keepdim=True).clamp(min=torch.finfo(changes.dtype).tiny)

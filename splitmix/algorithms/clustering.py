@@ -14,7 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from splitmix.algorithms.aggregation import Rule
+from splitmix.algorithms.aggregation import Rule, clipped, lengths
 
 DECIMALS = 9
 """Distances that agree to so many decimals are equal, so that rounding decides nothing."""
@@ -33,14 +33,11 @@ class ClippedClustering(Rule):
     def fewest(self) -> int:
         return 3
 
-    def merge(self, updates: Tensor, weights: Tensor, server: Tensor) -> Tensor:
+    def merge(self, updates: Tensor, weights: Tensor, server: Tensor, classifier: Tensor) -> Tensor:
         changes = (updates - server).double()
-        norms = changes.norm(dim=1).clamp(min=torch.finfo(torch.float64).tiny)
-        directions = changes / norms.unsqueeze(1)
+        directions = changes / lengths(changes)
         kept = larger_group(1 - directions @ directions.T)
-        scale = (norms.quantile(0.5) / norms).clamp(max=1.0)
-        change = (changes * scale.unsqueeze(1))[kept].mean(0)
-        return (server.double() + change).to(updates.dtype)
+        return (server.double() + clipped(changes)[kept].mean(0)).to(updates.dtype)
 
 
 def larger_group(distances: Tensor) -> list[int]:

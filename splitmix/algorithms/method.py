@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from splitmix.algorithms.adversarial import adversarial_objective, step_cost
-from splitmix.algorithms.aggregation import Mean, kept_update, rule_rows
+from splitmix.algorithms.aggregation import Mean
 from splitmix.algorithms.averaging import Average, add_rows, average_rows, no_rows
 from splitmix.algorithms.base import ClientResult, LaneBatch, LocalTraining, MixGroup, Objective, Problem
 from splitmix.algorithms.client_rows import first_rows
 from splitmix.algorithms.objectives import lane_cross_entropy
+from splitmix.algorithms.robust_rows import kept_update, rule_rows
 from splitmix.algorithms.values import Aggregate, ClientTask, ServerState, Update
 from splitmix.models.network import (
     LaneNetwork,
@@ -193,8 +194,7 @@ class Method:
     def average(self, state: ServerState, aggregate: Aggregate) -> Average:
         """What the clients trained, on average, or what the rule of `aggregation` makes of it."""
         average = average_rows(state, aggregate)
-        rule = self.problem.aggregation
-        return average if isinstance(rule, Mean) else rule_rows(state, aggregate.updates, average, rule)
+        return rule_rows(state, aggregate.updates, average, self.problem.aggregation, self.server_network)
 
     def finalise(self, state: ServerState, aggregate: Aggregate) -> ServerState:
         """The server after the round: the server optimizer's step towards the average. The clients' memory stays."""

@@ -12,6 +12,7 @@ from splitmix.algorithms.base import Problem
 from splitmix.algorithms.clustering import ClippedClustering
 from splitmix.algorithms.fedavg import FedAvg
 from splitmix.algorithms.heterofl import HeteroFL
+from splitmix.algorithms.principal_direction import PrincipalDirection
 from splitmix.algorithms.splitmix import SplitMix
 from splitmix.algorithms.values import Update
 from splitmix.errors import UserError
@@ -72,6 +73,21 @@ def plain_clustering(x, server):
     return server + np.mean([changes[i] * min(1.0, cut / max(norms[i], 1e-300)) for i in best], axis=0)
 
 
+def plain_principal(x, server, last):
+    changes = x - server
+    norms = [max(np.linalg.norm(change), 1e-300) for change in changes]
+    units = [change[last] / max(np.linalg.norm(change[last]), 1e-300) for change in changes]
+    values, vectors = np.linalg.eigh(np.transpose(units) @ units)
+    first = vectors[:, values > values.max() - 1e-6]  # of equal ones, that which is nearest to all clients' sum
+    direction = first @ first.T @ np.sum(units, axis=0)
+    direction = direction / max(np.linalg.norm(direction), 1e-300)
+    cosines = [unit @ direction for unit in units]
+    kept = [i for i, cosine in enumerate(cosines) if cosine >= 0.1]
+    return server + np.mean([changes[i] * min(1.0, np.median(norms) / norms[i]) for i in kept], axis=0)
+
+
+LAST = np.array([False, True, False, True, True])
+"""Which entries of the random updates count as the last layer."""
 RULES = {
     "mean": (Mean(), lambda x, w, s: (w[:, None] * x).sum(0) / w.sum()),
     "median": (Median(), lambda x, w, s: np.median(x, axis=0)),
@@ -82,6 +98,7 @@ RULES = {
     "bulyan": (Bulyan(1), lambda x, w, s: plain_bulyan(x, 1)),
     "norm_clip": (NormClip(2.0), lambda x, w, s: plain_clip(x, w, s, 2.0)),
     "clustering": (ClippedClustering(), lambda x, w, s: plain_clustering(x, s)),
+    "principal_direction": (PrincipalDirection(0.1), lambda x, w, s: plain_principal(x, s, LAST)),
 }
 
 
@@ -99,7 +116,8 @@ def test_rules_are_their_plain_versions(name):
                 generator.integers(1, 9, clients).astype(float),
                 generator.integers(-1, 2, 5).astype(float),
             )
-            ours = rule.merge(torch.tensor(updates), torch.tensor(weights), torch.tensor(server)).numpy()
+            given = (torch.tensor(value) for value in (updates, weights, server, LAST))
+            ours = rule.merge(*given).numpy()
             assert ours == pytest.approx(plain(updates, weights, server), abs=1e-12)
 
 
@@ -143,18 +161,50 @@ def test_what_one_liar_does():
     assert max(distance["median"], distance["krum"], distance["norm_clip"]) < 5
 
 
+def test_principal_direction_leaves_out_clients_whose_last_layers_move_against_most():
+    """Liars' hidden layers move like those of the honest, and their last layer the other way."""
+    generator = torch.Generator().manual_seed(0)
+    server, honest = torch.randn(2, 200, generator=generator)
+    noise = torch.randn(20, 200, generator=generator)
+    last = torch.arange(200) >= 150
+    changes = noise + honest
+    changes[12:, 150:] -= 1.5 * honest[150:]
+    merged = PrincipalDirection().merge(server + changes, torch.ones(20), server, last) - server
+    assert torch.nn.functional.cosine_similarity(merged, changes[:12].mean(0), dim=0) > 0.99
+    # Nothing that a single client sends moves it further than the others, and nobody's change at all moves nothing.
+    changes[0] *= 1e6
+    assert (PrincipalDirection().merge(server + changes, torch.ones(20), server, last) - server).norm() < 20
+    still = PrincipalDirection().merge(server.expand(20, -1), torch.ones(20), server, last)
+    assert torch.equal(still, server)
+
+
+def test_the_last_layer_of_a_network_is_told_to_the_rule():
+    class Watching(Median):
+        def merge(self, updates, weights, server, classifier):
+            seen.append(classifier)
+            return super().merge(updates, weights, server, classifier)
+
+    seen = []
+    method = method_of(Watching())
+    state = method.initial_state(0)
+    method.merge(state, updates_of(method, state, range(7)))
+    last = sum(state.tensors[name][0].numel() for name in ("fc3.weight", "fc3.bias"))
+    assert {int(classifier.sum()) for classifier in seen} == {last} and len(seen) == method.base_models
+
+
 def test_clustering_leaves_out_clients_who_agree_with_each_other_alone():
     """Half of the honest clients' change is the direction they share; liars share another one, at the same length."""
     generator = torch.Generator().manual_seed(0)
     server, honest, lie = torch.randn(3, 200, generator=generator)
     updates = server + torch.randn(20, 200, generator=generator) + honest
     updates[12:] += lie - honest
-    merged = ClippedClustering().merge(updates, torch.ones(20), server) - server
+    whole = torch.ones(200, dtype=torch.bool)
+    merged = ClippedClustering().merge(updates, torch.ones(20), server, whole) - server
     honest_alone = (updates[:12] - server).mean(0)
     assert torch.nn.functional.cosine_similarity(merged, honest_alone, dim=0) > 0.99
     # A client whose change is huge, or who sends nothing new, moves it no further than the others.
     updates[0], updates[1] = server + 1e6 * (updates[0] - server), server
-    again = ClippedClustering().merge(updates, torch.ones(20), server) - server
+    again = ClippedClustering().merge(updates, torch.ones(20), server, whole) - server
     assert again.norm() < 2 * merged.norm()
 
 
