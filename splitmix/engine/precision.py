@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-PRECISIONS = ("32-true", "bf16-mixed", "64-true")
+PRECISIONS = ("32-true", "tf32", "bf16-mixed", "64-true")
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Place:
 
     Attributes:
         device: of parameters and images.
-        precision: as Lightning names it: 32-true, bf16-mixed or 64-true.
+        precision: tf32, or as Lightning names it: 32-true, bf16-mixed or 64-true.
     """
 
     device: torch.device
@@ -43,3 +43,12 @@ class Place:
                 torch.set_default_dtype(before)
         else:
             yield
+
+
+def set_tf32(allowed: bool) -> None:
+    """Whether CUDA devices may round the factors of float32 products and convolutions to 10 bits, in this process.
+
+    PyTorch allows it for convolutions unless told otherwise, and forbids it for matrix products.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed

@@ -10,7 +10,7 @@ import torch
 
 from splitmix.engine.before_torch import PORTABLE, portable_environment
 from splitmix.engine.cores import usable_cores
-from splitmix.engine.precision import PRECISIONS, Place
+from splitmix.engine.precision import PRECISIONS, Place, set_tf32
 from splitmix.engine.rank_places import check_ranks, rank_place, share_of_cores
 from splitmix.engine.worker_host import can_have_workers
 from splitmix.errors import UserError
@@ -29,7 +29,8 @@ class EngineSettings:
 
     Attributes:
         accelerator: auto, cpu, cuda or mps. `auto` is a CUDA device if one is visible, else the CPU.
-        precision: as Lightning names it: 32-true, bf16-mixed or 64-true (the server stays in float32).
+        precision: 32-true; tf32, which lets a CUDA device round the factors of products and convolutions to 10 bits;
+            bf16-mixed; or 64-true (the server stays in float32).
         lanes: base models (or whole models) trained together in one network; 1 trains one at a time. `auto` on a CPU
             is the fastest number, measured once per machine and network; on a GPU all lanes of a round, halved when
             memory runs out.
@@ -64,6 +65,11 @@ class EngineSettings:
             raise UserError("engine.accelerator=mps: there is no such device; use engine.accelerator=cpu")
         if self.precision not in PRECISIONS:
             raise UserError(f"engine.precision={self.precision}: choose one of {', '.join(PRECISIONS)}")
+        if self.precision == "tf32" and self.device_type != "cuda":
+            raise UserError(
+                f"engine.precision=tf32: only CUDA devices have it, and this run uses {self.device_type}; use"
+                " engine.precision=32-true"
+            )
         if self.instructions not in ("native", "portable"):
             raise UserError(f"engine.instructions={self.instructions}: choose native or portable")
         if self.instructions == "portable" and not (
@@ -143,11 +149,12 @@ class EngineSettings:
         from lightning_fabric.plugins.environments import LightningEnvironment
 
         self.check()
-        precision: Any = self.precision
+        precision: Any = "32-true" if self.precision == "tf32" else self.precision
         devices: Any = 1
         if self.device_type == "cuda":
             devices = [self.device_index()]
             torch.cuda.set_device(devices[0])
+        set_tf32(self.precision == "tf32")
         # A rank is alone with its device: launchers of many processes are for `ranks.py` to see.
         alone = LightningEnvironment()
         return Fabric(
@@ -157,6 +164,7 @@ class EngineSettings:
     def own_place(self) -> Place:
         """The device of this process alone, in this precision, without Lightning, whose import takes seconds."""
         self.check()
+        set_tf32(self.precision == "tf32")
         kind = self.device_type
         return self.place(torch.device(kind) if kind == "cpu" else torch.device(kind, 0))
 

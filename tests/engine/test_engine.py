@@ -322,7 +322,8 @@ def test_auto_measures_once_and_keeps_what_it_chose(federation, tmp_path, monkey
         ({"lanes": 0}, "engine.lanes=0: give at least 1, or auto"),
         ({"workers": "many"}, "engine.workers=many: give at least 1, or auto"),
         ({"threads": -1}, "engine.threads=-1"),
-        ({"precision": "16-mixed"}, "engine.precision=16-mixed: choose one of 32-true, bf16-mixed"),
+        ({"precision": "16-mixed"}, "engine.precision=16-mixed: choose one of 32-true, tf32, bf16-mixed"),
+        ({"precision": "tf32", "accelerator": "cpu"}, "engine.precision=tf32: only CUDA devices .* uses cpu; use"),
         ({"accelerator": "tpu"}, "engine.accelerator=tpu"),
     ],
 )
@@ -338,6 +339,15 @@ def test_bf16_stays_close(federation, lanes):
         fed = federation(engine=EngineSettings(precision=precision, lanes=lanes, workers=1, threads=1))
         losses.append(fed.run_round(fed.initial_state())[1].loss)
     assert losses[0] == pytest.approx(losses[1], rel=0.02) and losses[0] != losses[1]
+
+
+def test_cuda_devices_round_float32_only_if_asked(monkeypatch):
+    """PyTorch's own default rounds convolutions, so that a GPU's numbers would not be float32's."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for precision, allowed in (("tf32", True), ("32-true", False), ("bf16-mixed", False)):
+        place = EngineSettings("cuda", precision).own_place()
+        assert place.dtype == torch.float32
+        assert torch.backends.cudnn.allow_tf32 == torch.backends.cuda.matmul.allow_tf32 == allowed
 
 
 def test_the_device_is_the_cpu_unless_another_is_visible(monkeypatch):
