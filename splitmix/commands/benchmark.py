@@ -53,7 +53,7 @@ def benchmark(cfg: DictConfig) -> None:
         raise UserError(f"benchmark={chosen}: no such workload{nearest(chosen, choices)}; {', '.join(choices)}")
     record: dict[str, Any]
     if chosen == "layers":
-        record = {"layers": layer_times(log.info)}
+        record = {"layers": layer_times(engine, log.info)}
     elif chosen == "data":
         record = {"data": data_times(log.info)}
     elif chosen == "clients":
