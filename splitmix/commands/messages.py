@@ -70,12 +70,12 @@ class LogFile(logging.FileHandler):
             super().handleError(record)
 
 
-def mistake_of(compose: Callable[[], object]) -> str | None:
-    """The mistake that composing a config meets, in one line; None if there is none."""
+def mistake_of(compose: Callable[[], object], verb: str) -> str | None:
+    """The mistake that composing a config of the verb meets, in one line; None if there is none."""
     try:
         compose()
     except MISTAKES as error:
-        return one_line(error)
+        return one_line(error, verb)
     return None
 
 

@@ -20,6 +20,7 @@ from omegaconf import DictConfig
 
 from splitmix.commands.composing import composing, read_words
 from splitmix.commands.help import with_config_dir
+from splitmix.commands.swept_groups import compose_shared
 from splitmix.config import conf_dir
 from splitmix.errors import UserError
 
@@ -48,7 +49,7 @@ def config_of_single(verb: str, arguments: Namespace) -> DictConfig | None:
         return the_hydra().compose_config(verb, overrides, run_mode=RunMode.MULTIRUN, validate_sweep_overrides=False)
 
     with initialize_config_dir(str(conf_dir()), job_name=verb, version_base="1.3"):
-        config = composing(compose, arguments.overrides)
+        config, of_jobs = compose_shared(compose, arguments.overrides)
         one = arguments.cfg or arguments.info or arguments.hydra_help or arguments.run
         if config.hydra.mode == RunMode.MULTIRUN and not one:
             return None
@@ -59,6 +60,9 @@ def config_of_single(verb: str, arguments: Namespace) -> DictConfig | None:
             simple = override.value_type == ValueType.SIMPLE_CHOICE_SWEEP
             as_list = f", or {key}=[{values}] for a list" if simple else ""
             raise UserError(f"{override.input_line}: several values are a sweep; give -m{as_list}")
+    if of_jobs:
+        with initialize_config_dir(str(conf_dir()), job_name=verb, version_base="1.3"):
+            config = composing(compose, arguments.overrides)
     config.hydra.mode = RunMode.RUN
     return config
 

@@ -30,6 +30,7 @@ from splitmix.commands.messages import log, mistake_of
 from splitmix.commands.single import the_hydra
 from splitmix.commands.streams import complain
 from splitmix.commands.sweep_task import Failure, SweepTask, failure_of
+from splitmix.commands.swept_groups import compose_shared
 from splitmix.config import conf_dir
 from splitmix.errors import UserError
 
@@ -78,10 +79,10 @@ def run_sweep(verb: str, arguments: Namespace, task: Callable[[DictConfig], Any]
             overrides = with_config_dir(words, arguments.config_dir)
             return hydra.compose_config(verb, [*overrides, *fixed], run_mode=RunMode.MULTIRUN)
 
-        master = composing(compose, arguments.overrides)
+        master, of_jobs = compose_shared(compose, arguments.overrides)
         check_sweeper(master)
         grid = {**(master.hydra.sweeper.get("params") or {})}
-        words = [*(f"{key}={value}" for key, value in grid.items()), *master.hydra.overrides.task]
+        words = [*(f"{key}={value}" for key, value in grid.items()), *master.hydra.overrides.task, *of_jobs]
         parsed = OverridesParser.create(config_loader=loader).parse_overrides(words)
         points = BasicSweeper.split_arguments(parsed, None)[0]
         if not points:
@@ -89,7 +90,7 @@ def run_sweep(verb: str, arguments: Namespace, task: Callable[[DictConfig], Any]
             raise UserError(f"{' '.join(empty)}: gives no value, so the sweep has no job; give at least one")
         on_demand = partial(composing, partial(loader.load_sweep_config, master))
         if plan is None:
-            jobs = [Job(tuple(p), shlex.join(p), mistake=mistake_of(partial(on_demand, p))) for p in points]
+            jobs = [Job(tuple(p), shlex.join(p), mistake=mistake_of(partial(on_demand, p), verb)) for p in points]
         else:
             jobs = plan([(point, partial(on_demand, point)) for point in points])
         refuse_if_all_mistaken(jobs)

@@ -47,7 +47,7 @@ def plan_runs(points: list[tuple[list[str], Callable[[], DictConfig]]]) -> list[
             if not finished:
                 refuse_links(folder)
         except MISTAKES as error:
-            jobs.append(Job(tuple(overrides), slug(overrides), mistake=one_line(error)))
+            jobs.append(Job(tuple(overrides), slug(overrides), mistake=one_line(error, "train")))
             continue
         skip = None
         if digest in seen:

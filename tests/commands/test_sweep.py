@@ -176,6 +176,11 @@ def test_another_sweeper_is_refused_in_one_line(here, capfd):
             "train experiment=mini_widths,mini_budgets": "an experiment brings its own grid",
             "train experiment=digits_splitmix": "dataset.root=data/digits",
             "train experiment=mini_widths algorithm=splitmix,fedrolex optimizer.lr=0": "optimizer.lr=0",
+            "train -m malicious=noise,sign_flip malicious.sare=1": "malicious.sare (did you mean malicious.share?)",
+            "train experiment=mini_poison malicious.shar=1": "malicious.shar (did you mean malicious.share?)",
+            "train experiment=mini_poison malicious.share=2": "malicious.share=2",
+            "train --run experiment=mini_poison malicious.share=0.2": "unknown key malicious.share",
+            "train experiment=mini_poison model.shar=1": "unknown key model.shar",
             "train --foo": "unrecognized arguments: --foo",
             "test -m test.widths=0.25,0.5": "run=latest: no run with a checkpoint",
             "list -m what=model,nothing": "what=nothing: no such group",
@@ -185,6 +190,23 @@ def test_another_sweeper_is_refused_in_one_line(here, capfd):
 def test_a_mistake_leaves_no_folder(command, told, here, capfd):
     assert main(command.split()) == 2
     assert told in capfd.readouterr().err and list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "shares"),
+    {
+        "-m malicious=noise,sign_flip malicious.share=0.5": [0.5, 0.5],
+        "-m malicious.share=0.25,0.5 malicious=noise": [0.25, 0.5],
+        "experiment=mini_poison malicious=noise,backdoor malicious.share=0.5 seed=1 aggregation=mean": [0.5, 0.5],
+        "experiment=mini_poison malicious.share=0.5 seed=1 aggregation=median": [0.5] * 5,
+    }.items(),
+)
+def test_a_key_that_only_the_swept_options_have_is_for_the_jobs(words, shares, here, monkeypatch):
+    configs = []
+    monkeypatch.setattr(train_verb, "train_in", lambda config, *arguments, **settings: configs.append(config))
+    assert main(["train", *words.split(), *TINY]) == 0
+    assert [config.malicious.share for config in configs] == shares
+    assert len({(type(config.malicious), config.malicious.share) for config in configs}) == len(shares)
 
 
 def test_a_private_run_whose_epsilon_cannot_be_computed_leaves_no_folder(here, monkeypatch, capfd):
