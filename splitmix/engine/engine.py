@@ -16,6 +16,7 @@ from splitmix.algorithms.method import Method
 from splitmix.algorithms.values import ClientTask, ServerState
 from splitmix.data.dataset import Dataset, ImageSet
 from splitmix.engine.finishing import Trained, finished
+from splitmix.engine.lane_memory import planned_lanes
 from splitmix.engine.lane_tasks import TrainTask
 from splitmix.engine.lane_trainer import LaneTrainer, PackResult, fetch_from
 from splitmix.engine.lane_workers import LaneWorkers
@@ -32,7 +33,6 @@ from splitmix.errors import UserError
 from splitmix.evaluation.task import ClientsTask, Result
 from splitmix.models.network import NetworkSpec, lane_template
 
-ALL_LANES = 1 << 20
 TASKS_PER_WORKER = 4
 CLIENTS_TOGETHER = 64  # batches that a GPU evaluates in one pass, as far as its memory allows
 
@@ -108,8 +108,8 @@ class Engine:
         if isinstance(self.settings.lanes, int):
             return self.tuned.get(spec.label, self.settings.lanes)  # memory may have run out since
         if spec.label not in self.tuned:
-            on_cuda = self.fabric.device.type == "cuda"
-            self.tuned[spec.label] = ALL_LANES if on_cuda else measured_lanes(self.trainer, spec, self.batch_size)
+            choose = planned_lanes if self.fabric.device.type == "cuda" else measured_lanes
+            self.tuned[spec.label] = choose(self.trainer, spec, self.batch_size)
         return self.tuned[spec.label]
 
     @property

@@ -32,8 +32,8 @@ class EngineSettings:
         precision: 32-true; tf32, which lets a CUDA device round the factors of products and convolutions to 10 bits;
             bf16-mixed; or 64-true (the server stays in float32).
         lanes: base models (or whole models) trained together in one network; 1 trains one at a time. `auto` on a CPU
-            is the fastest number, measured once per machine and network; on a GPU all lanes of a round, halved when
-            memory runs out.
+            is the fastest number, measured once per machine and network; on a GPU as many as its memory has room
+            for, halved if it runs out all the same.
         workers: processes with one thread each that share a round's lanes and evaluation; 1 stays in this process.
             `auto` is one per thread on a CPU, else 1.
         threads: CPU threads in use, by each rank; 0 means all cores that this process may use, divided by the ranks of

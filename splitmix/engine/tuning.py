@@ -9,10 +9,9 @@ from time import perf_counter
 
 import torch
 
-from splitmix.algorithms.values import ClientTask
-from splitmix.engine.lane_trainer import LaneTrainer, fetch_from
-from splitmix.engine.packing import Lane, Pack
+from splitmix.engine.lane_trainer import LaneTrainer
 from splitmix.engine.shared_memory import bytes_needed
+from splitmix.engine.trial_steps import TrialSteps
 from splitmix.errors import UserError
 from splitmix.files import cache_folder, write_atomically
 from splitmix.models.network import NetworkSpec, lane_template
@@ -52,18 +51,12 @@ def fastest_lanes(trainer: LaneTrainer, spec: NetworkSpec, batch_size: int) -> i
     lane_bytes = 3 * bytes_needed(lane_template(spec, 1))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    fetch = fetch_from(trainer.method, trainer.method.initial_state(0))
     for lanes in [lanes for lanes in CANDIDATES if lanes == 1 or lanes * lane_bytes <= MOST_BYTES]:
-        trainable = trainer.trainable_lanes(spec, lanes)
-        task = ClientTask(0, 0, spec, (0,) * lanes)
-        of_lanes = trainer.load(
-            trainable, Pack(spec, tuple(Lane(task, lane, ()) for lane in range(lanes)), True), fetch
-        )
-        rows = torch.arange(lanes * batch_size).view(lanes, batch_size) % len(trainer.images)
+        steps = TrialSteps(trainer, spec, lanes, batch_size)
         times = []
         for number in range(STEPS):
             start = perf_counter()
-            trainer.step(trainable.whole, rows, number, of_lanes)
+            steps.step(number)
             times.append(perf_counter() - start)
         spent += sum(times)
         per_lane[lanes] = min(times[1:]) / lanes
