@@ -91,6 +91,8 @@ def check_words(verb: str, words: Sequence[str]) -> None:
     several = defaults_of(verb)
     for override in read_words(words):
         key, value = override.get_key_element(), override.value()
+        if not key:
+            raise UserError(f"{override.input_line}: cannot be read; write key=value")
         if override.is_delete():
             name = key.removeprefix("~")
             raise UserError(f"{override.input_line}: no key or group can be left out; give {name}=<value> instead")

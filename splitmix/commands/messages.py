@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.errors import OverrideParseException
+
 from splitmix.binding import nearest
 from splitmix.commands.composing import MISTAKES
 from splitmix.commands.help import keys_of, option_names
@@ -88,6 +90,8 @@ def one_line(error: Exception, verb: str | None = None) -> str:
     text = printable(" ".join(str(error).split()))
     if isinstance(error, UserError):
         return text
+    if isinstance(error, OverrideParseException):
+        return unreadable(str(error.override))
     keys = option_names() if verb is None else keys_of(verb)
     if match := re.search(r"Could not override '([^']+)'", text):
         return f"unknown key {match[1]}{nearest_key(match[1], keys)}; splitmix {verb or '<verb>'} --help lists the keys"
@@ -101,6 +105,25 @@ def one_line(error: Exception, verb: str | None = None) -> str:
     if match := re.search(r"Could not override '?([\w/.]+)'?\.? ?No match", text):
         return f"unknown key {match[1]}{nearest_key(match[1], keys)}; splitmix {verb or '<verb>'} --help lists the keys"
     return text
+
+
+def unreadable(word: str) -> str:
+    """What is wrong with a word that Hydra's grammar does not know, and what to write instead."""
+    key, equals, value = word.partition("=")
+    brackets = any(value.count(left) != value.count(right) for left, right in ("[]", "{}", "()"))
+    if not equals or not re.fullmatch(r"(\+|\+\+|~)?\w+([./@:-]\w+)*", key, re.ASCII):
+        mend = "write key=value"
+    elif value.count('"') % 2 or value.count("'") % 2:
+        mend = "a quotation mark is missing"
+    elif brackets:
+        mend = "a bracket is missing"
+    elif re.search(r"(^|[,\[])\s*(,|$)", value):
+        mend = "a value is missing beside a comma"
+    else:
+        mend = (
+            f"a list is [a,b], and text with such signs needs quotation marks within the shell's: '{key}=\"{value}\"'"
+        )
+    return printable(f"{word}: cannot be read; {mend}")
 
 
 def nearest_key(word: str, keys: Sequence[str]) -> str:

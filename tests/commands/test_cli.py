@@ -463,3 +463,31 @@ def test_code_beside_ones_own_options_is_found_by_jobs_in_other_processes(own_co
     words = ["train", "-m", "seed=1", "debug=quick", "budget=mine", "name=x", "rounds=1", *small]
     swept = own_code(*words, "hydra/launcher=joblib", "hydra.launcher.n_jobs=1")
     assert swept.returncode == 0 and "the sweep is finished" in swept.stdout, swept.stderr
+
+
+@pytest.mark.parametrize(
+    ("word", "mend"),
+    {
+        "foo": "write key=value",
+        "=3": "write key=value",
+        "malicious.=3": "write key=value",
+        "a b=3": "write key=value",
+        "seed=[1,2": "a bracket is missing",
+        "seed={a:1": "a bracket is missing",
+        'name="abc': "a quotation mark is missing",
+        "seed=1,": "a value is missing beside a comma",
+        "seed=[,1]": "a value is missing beside a comma",
+        "name=a#b": """needs quotation marks within the shell's: 'name="a#b"'""",
+        "name=é": """'name="é"'""",
+        "seed==3": """'seed="=3"'""",
+    }.items(),
+)
+def test_a_word_that_cannot_be_read_says_what_to_write(word, mend, capfd):
+    assert main(["train", word]) == 2
+    error = capfd.readouterr().err
+    assert error.startswith(f"splitmix train: {word}: cannot be read; ") and error.endswith(f"{mend}\n")
+
+
+def test_the_quotation_marks_of_that_advice_help(capfd):
+    assert main(["train", 'name="é#b"', "rounds=0"]) == 2
+    assert capfd.readouterr().err == "splitmix train: rounds=0: give at least 1\n"
