@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -128,16 +128,30 @@ def comparison_of(runs: Sequence[Run], width: float | None) -> Comparison:
 
     if width is not None:
         width = normalized(width, [known for run in runs for known in run.widths])
-    counted: dict[str, dict[float, float]] = {}
 
-    def macs(run: Run) -> dict[float, float]:
+    def macs(run: Run) -> Mapping[float, float]:
         from splitmix.evaluation.training_costs import training_macs
 
+        return training_macs(run.config, run.budgets)
+
+    def memory(run: Run) -> Mapping[float, float]:
+        from splitmix.evaluation.training_costs import training_memory
+
+        return training_memory(run.config, run.budgets)
+
+    return Comparison(check_same_domains(runs), runs, width, once_by_method(macs), once_by_method(memory))
+
+
+def once_by_method(count: Callable[[Run], Mapping[float, float]]) -> Callable[[Run], Mapping[float, float]]:
+    """The same count, made once for all runs that differ in nothing that it depends on."""
+    counted: dict[str, Mapping[float, float]] = {}
+
+    def counts(run: Run) -> Mapping[float, float]:
         if run.identity not in counted:
-            counted[run.identity] = training_macs(run.config, run.budgets)
+            counted[run.identity] = count(run)
         return counted[run.identity]
 
-    return Comparison(check_same_domains(runs), runs, width, macs)
+    return counts
 
 
 def write_report(

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import saved_tensors_hooks
 
 from splitmix.engine.lane_trainer import LaneTrainer
 from splitmix.engine.trial_steps import TrialSteps
+from splitmix.models.kept_tensors import KeptTensors, storage_of
 from splitmix.models.network import NetworkSpec
+from splitmix.models.unpacked import unstack
 
 SHARE = 0.75
 """Of the free memory, what lanes may take. The rest is for gradients of activations and the working space of layers."""
@@ -43,8 +43,8 @@ def lane_bytes(trainer: LaneTrainer, spec: NetworkSpec, batch_size: int) -> int:
 
 def step_bytes(steps: TrialSteps) -> int:
     """Bytes that lie in memory at once in a training step."""
-    kept = KeptTensors(steps.trainable.tensors.values())
-    with saved_tensors_hooks(kept.keep, Kept.back):
+    unstack(steps.trainable.network)
+    with KeptTensors(steps.trainable.tensors.values()) as kept:
         steps.step(0)
     lasting = {storage_of(tensor) for tensor in lasting_tensors(steps)}
     return kept.most + sum(size for _, size in lasting)
@@ -56,49 +56,3 @@ def lasting_tensors(steps: TrialSteps) -> Iterator[Tensor]:
     yield from (parameter.grad for parameter in steps.trainable.network.parameters() if parameter.grad is not None)
     for state in steps.trainable.whole.optimizer.state.values():
         yield from (value for value in state.values() if isinstance(value, Tensor))
-
-
-def storage_of(tensor: Tensor) -> tuple[int, int]:
-    """Where the memory of a tensor begins, and its bytes."""
-    storage = tensor.untyped_storage()
-    return storage.data_ptr(), storage.nbytes()
-
-
-class KeptTensors:
-    """Counts the bytes that autograd keeps for backward passes, each memory once.
-
-    Args:
-        others: tensors that are counted elsewhere.
-
-    Attributes:
-        most: the most bytes kept at once.
-    """
-
-    def __init__(self, others: Iterable[Tensor]):
-        self.users: Counter[tuple[int, int]] = Counter()
-        self.elsewhere = {storage_of(tensor) for tensor in others}
-        self.now = self.most = 0
-
-    def keep(self, tensor: Tensor) -> Kept:
-        """What autograd is given instead of the tensor."""
-        return Kept(self, tensor)
-
-
-class Kept:
-    """A tensor that autograd keeps until this is gone."""
-
-    def __init__(self, counts: KeptTensors, tensor: Tensor):
-        self.counts, self.tensor, self.storage = counts, tensor, storage_of(tensor)
-        counts.users[self.storage] += 1
-        if counts.users[self.storage] == 1 and self.storage not in counts.elsewhere:
-            counts.now += self.storage[1]
-            counts.most = max(counts.most, counts.now)
-
-    def back(self) -> Tensor:
-        """The tensor."""
-        return self.tensor
-
-    def __del__(self) -> None:
-        self.counts.users[self.storage] -= 1
-        if not self.counts.users[self.storage] and self.storage not in self.counts.elsewhere:
-            self.counts.now -= self.storage[1]

@@ -18,7 +18,7 @@ from splitmix.models.network import NetworkSpec
 from splitmix.models.norms import LaneBatchNorm
 from splitmix.models.packed_layers import LaneGroupNorm, LaneLayerNorm
 from splitmix.models.tokens import TokenNorm
-from splitmix.models.unpacked import UnpackedNetwork
+from splitmix.models.unpacked import unstack
 
 IMAGES = 2
 """Images that a network is counted with, since batch statistics of one do not exist; the counts are for one."""
@@ -76,9 +76,7 @@ def lane_cost(spec: NetworkSpec) -> tuple[float, int]:
 def count(model: nn.Module, input_shape: tuple[int, int, int]) -> tuple[float, int]:
     """MACs per image and number of parameters of a network."""
     images = torch.zeros(IMAGES, *input_shape)
-    for part in model.modules():
-        if isinstance(part, UnpackedNetwork):
-            part.stacked = False  # so that every lane is counted
+    unstack(model)
     with FlopCounterMode(display=False) as products:
         macs, _ = thop.profile(model, inputs=(images,), custom_ops=COUNTERS, verbose=False)
     # Two operations make one MAC.

@@ -132,3 +132,10 @@ def stackable(source: Source) -> bool:
         except Exception:
             return False
     return True
+
+
+def unstack(network: nn.Module) -> None:
+    """Make the lanes of a network, and of networks in it, run one after another, for counts that need every one."""
+    for part in network.modules():
+        if isinstance(part, UnpackedNetwork):
+            part.stacked = False

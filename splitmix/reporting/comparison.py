@@ -55,12 +55,14 @@ class Comparison:
         width: show this width where a report shows a single one; None is the largest that all methods have.
         training_macs: multiply-accumulates of one training step of a client of a run, by budget (UserError if they
             cannot be known).
+        training_memory: likewise the bytes that a step needs beside the weights.
     """
 
     dataset: str
     runs: Sequence[Run]
     width: float | None = None
     training_macs: Callable[[Run], Mapping[float, float]] = lambda run: {}
+    training_memory: Callable[[Run], Mapping[float, float]] = lambda run: {}
     palette: Palette = field(default_factory=Palette)
 
     def columns(self, cells: pd.DataFrame, rows: Sequence[str] = ("method",)) -> list[float]:

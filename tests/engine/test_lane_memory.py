@@ -5,13 +5,15 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from own_nets import Patches
 
 from splitmix.algorithms.splitmix import SplitMix
 from splitmix.engine import lane_memory
-from splitmix.engine.lane_memory import KeptTensors, lane_bytes, planned_lanes
+from splitmix.engine.lane_memory import lane_bytes, planned_lanes
 from splitmix.engine.settings import EngineSettings
 from splitmix.engine.shared_memory import bytes_needed
 from splitmix.models.digit_cnn import DigitCNN
+from splitmix.models.module import Module
 from splitmix.models.network import lane_template
 
 ALONE = EngineSettings(workers=1, threads=1)
@@ -40,16 +42,12 @@ def test_nine_passes_of_adversarial_training_do_not_take_nine_times_the_memory(f
     assert one < many < 3 * one
 
 
-def test_memory_that_several_tensors_share_is_counted_once_and_while_it_is_kept():
-    known, other = torch.zeros(10), torch.zeros(100)
-    counts = KeptTensors([known])
-    kept = [counts.keep(tensor) for tensor in (known, known[:5], other, other[50:])]
-    assert counts.now == 400 and kept[3].back().data_ptr() == other[50:].data_ptr()
-    kept.pop()
-    assert counts.now == 400
-    kept.clear()
-    more = counts.keep(torch.zeros(30))
-    assert (counts.now, counts.most, more.back().numel()) == (120, 400, 30)
+def test_a_network_that_torch_func_stacks_is_measured_lane_by_lane(federation):
+    """`torch.func` knows no count of what is kept, so that the lanes run one after another, here alone."""
+    fed = federation(engine=ALONE, model=Module(Patches, packing="stacked"), algorithm=SplitMix(rescale_layer=False))
+    trainer, spec = fed.engine.trainer, fed.method.spec
+    assert lane_bytes(trainer, spec, 16) > lane_bytes(trainer, spec, 8) > 3 * bytes_needed(lane_template(spec, 1))
+    assert trainer.trainable_lanes(spec, 2).network.stacked
 
 
 @pytest.mark.parametrize(("room", "lanes"), [(0.5, 1), (1.4, 1), (5.4, 4), (1000, 512)])

@@ -730,7 +730,7 @@ def test_league(compare):
             (["seed=1", "algorithm=fedrolex"], hetero, {"budgets": [1.0, 1.0, 1.0, 1.0]}),
         ),
     )
-    [table] = part.tables
+    table, widths = part.tables
     lines = {line["method"]: line for line in lines_of(table)}
     assert list(lines) == ["Split-Mix", "HeteroFL", "FedAvg (×0.125)"]
     # The first two clients are a tenth above the mean, the others a tenth below: the mean over widths stays.
@@ -743,6 +743,15 @@ def test_league(compare):
     assert any("over the budget of some clients" in note for note in table.notes)
     assert any("other clients or budgets" in note and "FedRolex" in note for note in table.notes)
     assert "gets most from Split-Mix" in part.lead[0] and "which chance may explain" in part.lead[0]
+    # Split-Mix trains one base model at a time, HeteroFL a slice as wide as the budget.
+    assert 0 < 2 * lines["Split-Mix"]["memory"] < lines["HeteroFL"]["memory"]
+    assert widths.header == ["method", "×0.125", "×0.25", "×0.5", "×1"]
+    texts = [[str(cell) for cell in row] for row in widths.rows]
+    assert [row[0] for row in texts] == list(lines)
+    at = {(line["method"], line["width"]): line["mean"] for line in lines_of(widths)}
+    assert at["Split-Mix", 0.125] == pytest.approx(0.69) and at["HeteroFL", 1.0] == pytest.approx(0.85)
+    best = [[entry.best for entry in row[1:]] for row in widths.entries()]
+    assert best == [[True, True, False, False], [False, False, True, True], [False] * 4]
     with pytest.raises(CannotShow, match="two methods at equal budgets"):
         make("league", compare((["seed=1"], split)))
 

@@ -1,18 +1,20 @@
-"""Methods in the order of what clients get at their own budgets, with the cost, and what chance may explain."""
+"""Methods in the order of what clients get at their own budgets, with costs, and what chance may explain."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from splitmix.errors import UserError
 from splitmix.payload import payload_bytes
 from splitmix.reporting.comparison import CannotShow, Comparison, Part
 from splitmix.reporting.groups import Group, image_notes
 from splitmix.reporting.kinds.clients import within_budgets
-from splitmix.reporting.report_table import Entry, Table
+from splitmix.reporting.report_table import Entry, Table, width_names
 from splitmix.reporting.seeds import STATISTICS, missing_seeds, over_seeds
 from splitmix.reporting.tables import UNKNOWN, quantity
 
@@ -35,6 +37,7 @@ def make(comparison: Comparison) -> Part:
     order = sorted(frames, key=lambda label: -own.loc[label, "mean"])
     chance = p_values(frames[order[0]], {label: frames[label] for label in order[1:]})
     tied = {order[0], *(label for label, p in chance.items() if p is not None and p >= LEVEL)}
+    memory = {group.label: memory_of(comparison, group, frames[group.label]) for group in groups}
     rows: list[list[Entry | str]] = []
     numbers: list[dict[str, Any]] = []
     for place, label in enumerate(order, start=1):
@@ -43,10 +46,12 @@ def make(comparison: Comparison) -> Part:
         sent = payload_bytes(round(frame["params"].mean()))
         p_text = "" if place == 1 else UNKNOWN if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
         accuracy = Entry(own.loc[label, "text"], best=label in tied)
-        rows.append([label, accuracy, p_text, widest.loc[label, "text"], quantity(sent, "B"), quantity(macs)])
+        costs = [quantity(sent, "B"), quantity(macs), quantity(memory[label], "B")]
+        rows.append([label, accuracy, p_text, widest.loc[label, "text"], *costs])
         numbers.append(
             {"place": place, "method": label, **{name: own.loc[label, name] for name in STATISTICS}, "p": p}
             | {"widest": widest.loc[label, "mean"], "bytes_up": sent, "macs_per_batch": macs}
+            | {"memory": memory[label]}
         )
     notes += missing_seeds(own, own.index, ["own budget"] * len(own))
     notes += [note for group in groups for note in image_notes(group)]
@@ -55,15 +60,50 @@ def make(comparison: Comparison) -> Part:
         "p: Wilcoxon's signed-rank test of the clients' accuracies, their means over common seeds, against the highest"
         " method; by Holm for the number of methods. Clients of one federation are not independent: a guide, no proof"
     )
-    header = ["method", "own budget", "p", "widest", "bytes sent/round", "MACs/batch"]
+    header = ["method", "own budget", "p", "widest", "sent/round", "MACs/batch", "memory"]
     caption = (
         f"Methods on {comparison.dataset}, clients of equal budgets: test SA in % of each client with the widest tested"
         " model that its budget allows, and of all clients with the widest model that the method gives; mean ±"
-        " standard deviation over seeds. Means over clients of the bytes sent in a round and of the MACs of a training"
-        " batch."
+        " standard deviation over seeds. Means over clients of the bytes sent in a round, of the MACs of a training"
+        " batch, and of the memory that training takes: weights, gradients, momentum and what a forward pass keeps, of"
+        " base models that are trained one after another."
     )
     table = Table("league", caption, header, rows, pd.DataFrame(numbers), notes=notes)
-    return Part("league", "League", [table], lead=[sentence(comparison.dataset, order, own, chance)])
+    lead = [sentence(comparison.dataset, order, own, chance)]
+    return Part("league", "League", [table, at_budgets(comparison, groups, order)], lead=lead)
+
+
+def memory_of(comparison: Comparison, group: Group, clients: pd.DataFrame) -> float | None:
+    """Bytes that training takes, the mean over clients; None where it is not known."""
+    with suppress(UserError):
+        beside = clients["budget"].map(comparison.training_memory(group.runs[0]))
+        held = [payload_bytes(round(entries)) for entries in clients["params"]]
+        return None if beside.isna().any() else float((beside + held).mean())
+    return None
+
+
+def at_budgets(comparison: Comparison, groups: Sequence[Group], order: Sequence[str]) -> Table:
+    """SA of all clients at every width that is the budget of some, the methods in the order of the league."""
+    budgets = sorted({client["budget"] for group in groups for run in group.runs for client in run.results["clients"]})
+    lines = [line for group in groups for line in group.accuracies() if line["width"] in budgets]
+    cells = over_seeds(lines, ["method", "width"])
+    texts = {(cell.method, cell.width): cell for cell in cells.itertuples()}
+    best = cells.groupby("width")["mean"].max()
+    rows: list[list[Entry | str]] = []
+    for label in order:
+        places = [(label, width) for width in budgets]
+        entries = [
+            Entry(texts[place].text, best=texts[place].mean == best[place[1]]) if place in texts else Entry("")
+            for place in places
+        ]
+        rows.append([label, *entries])
+    caption = (
+        f"The same methods on {comparison.dataset}: test SA in % of all clients with the model of each budget, mean ±"
+        " standard deviation over seeds."
+    )
+    notes = ["bold: the highest at its width"]
+    numbers = cells[["method", "width", *STATISTICS]]
+    return Table("league_widths", caption, ["method", *width_names(budgets)], rows, numbers, notes=notes)
 
 
 def comparable(comparison: Comparison, notes: list[str]) -> tuple[list[Group], dict[str, pd.DataFrame]]:
