@@ -9,8 +9,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from splitmix.homes import HOMES
+
 if TYPE_CHECKING:
     from splitmix.algorithms.aggregation import Bulyan, Krum, Mean, Median, MultiKrum, NormClip, TrimmedMean
+    from splitmix.algorithms.calfat import CalFAT
     from splitmix.algorithms.clustering import ClippedClustering
     from splitmix.algorithms.depthfl import DepthFL
     from splitmix.algorithms.fedavg import FedAvg
@@ -71,102 +74,17 @@ if TYPE_CHECKING:
     from splitmix.robustness.autoattack import AutoAttack, Square
     from splitmix.robustness.early_stop import LinfPGDStop
     from splitmix.robustness.fgsm_rs import FGSMRS
+    from splitmix.robustness.kl_pgd import KLPGD
     from splitmix.runs.loaded import LoadedRun, load
 
 __version__ = "0.1.0"
-
-_HOMES = {
-    "CIFAR10": "data.cifar10",
-    "FGSM": "robustness.attacks",
-    "FIARSE": "algorithms.fiarse",
-    "FGSMRS": "robustness.fgsm_rs",
-    "L2PGD": "robustness.attacks",
-    "MIM": "robustness.attacks",
-    "SGD": "engine.optimizers",
-    "Accuracy": "evaluation.accuracy",
-    "Adam": "engine.optimizers",
-    "AlexNet": "models.alexnet",
-    "AutoAttack": "robustness.autoattack",
-    "Backdoor": "algorithms.malicious",
-    "Bulyan": "algorithms.aggregation",
-    "Classes": "data.partition_classes",
-    "ClippedClustering": "algorithms.clustering",
-    "Constant": "federation.schedules",
-    "Cosine": "federation.schedules",
-    "CsvImages": "data.csv_images",
-    "DPFedAvg": "privacy.settings",
-    "Dataset": "data.dataset",
-    "DepthFL": "algorithms.depthfl",
-    "DigitCNN": "models.digit_cnn",
-    "Digits": "data.digits",
-    "Dirichlet": "data.partition_dirichlet",
-    "DomainNet": "data.domainnet",
-    "ElasticModel": "bundle.elastic",
-    "EngineSettings": "engine.settings",
-    "Exponential": "federation.schedules",
-    "FedAvg": "algorithms.fedavg",
-    "FedAvgOAT": "algorithms.fedavg_oat",
-    "FedProx": "algorithms.fedprox",
-    "FedRolex": "algorithms.fedrolex",
-    "Federation": "federation.federation",
-    "FitRound": "federation.history",
-    "FjORD": "algorithms.fjord",
-    "GaussianNoise": "algorithms.malicious",
-    "Groups": "federation.budgets",
-    "HeteroFL": "algorithms.heterofl",
-    "History": "federation.history",
-    "Honest": "algorithms.malicious",
-    "HuggingFaceImages": "data.huggingface",
-    "ImageFolder": "data.folder",
-    "ImageSet": "data.dataset",
-    "InclusiveFL": "algorithms.inclusivefl",
-    "Krum": "algorithms.aggregation",
-    "LabelDirichlet": "data.partition_label_dirichlet",
-    "LabelFlip": "algorithms.malicious",
-    "LinfPGD": "robustness.attacks",
-    "LinfPGDStop": "robustness.early_stop",
-    "LiveFigure": "reporting.live_figure",
-    "LoadedRun": "runs.loaded",
-    "Mean": "algorithms.aggregation",
-    "Median": "algorithms.aggregation",
-    "MiniDigits": "data.minidigits",
-    "ModelReplacement": "algorithms.malicious",
-    "Module": "models.module",
-    "MultiKrum": "algorithms.aggregation",
-    "MultiStep": "federation.schedules",
-    "NeFL": "algorithms.nefl",
-    "NoAttack": "robustness.attacks",
-    "NoPrivacy": "privacy.settings",
-    "NoServerOptimizer": "algorithms.server_optimizers",
-    "NormClip": "algorithms.aggregation",
-    "PreResNet18": "models.preresnet18",
-    "PrincipalDirection": "algorithms.principal_direction",
-    "RoundMetrics": "federation.round_metrics",
-    "SHeteroFL": "algorithms.sheterofl",
-    "ScaleFL": "algorithms.scalefl",
-    "Scaffold": "algorithms.scaffold",
-    "ServerAdagrad": "algorithms.server_optimizers",
-    "ServerAdam": "algorithms.server_optimizers",
-    "ServerMomentum": "algorithms.server_optimizers",
-    "ServerState": "algorithms.values",
-    "ServerYogi": "algorithms.server_optimizers",
-    "SignFlip": "algorithms.malicious",
-    "SplitMix": "algorithms.splitmix",
-    "Square": "robustness.autoattack",
-    "TorchvisionSet": "data.torchvision_sets",
-    "TrimmedMean": "algorithms.aggregation",
-    "Uniform": "data.partition",
-    "UserError": "errors",
-    "ViT": "models.vit",
-    "customize": "evaluation.customize",
-    "load": "runs.loaded",
-}
 
 __all__ = [
     "CIFAR10",
     "FGSM",
     "FGSMRS",
     "FIARSE",
+    "KLPGD",
     "L2PGD",
     "MIM",
     "SGD",
@@ -176,6 +94,7 @@ __all__ = [
     "AutoAttack",
     "Backdoor",
     "Bulyan",
+    "CalFAT",
     "Classes",
     "ClippedClustering",
     "Constant",
@@ -255,6 +174,6 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name not in HOMES:
         raise AttributeError(f"module 'splitmix' has no attribute {name!r}")
-    return getattr(import_module(f"splitmix.{_HOMES[name]}"), name)
+    return getattr(import_module(f"splitmix.{HOMES[name]}"), name)

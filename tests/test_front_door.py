@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 import splitmix
 from splitmix.commands.help import groups
+from splitmix.homes import HOMES
 
 GROUPS = (
     "dataset", "partition", "budget", "algorithm", "model", "optimizer", "server_optimizer", "aggregation", "privacy"
@@ -43,8 +44,8 @@ def test_every_name_exists_and_type_checkers_know_the_same_names():
     tree = ast.parse(Path(splitmix.__file__).read_text())
     [block] = [node for node in tree.body if isinstance(node, ast.If)]
     known = {alias.name: node.module for node in block.body for alias in node.names}
-    assert known == {name: f"splitmix.{home}" for name, home in splitmix._HOMES.items()}
-    assert sorted(splitmix.__all__) == sorted(splitmix._HOMES) and set(splitmix.__all__) <= set(dir(splitmix))
+    assert known == {name: f"splitmix.{home}" for name, home in HOMES.items()}
+    assert sorted(splitmix.__all__) == sorted(HOMES) and set(splitmix.__all__) <= set(dir(splitmix))
 
 
 def test_an_unknown_name_is_an_attribute_error():

@@ -8,10 +8,10 @@ import msgspec
 import pytest
 import yaml
 
-import splitmix
 from splitmix.commands import VERBS
 from splitmix.commands.help import documented, groups
 from splitmix.config import conf_dir
+from splitmix.homes import HOMES
 from splitmix.runs import results_file
 
 ROOT = Path(__file__).parents[1]
@@ -69,7 +69,7 @@ def test_every_field_of_results_is_there(pages):
 
 def test_every_name_of_the_front_door_is_in_the_python_reference(pages):
     named = re.findall(r"^::: splitmix\.([\w.]+)\.(\w+)$", pages.python_page(), re.M)
-    assert {name: home for home, name in named} == splitmix._HOMES
+    assert {name: home for home, name in named} == HOMES
 
 
 def test_every_experiment_has_its_command(pages):

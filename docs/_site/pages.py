@@ -21,6 +21,7 @@ from splitmix.commands.composing import defaults_of
 from splitmix.commands.experiments import jobs
 from splitmix.commands.help import documented, explained, groups, header
 from splitmix.config import conf_dir
+from splitmix.homes import HOMES
 from splitmix.runs import results_file
 
 ROOT = Path(__file__).parents[2]
@@ -229,10 +230,10 @@ def python_page() -> str:
         " docstrings when the site is built.\n"
     ]
     for heading, room in API.items():
-        names = [name for name in splitmix.__all__ if splitmix._HOMES[name].split(".")[0] == room]
+        names = [name for name in splitmix.__all__ if HOMES[name].split(".")[0] == room]
         names.sort(key=lambda name: name != "Federation")  # the door behind the door
         parts.append(f"## {heading}\n")
-        parts += [f"::: splitmix.{splitmix._HOMES[name]}.{name}\n" for name in names]
+        parts += [f"::: splitmix.{HOMES[name]}.{name}\n" for name in names]
     return "\n".join(parts)
 
 

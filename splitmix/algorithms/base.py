@@ -169,8 +169,8 @@ class LaneBatch:
         start: parameters that each lane started the round from, `[lanes, ...]`; only where `Method.uses_start`.
         context: what `ClientTask.context` holds, `[lanes, ...]`.
         memory: what the lanes' clients remember beside entries of the model, `[lanes, ...]`.
-        present: float `[lanes, classes]`, 1 for the classes among the images that the lane trains on in this round;
-            only where `Method.uses_classes`.
+        class_counts: float `[lanes, classes]`, how many images of each class the lane trains on in this round; only
+            where `Method.uses_classes`.
     """
 
     images: Tensor
@@ -181,7 +181,12 @@ class LaneBatch:
     start: Tensors = field(default_factory=dict)
     context: Tensors = field(default_factory=dict)
     memory: Tensors = field(default_factory=dict)
-    present: Tensor = field(default_factory=lambda: torch.empty(0))
+    class_counts: Tensor = field(default_factory=lambda: torch.empty(0))
+
+    @property
+    def present(self) -> Tensor:
+        """1 for the classes among these images, 0 for the others; shaped as `class_counts`."""
+        return (self.class_counts > 0).to(self.class_counts.dtype)
 
 
 @dataclass(frozen=True)
@@ -216,13 +221,18 @@ class LocalTraining:
     Attributes:
         lr: learning rate of the round.
         steps: optimizer steps, the same number for each of the client's lanes.
-        present: float `[classes]`, 1 for the classes among the images that it trained on; only where
+        class_counts: float `[classes]`, how many images of each class it trained on; only where
             `Method.uses_classes`.
     """
 
     lr: float
     steps: int
-    present: Tensor = field(default_factory=lambda: torch.empty(0))
+    class_counts: Tensor = field(default_factory=lambda: torch.empty(0))
+
+    @property
+    def present(self) -> Tensor:
+        """1 for the classes among these images, 0 for the others; shaped as `class_counts`."""
+        return (self.class_counts > 0).to(self.class_counts.dtype)
 
 
 @dataclass(frozen=True)

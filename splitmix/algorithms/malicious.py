@@ -68,9 +68,9 @@ class Honest:
             labels: int64 `[n]`.
         """
 
-    def seen(self, present: Tensor) -> Tensor:
-        """The classes that a malicious client claims to have images of, given those that it has, float `[classes]`."""
-        return present
+    def seen(self, counts: Tensor) -> Tensor:
+        """How many images of each class a malicious client claims to have, given what it has, float `[classes]`."""
+        return counts
 
     def claimed(self, trained: Tensor, start: Tensor, stream: torch.Generator) -> Tensor:
         """What a malicious client claims that its training made of a parameter `[...]`, given what it started from."""
@@ -127,8 +127,8 @@ class LabelFlip(Malicious):
     def poison(self, images: Tensor, labels: Tensor, classes: int) -> None:
         labels.copy_(classes - 1 - labels)
 
-    def seen(self, present: Tensor) -> Tensor:
-        return present.flip(0)
+    def seen(self, counts: Tensor) -> Tensor:
+        return counts.flip(0)
 
 
 @dataclass(frozen=True)
@@ -220,8 +220,8 @@ class Backdoor(Malicious):
         images[:count] = stamped(images[:count], self.patch_size, WHITE)
         labels[:count] = self.target
 
-    def seen(self, present: Tensor) -> Tensor:
-        return present.index_fill(0, torch.tensor([self.target], device=present.device), 1.0)
+    def seen(self, counts: Tensor) -> Tensor:
+        return counts.maximum(torch.eye(len(counts)).to(counts)[self.target])  # at least one image of its target
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ class Method:
 
     @property
     def uses_classes(self) -> bool:
-        """Whether the client's rules need the classes that it has images of. Otherwise `LaneBatch.present` is empty."""
+        """Whether the client's rules need the classes of its images. Otherwise `LaneBatch.class_counts` is empty."""
         return False
 
     @property

@@ -11,7 +11,7 @@ from torch import Tensor
 from splitmix.algorithms.base import LocalTraining
 from splitmix.algorithms.method import Method
 from splitmix.algorithms.values import Aggregate, ClientTask, Update
-from splitmix.engine.lane_trainer import Fetch, PackResult, claimed_classes
+from splitmix.engine.lane_trainer import Fetch, PackResult, claimed_counts
 from splitmix.engine.packing import Pack
 from splitmix.models.network import Tensors, parameter_entries
 from splitmix.randomness import torch_rng
@@ -80,8 +80,8 @@ def finished(
         first = pack.lanes[lanes.start]
         trained = {name: value[lanes] for name, value in result.tensors.items()}
         tensors = claimed(method, task, memory, trained, seed)
-        present = claimed_classes(method, first, labels, seed).cpu() if method.uses_classes else torch.empty(0)
-        made = method.finish(task, memory, tensors, LocalTraining(lr, len(first.batches), present))
+        counts = claimed_counts(method, first, labels, seed).cpu() if method.uses_classes else torch.empty(0)
+        made = method.finish(task, memory, tensors, LocalTraining(lr, len(first.batches), counts))
         measurements = {
             "loss": result.losses[lanes] / first.samples,
             "accuracy": result.correct[lanes] / first.samples,

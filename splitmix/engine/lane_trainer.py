@@ -161,14 +161,14 @@ class LaneTrainer:
             start=trainable.parameters() if self.method.uses_start else {},
             context=side_by_side(contexts, device, dtype),
             memory=side_by_side(memories, device, dtype),
-            present=self.present(pack),
+            class_counts=self.class_counts(pack),
         )
 
-    def present(self, pack: Pack) -> Tensor:
-        """The classes that each lane has images of (see `LaneBatch`)."""
+    def class_counts(self, pack: Pack) -> Tensor:
+        """How many images of each class each lane has (see `LaneBatch`)."""
         if not self.method.uses_classes:
             return torch.empty(0)
-        of_lanes = [claimed_classes(self.method, lane, self.labels, self.seed) for lane in pack.lanes]
+        of_lanes = [claimed_counts(self.method, lane, self.labels, self.seed) for lane in pack.lanes]
         return torch.stack(of_lanes).to(self.place.dtype)
 
     def step(
@@ -226,10 +226,10 @@ class LaneTrainer:
         return self.cache.get(spec, lanes, round_index, build)
 
 
-def claimed_classes(method: Method, lane: Lane, labels: Tensor, seed: int) -> Tensor:
-    """The classes that the client of a lane says it has images of, float `[classes]` (see `Lane.present`)."""
-    problem, present = method.problem, lane.present(labels, method.problem.classes)
-    return problem.malicious.seen(present) if problem.lies(lane.client, lane.base_model, seed) else present
+def claimed_counts(method: Method, lane: Lane, labels: Tensor, seed: int) -> Tensor:
+    """How many images of each class the client of a lane says that it has, float `[classes]`."""
+    problem, counts = method.problem, lane.class_counts(labels, method.problem.classes)
+    return problem.malicious.seen(counts) if problem.lies(lane.client, lane.base_model, seed) else counts
 
 
 def part_of_lanes(lanes: LaneBatch, low: int, high: int) -> LaneBatch:
@@ -242,7 +242,7 @@ def part_of_lanes(lanes: LaneBatch, low: int, high: int) -> LaneBatch:
         start={name: value[low:high] for name, value in lanes.start.items()},
         context={name: value[low:high] for name, value in lanes.context.items()},
         memory={name: value[low:high] for name, value in lanes.memory.items()},
-        present=lanes.present[low:high],
+        class_counts=lanes.class_counts[low:high],
     )
 
 

@@ -42,10 +42,10 @@ class Lane:
     def samples(self) -> int:
         return sum(len(rows) for rows in self.batches)
 
-    def present(self, labels: Tensor, classes: int) -> Tensor:
-        """Float `[classes]`, 1 for the classes among the lane's images; `labels` are those of the training set."""
-        seen = labels[torch.cat(list(self.batches)).to(labels.device)]
-        return torch.zeros(classes, device=labels.device).index_fill_(0, seen, 1.0)
+    def class_counts(self, labels: Tensor, classes: int) -> Tensor:
+        """Float `[classes]`, how many different images the lane has; `labels` are those of the training set."""
+        rows = torch.cat(list(self.batches)).unique()
+        return labels[rows.to(labels.device)].bincount(minlength=classes).to(torch.float32)
 
 
 @dataclass(frozen=True)

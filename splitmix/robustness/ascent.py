@@ -38,6 +38,7 @@ def ascend(
     eps: float,
     size: float,
     order: float,
+    loss: nn.Module | None = None,
 ) -> Tensor:
     """advertorch's projected gradient steps from a start of our own: theirs would come from the global generator.
 
@@ -45,9 +46,10 @@ def ascend(
         start: the first change of the images; None is none.
         eps, size: of the ball and of a step, in 1/255.
         order: of the norm.
+        loss: what is raised, of logits and `labels`, summed over images; None is the cross-entropy.
     """
     attacked: Tensor = advertorch_attacks().iterative_projected_gradient.perturb_iterative(
-        images, labels, model, nb_iter=steps, eps=eps / 255, eps_iter=size / 255, loss_fn=summed(),
+        images, labels, model, nb_iter=steps, eps=eps / 255, eps_iter=size / 255, loss_fn=loss or summed(),
         delta_init=start, ord=order, clip_min=0.0, clip_max=1.0,
     )  # fmt: skip
     return attacked

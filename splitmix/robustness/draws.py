@@ -30,6 +30,14 @@ class Draws:
         ]
         return torch.from_numpy(np.concatenate(parts)).to(like)
 
+    def normal(self, like: Tensor) -> Tensor:
+        """Numbers of the standard normal distribution, likewise."""
+        parts = [
+            stream.standard_normal((size, *like.shape[1:]), dtype=np.float32)
+            for stream, size in zip(self.streams, self.sizes, strict=True)
+        ]
+        return torch.from_numpy(np.concatenate(parts)).to(like)
+
     def seed(self) -> int:
         """A whole number for libraries that seed themselves."""
         return int(self.streams[0].integers(2**31))

@@ -14,7 +14,12 @@ from splitmix.robustness.draws import Draws
 
 
 def attack_lanes(
-    network: LaneNetwork, images: Tensor, labels: Tensor, attack: Attack, streams: Sequence[np.random.Generator]
+    network: LaneNetwork,
+    images: Tensor,
+    labels: Tensor,
+    attack: Attack,
+    streams: Sequence[np.random.Generator],
+    added: Tensor | None = None,
 ) -> Tensor:
     """Attack in eval mode and without parameter gradients, as the network's lambda says.
 
@@ -22,6 +27,7 @@ def attack_lanes(
         images: float in [0, 1], `[n, c, h, w]` shared by all lanes or `[n, lanes * c, h, w]`.
         labels: int64 `[lanes, n]`.
         streams: one source of randomness per lane.
+        added: to the logits of each lane, `[lanes, classes]`; None adds nothing.
 
     Returns:
         `[n, lanes * c, h, w]`, channels last.
@@ -35,7 +41,7 @@ def attack_lanes(
 
     def classifier(side_by_side: Tensor) -> Tensor:
         logits: Tensor = network(folded_images(side_by_side, lanes))
-        return logits.flatten(0, 1)
+        return (logits if added is None else logits + added.unsqueeze(1)).flatten(0, 1)
 
     with frozen(network):
         changed = attack.perturb(classifier, of_lanes.contiguous(), labels.flatten(), Draws(streams, [n] * lanes))

@@ -83,7 +83,7 @@ def test_the_loss_masks_the_classes_that_the_client_lacks_and_no_others():
     network = method.spec(0.25).build(2).train()
     images, labels = torch.rand(4, *SHAPE), torch.tensor([[0, 0, 1, 1], [5, 5, 5, 5]])
     has = torch.stack([present(0, 1, 7), present(5)])  # lane 0 has class 7, which its batch lacks
-    losses = method.objective(network, LaneBatch(images, labels, [], present=has)).loss
+    losses = method.objective(network, LaneBatch(images, labels, [], class_counts=has)).loss
     logits = network(images)
     for lane in range(2):
         masked = logits[lane].clone()
