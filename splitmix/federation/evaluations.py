@@ -18,6 +18,7 @@ from splitmix.evaluation.accuracy import Accuracy
 from splitmix.evaluation.mixing import MEAN, mixable
 from splitmix.evaluation.statistics import CALIBRATION_IMAGES, POST_PASSES
 from splitmix.evaluation.task import EvaluationTask
+from splitmix.federation.in_parts import InParts
 from splitmix.federation.sampling import (
     DrawnBatches,
     calibration_rows,
@@ -81,6 +82,7 @@ class Evaluations(Session):
         attack: Attack | None = None,
         predictions: bool = False,
         mix: str = MEAN,
+        in_parts: InParts | None = None,
     ) -> Accuracy:
         """Test accuracy of every client, at each width once.
 
@@ -94,6 +96,7 @@ class Evaluations(Session):
             predictions: also give the predictions of every image, for `splitmix.evaluation.classification`.
             mix: how base models' logits are joined: `mean`; `median` of each class's logits; `trimmed`: their mean
                 without the largest and the smallest.
+            in_parts: measure some clients after others, and go on from those that are known.
 
         Raises:
             UserError: a width or a level that the method cannot give; a mix of too few base models; `bn=static` where
@@ -106,6 +109,8 @@ class Evaluations(Session):
         task = EvaluationTask(
             **places, adv_lambda=adv_lambda, attack=attack, predictions=predictions, present=present, mix=mix
         )
+        if in_parts is not None:
+            return in_parts.evaluate(self.engine, self.method, state, replace(task, rounds=state.round))
         return self.engine.evaluate(state, task)
 
     def calibration_images(self, count: int = CALIBRATION_IMAGES) -> Tensor:

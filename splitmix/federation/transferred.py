@@ -8,11 +8,9 @@ from splitmix.algorithms.algorithm import check_adv_lambda
 from splitmix.algorithms.values import ServerState
 from splitmix.evaluation.transfer import Transfer, TransferTask
 from splitmix.federation.federation import Federation
+from splitmix.federation.in_parts import InParts
 from splitmix.federation.tested import tested_places
 from splitmix.robustness.attacks import Attack
-
-PIECES = 10
-"""Parts of the clients after each of which progress is told."""
 
 
 def transferred(
@@ -34,7 +32,7 @@ def transferred(
     Args:
         adv_lambdas: levels of robustness, in [0, 1].
         batch_size, bn, max_images: as for `Federation.test`.
-        progress: called with the number of clients done, and of all.
+        progress: called with the number of clients done, and of all, before the first and after some.
 
     Raises:
         UserError: a width or a level that the method cannot give; what `Federation.test` refuses.
@@ -43,11 +41,4 @@ def transferred(
         check_adv_lambda(federation.method, level)
     places = tested_places(federation, state, widths, batch_size, bn, max_images)
     task = TransferTask(**places, adv_lambdas=tuple(adv_lambdas), attack=attack, rounds=state.round)
-    engine = federation.engine
-    task = task.prepared(federation.method, state, engine.train_set, engine.settings.dtype)
-    results, done = [], 0
-    for part in task.parts(federation.method, bool(state.local), PIECES):
-        results.append(engine.evaluate(state, part))
-        done += len(part.batches)
-        progress(done, len(task.batches))
-    return task.joined(results)
+    return InParts(progress).evaluate(federation.engine, federation.method, state, task)

@@ -28,6 +28,9 @@ class Attack:
     norm: ClassVar[float | None] = None
     """The order of the norm whose ball of size `eps` it stays in; None: it has no ball."""
 
+    slow: ClassVar[bool] = False
+    """Whether it can take hours, so that a test should say how far it is, and go on after a stop."""
+
     @property
     def gradients(self) -> int:
         """Forward-backward passes of an attack."""

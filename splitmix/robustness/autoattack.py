@@ -30,6 +30,7 @@ class AutoAttack(Attack):
     name: ClassVar[str] = "autoattack"
     norm: ClassVar[float | None] = math.inf
     fixed_statistics: ClassVar[bool] = True
+    slow: ClassVar[bool] = True
     parts: ClassVar[tuple[str, ...]] = ("apgd-ce", "apgd-t", "fab-t", "square")
 
     eps: float = 8.0

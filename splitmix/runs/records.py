@@ -22,6 +22,7 @@ from splitmix.evaluation.mixing import MEAN, mixable
 from splitmix.evaluation.transfer import Place, Transfer
 from splitmix.federation.deployed import fixed_accuracy
 from splitmix.federation.federation import Federation
+from splitmix.federation.in_parts import InParts
 from splitmix.robustness.attacks import Attack
 from splitmix.robustness.patch import Patch
 from splitmix.test_settings import TestSettings
@@ -37,6 +38,7 @@ def records_of(
     command: str,
     attack_name: str = "none",
     attack: Attack | None = None,
+    in_parts: InParts | None = None,
 ) -> list[dict[str, Any]]:
     """Test every width on every client's test images, one record per width.
 
@@ -56,6 +58,7 @@ def records_of(
         checkpoint: `best`, `last` or the number of a round, for the record.
         command: the command that asked for it, for the record.
         attack_name, attack: the option of the config group and its settings; none leaves the images as they are.
+        in_parts: as for `Federation.test`.
     """
     start, method = perf_counter(), federation.method
     if test.anytime and not method.mixes:
@@ -74,7 +77,7 @@ def records_of(
         mix=test.mix,
     )
     checked = test.sanity and attack is not None
-    accuracy = tested(attack=attack, predictions=test.asks_predictions or checked)
+    accuracy = tested(attack=attack, predictions=test.asks_predictions or checked, in_parts=in_parts)
     names, domains = federation.dataset.classes, [client.domain for client in federation.clients]
     of_width = accuracy.predictions.items()
     metrics = {w: measured(p, test.metrics, names, domains) for w, p in of_width if test.asks_predictions}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -16,8 +16,10 @@ from splitmix.engine.settings import EngineSettings
 from splitmix.errors import UserError
 from splitmix.evaluation.accuracy import keeps_statistics
 from splitmix.evaluation.cost import cost
+from splitmix.evaluation.mixing import mixable
 from splitmix.federation.build import build_federation, check_widths
 from splitmix.federation.federation import Federation
+from splitmix.federation.in_parts import InParts
 from splitmix.federation.transferred import transferred
 from splitmix.locks import CLAIM, is_locked
 from splitmix.progress import clock
@@ -29,6 +31,7 @@ from splitmix.runs.results import add_tests, update_results
 from splitmix.runs.results_file import read_results
 from splitmix.runs.rows import TestRow, fewest_images
 from splitmix.runs.sanity import measure_sanity
+from splitmix.runs.unfinished_tests import UnfinishedTest, question_of
 from splitmix.test_settings import TestSettings
 
 log = logging.getLogger("splitmix")
@@ -92,13 +95,23 @@ def run_test(
         used = None if isinstance(attack, NoAttack) else attack
         of_attack = []
         for level in levels:
-            new_records = records_of(federation, state, test, widths, level, checkpoint, command, name, used)
+            unfinished, in_parts = None, None
+            if used is not None and (used.slow or test.robust) and not (test.asks_predictions or test.sanity):
+                asked = mixable(federation.method, widths, test.mix, asked=test.widths != "auto")
+                question = question_of(
+                    path, str(results.get("config_hash")), test, asked, level, used, engine.precision
+                )
+                unfinished = UnfinishedTest(folder, question, asked)
+                in_parts = InParts(progress_of(f"attack {name}, λ {level:g}"), unfinished)
+            new_records = records_of(federation, state, test, widths, level, checkpoint, command, name, used, in_parts)
             if len(levels) * len(attacks) > 2:
                 accuracies = "  ".join(
                     f"×{record['width']:g} {100 * record['accuracy']:.1f} %" for record in new_records
                 )
                 log.info(f"attack {name}, λ {level:g}:  {accuracies}")
             store(new_records)
+            if unfinished is not None:
+                unfinished.recorded()
             if test.sanity and isinstance(used, GradientSteps):
                 add_sanity(federation, state, test, level, used, new_records)
                 store(new_records)
@@ -156,16 +169,7 @@ def add_transfer(
     records: Sequence[dict[str, Any]],
 ) -> None:
     """Attack at every width and level of the records and predict at each of them; each record gets its `transfer`."""
-    start = last = perf_counter()
-
-    def progress(done: int, clients: int) -> None:
-        nonlocal last
-        if done == clients or perf_counter() - last < SECONDS_OF_SILENCE:
-            return
-        last = perf_counter()
-        left = (last - start) / done * (clients - done)
-        log.info(f"transfer of {attack.name}: {done} of {clients} clients, {clock(left)} left")
-
+    start = perf_counter()
     widths = tuple(dict.fromkeys(record["width"] for record in records))
     log.info(
         f"transfer of {attack.name}: images attacked at {len(records)} models, each predicted by all of them; about"
@@ -173,8 +177,30 @@ def add_transfer(
     )
     found = transferred(
         federation, state, widths, levels, attack,
-        batch_size=test.batch_size, bn=test.bn, max_images=test.max_images, progress=progress,
+        batch_size=test.batch_size, bn=test.bn, max_images=test.max_images,
+        progress=progress_of(f"transfer of {attack.name}"),
     )  # fmt: skip
     by_target = transfer_records(found, perf_counter() - start)
     for record in records:
         record["transfer"] = by_target[record["width"], record["adv_lambda"]]
+
+
+def progress_of(what: str) -> Callable[[int, int], None]:
+    """Says how many clients are done, of how many, where it takes long."""
+    start = last = perf_counter()
+    before: int | None = None
+
+    def progress(done: int, clients: int) -> None:
+        nonlocal last, before
+        if before is None:
+            before = done
+            if done:
+                log.info(f"{what}: {done} of {clients} clients are known from a test that was stopped")
+            return
+        if done == clients or perf_counter() - last < SECONDS_OF_SILENCE:
+            return
+        last = perf_counter()
+        left = (last - start) / (done - before) * (clients - done)
+        log.info(f"{what}: {done} of {clients} clients, {clock(left)} left")
+
+    return progress

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from splitmix.commands import main
-from splitmix.robustness.attacks import LinfPGD
+from splitmix.engine.engine import Engine
+from splitmix.robustness.attacks import FGSM, LinfPGD
 from splitmix.robustness.autoattack import AutoAttack
 from splitmix.runs import sanity
 
@@ -52,6 +53,41 @@ def test_a_run_is_tested_and_reported_robustly(tmp_path, monkeypatch, capfd):
         assert main(["report", f"runs={run}", "out=report", f"report={kind}"]) == 0
     assert {path.name for path in Path("report").iterdir()} >= {"transfer.csv", "transfer.pdf", "sanity.md"}
     assert main(["show", f"run={run}"]) == 0
+
+
+@pytest.mark.slow
+def test_a_long_test_that_is_stopped_goes_on(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", *SMALL, "algorithm=fedavg", "algorithm.width=0.125", "model.bn=tracked", "name=run"]) == 0
+    [run] = Path("outputs/run").iterdir()
+    words = ["test", f"run={run}", "engine.workers=1", "engine.threads=1", "attack=[fgsm]"]
+    assert main([*words, "test.max_images=350"]) == 0
+    monkeypatch.setattr(FGSM, "slow", True)
+    evaluate, times = Engine.evaluate, []
+
+    def stopping(*given):
+        times.append(1)
+        if len(times) == 3:
+            raise KeyboardInterrupt
+        return evaluate(*given)
+
+    monkeypatch.setattr(Engine, "evaluate", stopping)
+    assert main([*words, "test.max_images=400"]) == 130
+    [file] = run.glob(".unfinished-test-*.json")
+    assert len(json.loads(file.read_text())["parts"]) == 2
+    capfd.readouterr()
+    # Another question neither uses nor loses it.
+    assert main([*words, "test.max_images=450"]) == 0
+    assert "known from" not in capfd.readouterr().out and [*run.glob(".unfinished-test-*.json")] == [file]
+    assert main([*words, "test.max_images=400"]) == 0
+    assert "2 of 5 clients are known from a test that was stopped" in capfd.readouterr().out
+    assert not [*run.glob(".unfinished-test-*.json")]
+    monkeypatch.setattr(FGSM, "slow", False)
+    tests = json.loads((run / "results.json").read_text())["tests"]
+    by_images = {record["n_images"]: record["per_client"] for record in tests if record["attack"]["name"] == "fgsm"}
+    assert main([*words, "test.max_images=400"]) == 0
+    again = json.loads((run / "results.json").read_text())["tests"][-1]
+    assert again["per_client"] == by_images[again["n_images"]] and len(by_images) == 3
 
 
 @pytest.mark.slow
