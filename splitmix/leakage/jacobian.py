@@ -19,8 +19,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator, eigsh, lsqr
 from torch import Tensor
-from torch.func import grad, jvp, vmap
+from torch.func import grad, vmap
 
+from splitmix.leakage.forward_mode import jvp
 from splitmix.models.network import Tensors
 
 Array = NDArray[np.float64]

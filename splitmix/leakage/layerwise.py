@@ -16,9 +16,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call, grad, jvp, vmap
+from torch.func import functional_call, grad, vmap
 
 from splitmix.errors import UserError
+from splitmix.leakage.forward_mode import jvp
 from splitmix.leakage.networks import ClientModel
 from splitmix.leakage.spectrum import Factor
 from splitmix.models.layers import LaneConv2d, LaneLinear
