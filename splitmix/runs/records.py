@@ -76,8 +76,10 @@ def records_of(
         max_images=test.max_images,
         mix=test.mix,
     )
+    if in_parts is not None:
+        tested = partial(tested, in_parts=in_parts)
     checked = test.sanity and attack is not None
-    accuracy = tested(attack=attack, predictions=test.asks_predictions or checked, in_parts=in_parts)
+    accuracy = tested(attack=attack, predictions=test.asks_predictions or checked)
     names, domains = federation.dataset.classes, [client.domain for client in federation.clients]
     of_width = accuracy.predictions.items()
     metrics = {w: measured(p, test.metrics, names, domains) for w, p in of_width if test.asks_predictions}

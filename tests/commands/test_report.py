@@ -48,6 +48,7 @@ def test_all_is_printed_and_written(inside, tmp_path, capfd):
     tables = [
         *(kind for kind in KINDS if kind not in NOT_SHOWN),
         "params",
+        "league_widths",
         "tradeoff_linf_pgd",
     ]
     assert {f"{name}.{end}" for name in tables for end in ("csv", "md", "tex")} <= written
