@@ -202,8 +202,7 @@ class NormClip(Rule):
 
     def merge(self, updates: Tensor, weights: Tensor, server: Tensor, classifier: Tensor) -> Tensor:
         changes = updates - server
-        scale = (self.norm / changes.norm(dim=1).clamp(min=torch.finfo(changes.dtype).tiny)).clamp(max=1.0)
-        return server + weights @ (changes * scale.unsqueeze(1)) / weights.sum()
+        return server + weights @ clipped(changes, self.norm) / weights.sum()
 
 
 def middle(values: Tensor) -> Tensor:
@@ -223,10 +222,10 @@ def scores(distances: Tensor, attackers: int) -> Tensor:
     return distances.sort(1).values[:, 1 : nearest + 1].sum(1)  # the first is the update itself
 
 
-def clipped(changes: Tensor) -> Tensor:
-    """Changes `[n, P]`, the longer half cut to the median length."""
+def clipped(changes: Tensor, most: float | None = None) -> Tensor:
+    """Changes `[n, P]`, those that are longer cut to the length `most`; None is the median length."""
     length = lengths(changes)
-    return changes * (length.quantile(0.5) / length).clamp(max=1.0)
+    return changes * ((length.quantile(0.5) if most is None else most) / length).clamp(max=1.0)
 
 
 def lengths(changes: Tensor) -> Tensor:

@@ -49,7 +49,7 @@ def config_of_single(verb: str, arguments: Namespace) -> DictConfig | None:
         return the_hydra().compose_config(verb, overrides, run_mode=RunMode.MULTIRUN, validate_sweep_overrides=False)
 
     with initialize_config_dir(str(conf_dir()), job_name=verb, version_base="1.3"):
-        config, of_jobs = compose_shared(compose, arguments.overrides)
+        config, of_jobs = compose_shared(compose, words)
         one = arguments.cfg or arguments.info or arguments.hydra_help or arguments.run
         if config.hydra.mode == RunMode.MULTIRUN and not one:
             return None

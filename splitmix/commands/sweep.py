@@ -24,7 +24,7 @@ from hydra.core.utils import JobReturn
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from splitmix.commands.composing import composing
+from splitmix.commands.composing import composing, read_words
 from splitmix.commands.help import with_config_dir
 from splitmix.commands.messages import log, mistake_of
 from splitmix.commands.single import the_hydra
@@ -79,7 +79,7 @@ def run_sweep(verb: str, arguments: Namespace, task: Callable[[DictConfig], Any]
             overrides = with_config_dir(words, arguments.config_dir)
             return hydra.compose_config(verb, [*overrides, *fixed], run_mode=RunMode.MULTIRUN)
 
-        master, of_jobs = compose_shared(compose, arguments.overrides)
+        master, of_jobs = compose_shared(compose, read_words(arguments.overrides))
         check_sweeper(master)
         grid = {**(master.hydra.sweeper.get("params") or {})}
         words = [*(f"{key}={value}" for key, value in grid.items()), *master.hydra.overrides.task, *of_jobs]

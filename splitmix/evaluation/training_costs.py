@@ -13,7 +13,7 @@ from splitmix.config import RunConfig
 from splitmix.evaluation.cost import lane_cost
 from splitmix.evaluation.profile import TRAINING
 from splitmix.models.kept_tensors import KeptTensors
-from splitmix.models.network import NetworkSpec
+from splitmix.models.network import LaneNetwork, NetworkSpec
 from splitmix.models.unpacked import unstack
 from splitmix.payload import payload_bytes
 from splitmix.randomness import rng
@@ -61,20 +61,21 @@ def training_memory(config: RunConfig, budgets: Sequence[float]) -> dict[float, 
     for budget in set(budgets):
         for spec, _ in method.training_load(budget):
             if spec not in needed:
-                parameters = sum(value.numel() for value in spec.build(1).parameters())
-                needed[spec] = payload_bytes(copies * parameters) + batch * kept_per_image(spec)
+                network = spec.build(1)
+                parameters = sum(value.numel() for value in network.parameters())
+                needed[spec] = payload_bytes(copies * parameters) + batch * kept_per_image(network)
     return {budget: max(needed[spec] for spec, _ in method.training_load(budget)) for budget in sorted(set(budgets))}
 
 
-def kept_per_image(spec: NetworkSpec) -> int:
-    """Bytes that a forward pass of one lane keeps of each further image."""
-    network = spec.build(1).train()
+def kept_per_image(network: LaneNetwork) -> int:
+    """Bytes that a forward pass of a single lane in training keeps of each further image."""
+    network.train()
     unstack(network)
     kept = []
     for images in FEW:
         network.draw_from([rng(0, "memory")])
         with KeptTensors(network.state_dict().values()) as counts:
-            logits = network(torch.zeros(images, *spec.input_shape))
+            logits = network(torch.zeros(images, *network.spec.input_shape))
         del logits
         kept.append(counts.most)
     return (kept[1] - kept[0]) // (FEW[1] - FEW[0])

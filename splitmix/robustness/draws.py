@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,18 +25,16 @@ class Draws:
 
     def uniform(self, like: Tensor) -> Tensor:
         """Numbers in [0, 1), shaped as `like`, `[sum(sizes), ...]`."""
-        parts = [
-            stream.random((size, *like.shape[1:]), dtype=np.float32)
-            for stream, size in zip(self.streams, self.sizes, strict=True)
-        ]
-        return torch.from_numpy(np.concatenate(parts)).to(like)
+        return self.joined(np.random.Generator.random, like)
 
     def normal(self, like: Tensor) -> Tensor:
         """Numbers of the standard normal distribution, likewise."""
-        parts = [
-            stream.standard_normal((size, *like.shape[1:]), dtype=np.float32)
-            for stream, size in zip(self.streams, self.sizes, strict=True)
-        ]
+        return self.joined(np.random.Generator.standard_normal, like)
+
+    def joined(self, draw: Callable[..., Any], like: Tensor) -> Tensor:
+        """What each stream draws for its images, one after another."""
+        blocks = zip(self.streams, self.sizes, strict=True)
+        parts = [draw(stream, (size, *like.shape[1:]), dtype=np.float32) for stream, size in blocks]
         return torch.from_numpy(np.concatenate(parts)).to(like)
 
     def seed(self) -> int:

@@ -42,6 +42,7 @@ class Checkpoint:
         best_value: that accuracy, in [0, 1].
         wall_s: seconds spent on the run so far.
         engine: what the engine chose where it was told `auto` (see `Engine.tuned_numbers`).
+        checksum: of the content that was loaded; empty for one that was not.
     """
 
     state: ServerState
@@ -49,6 +50,7 @@ class Checkpoint:
     best_value: float
     wall_s: float
     engine: dict[str, int] = field(default_factory=dict)
+    checksum: str = ""
 
     def tuned_without(self, said: frozenset[str]) -> dict[str, int]:
         """What the engine chose, but for what the user says now: `workers`, or all numbers of `lanes`."""
@@ -127,9 +129,10 @@ def load_checkpoint(path: Path, method: Method, rounds: int | None = None) -> Ch
     parts = {scope: (content[scope], getattr(fresh, scope)) for scope in SCOPES}
     if problems := [text for scope, both in parts.items() for text in misfits(*both, SCOPES[scope])]:
         raise UserError(f"{path} does not fit the run's config: {'; '.join(sorted(problems))}")
+    digest = checksum(content)
     if "sha256" not in content:
         log.info(f"note: {path} has no checksum: it was saved by an earlier version")
-    elif content["sha256"] != checksum(content):
+    elif content["sha256"] != digest:
         raise UserError(f"{path} is damaged (its content is not what was saved, by its checksum): use another")
     ordered = {scope: {name: saved[name] for name in like} for scope, (saved, like) in parts.items()}
     if slots is None and fresh.slots is not None:
@@ -138,7 +141,8 @@ def load_checkpoint(path: Path, method: Method, rounds: int | None = None) -> Ch
     state = ServerState(content["round"], **ordered, slots=slots)
     if name := not_finite(state):
         raise UserError(f"{path} is damaged ({name} has values that are not finite): use another")
-    return Checkpoint(state, content["best_round"], content["best_value"], content["wall_s"], content["engine"])
+    best = content["best_round"], content["best_value"]
+    return Checkpoint(state, *best, content["wall_s"], content["engine"], digest)
 
 
 def read_content(path: Path) -> dict[str, Any]:

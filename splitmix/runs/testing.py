@@ -73,7 +73,7 @@ def run_test(
         log.warning("note: this run is still training; a record is of the checkpoint as it is now, see its round")
     log.info(engine.describe())
     federation = build_federation(config, engine=engine, say=log.info)
-    state = load_checkpoint(path, federation.method, results.get("rounds")).state
+    loaded = load_checkpoint(path, federation.method, results.get("rounds"))
     widths = test.widths_or(federation.method.widths)
     check_widths(federation.method, widths, "test.widths")
     levels = test.adv_lambdas_or(federation.method.adv_lambdas)
@@ -85,7 +85,7 @@ def run_test(
             f"test.{strict}: the predictions of {folder} depend on their batch; fix the statistics with"
             " test.bn=static or post, or train with model.bn=tracked"
         )
-    state = tested_state(federation, state, test)
+    state = tested_state(federation, loaded.state, test)
     records = []
 
     def store(new_records: list[dict[str, Any]]) -> None:
@@ -95,13 +95,12 @@ def run_test(
         used = None if isinstance(attack, NoAttack) else attack
         of_attack = []
         for level in levels:
-            unfinished, in_parts = None, None
+            unfinished = in_parts = None
             if used is not None and (used.slow or test.robust) and not (test.asks_predictions or test.sanity):
-                asked = mixable(federation.method, widths, test.mix, asked=test.widths != "auto")
-                question = question_of(
-                    path, str(results.get("config_hash")), test, asked, level, used, engine.precision
-                )
-                unfinished = UnfinishedTest(folder, question, asked)
+                mixed = mixable(federation.method, widths, test.mix, asked=test.widths != "auto")
+                digests = loaded.checksum, str(results.get("config_hash"))
+                question = question_of(*digests, test, mixed, level, used, engine.precision)
+                unfinished = UnfinishedTest(folder, question, mixed)
                 in_parts = InParts(progress_of(f"attack {name}, λ {level:g}"), unfinished)
             new_records = records_of(federation, state, test, widths, level, checkpoint, command, name, used, in_parts)
             if len(levels) * len(attacks) > 2:

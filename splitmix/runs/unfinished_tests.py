@@ -19,7 +19,6 @@ from splitmix.errors import UserError
 from splitmix.evaluation.accuracy import Accuracy
 from splitmix.files import write_atomically
 from splitmix.reading import read_json
-from splitmix.regular_files import open_regular
 from splitmix.robustness.attacks import Attack
 from splitmix.runs.results_file import Count, Share
 from splitmix.test_settings import TestSettings
@@ -88,7 +87,7 @@ class UnfinishedTest:
 
 
 def question_of(
-    checkpoint: Path,
+    checkpoint: str,
     config_hash: str,
     test: TestSettings,
     widths: Sequence[float],
@@ -96,11 +95,9 @@ def question_of(
     attack: Attack,
     precision: str,
 ) -> dict[str, Any]:
-    """All that the numbers of a test depend on."""
-    with open_regular(checkpoint) as file:
-        digest = hashlib.sha256(file.read()).hexdigest()
+    """All that the numbers of a test depend on; `checkpoint` is its checksum."""
     return {
-        "checkpoint": digest,
+        "checkpoint": checkpoint,
         "config": config_hash,
         "widths": list(widths),
         "adv_lambda": level,
