@@ -12,6 +12,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from splitmix.bundle.lean_graph import lean
 from splitmix.errors import UserError
 from splitmix.models.fixed_norms import ordinary, set_level, with_fixed_norms
 from splitmix.models.network import LaneNetwork, NetworkSpec, Tensors
@@ -101,16 +102,6 @@ def base_graph(spec: NetworkSpec, tensors: Tensors, location: Callable[[str], Pl
     )
 
 
-def lean(graph: onnx.GraphProto) -> onnx.GraphProto:
-    """The same graph without what only tells where its nodes came from."""
-    nodes = []
-    for node in graph.node:
-        copy = helper.make_node(node.op_type, node.input, node.output, name=node.name, domain=node.domain)
-        copy.attribute.extend(node.attribute)
-        nodes.append(copy)
-    return helper.make_graph(nodes, "base_model", list(graph.input), list(graph.output), list(graph.initializer))
-
-
 def rename(graph: onnx.GraphProto, old: str, new: str) -> None:
     """Give an initializer another name."""
     for tensor in graph.initializer:
@@ -162,27 +153,26 @@ def dial_graph(base: onnx.ModelProto, count: int, location: Callable[[int, str],
         level = "level"
     total = ""
     for number in range(count):
+        own_weights = []
         for tensor in weights:
             copy = TensorProto()
             copy.CopyFrom(tensor)
             make_external(copy, f"b{number}.{tensor.name}", location(number, tensor.name))
-            initializers.append(copy)
+            own_weights.append(copy)
         own = with_prefix(graph, f"b{number}.", {tensor.name for tensor in constants}, level)
         if not number:
             nodes += own
+            initializers += own_weights
             total = "b0.logits"
             continue
         summed = f"sum_{number + 1}"
         own.append(helper.make_node("Add", [total, f"b{number}.logits"], [f"b{number}.sum"]))
         keep = helper.make_node("Identity", [total], [f"b{number}.kept"])
-        branches = [
-            helper.make_graph(part, f"{name}_{number}", [], [named_like(logits, output)])
-            for part, name, output in ((own, "with", f"b{number}.sum"), ([keep], "without", f"b{number}.kept"))
-        ]
+        # The weights stand inside the branch: there a runtime may lay them out for its convolutions.
+        taken = helper.make_graph(own, f"with_{number}", [], [named_like(logits, f"b{number}.sum")], own_weights)
+        skipped = helper.make_graph([keep], f"without_{number}", [], [named_like(logits, f"b{number}.kept")])
         nodes.append(helper.make_node("Greater", ["count", f"number_{number}"], [f"asked_{number}"]))
-        nodes.append(
-            helper.make_node("If", [f"asked_{number}"], [summed], then_branch=branches[0], else_branch=branches[1])
-        )
+        nodes.append(helper.make_node("If", [f"asked_{number}"], [summed], then_branch=taken, else_branch=skipped))
         total = summed
     nodes += [
         helper.make_node("Cast", ["count"], ["divisor"], to=TensorProto.FLOAT),
@@ -237,7 +227,7 @@ def with_prefix(graph: onnx.GraphProto, prefix: str, shared: set[str], level: st
     for node in graph.node:
         copy = onnx.NodeProto()
         copy.CopyFrom(node)
-        copy.name = f"{prefix}{node.name}"
+        copy.name = f"{prefix}{node.name or node.output[0]}"
         for names in (copy.input, copy.output):
             for position, name in enumerate(names):
                 names[position] = outer.get(name, f"{prefix}{name}")

@@ -188,6 +188,8 @@ class LaneLinear(LaneLayer):
 
 def unfold_lanes(x: Tensor, lanes: int) -> Tensor:
     """`[n, lanes * features]` to `[lanes, n, features]`, without a copy."""
+    if lanes == 1:
+        return x.unsqueeze(0)
     return x.unflatten(1, (lanes, -1)).transpose(0, 1)
 
 
