@@ -153,23 +153,25 @@ def dial_graph(base: onnx.ModelProto, count: int, location: Callable[[int, str],
         level = "level"
     total = ""
     for number in range(count):
-        own_weights = []
+        base_weights = []
         for tensor in weights:
             copy = TensorProto()
             copy.CopyFrom(tensor)
             make_external(copy, f"b{number}.{tensor.name}", location(number, tensor.name))
-            own_weights.append(copy)
-        own = with_prefix(graph, f"b{number}.", {tensor.name for tensor in constants}, level)
+            base_weights.append(copy)
+        base_nodes = with_prefix(graph, f"b{number}.", {tensor.name for tensor in constants}, level)
         if not number:
-            nodes += own
-            initializers += own_weights
+            nodes += base_nodes
+            initializers += base_weights
             total = "b0.logits"
             continue
         summed = f"sum_{number + 1}"
-        own.append(helper.make_node("Add", [total, f"b{number}.logits"], [f"b{number}.sum"]))
+        base_nodes.append(helper.make_node("Add", [total, f"b{number}.logits"], [f"b{number}.sum"]))
         keep = helper.make_node("Identity", [total], [f"b{number}.kept"])
         # The weights stand inside the branch: there a runtime may lay them out for its convolutions.
-        taken = helper.make_graph(own, f"with_{number}", [], [named_like(logits, f"b{number}.sum")], own_weights)
+        taken = helper.make_graph(
+            base_nodes, f"with_{number}", [], [named_like(logits, f"b{number}.sum")], base_weights
+        )
         skipped = helper.make_graph([keep], f"without_{number}", [], [named_like(logits, f"b{number}.kept")])
         nodes.append(helper.make_node("Greater", ["count", f"number_{number}"], [f"asked_{number}"]))
         nodes.append(helper.make_node("If", [f"asked_{number}"], [summed], then_branch=taken, else_branch=skipped))

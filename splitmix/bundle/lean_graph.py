@@ -6,6 +6,7 @@ A pass of one image is so short that starting a node costs as much as what the n
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -22,13 +23,13 @@ def lean(graph: onnx.GraphProto) -> onnx.GraphProto:
     - The norms' slopes and offsets at the level of robustness are computed in one go.
     """
     outputs = {value.name for value in graph.output}
-    nodes = read_by_others([plain(node) for node in graph.node], outputs)
+    nodes = needed_nodes([plain(node) for node in graph.node], outputs)
     initializers = list(graph.initializer)
     fixed_shapes(nodes, initializers)
     kept_dimensions(nodes, initializers, graph.output[0].name)
     relu_first(nodes)
-    nodes = read_by_others(norms_in_one_go(nodes, initializers), outputs)
-    used = {name for node in nodes for name in node.input}
+    nodes = needed_nodes(norms_in_one_go(nodes, initializers), outputs)
+    used = set[str]().union(*map(inputs_of, nodes))
     initializers = [tensor for tensor in initializers if tensor.name in used]
     return helper.make_graph(nodes, "base_model", list(graph.input), list(graph.output), initializers)
 
@@ -40,14 +41,20 @@ def plain(node: onnx.NodeProto) -> onnx.NodeProto:
     return copy
 
 
-def read_by_others(nodes: Sequence[onnx.NodeProto], outputs: set[str]) -> list[onnx.NodeProto]:
+def needed_nodes(nodes: Sequence[onnx.NodeProto], outputs: set[str]) -> list[onnx.NodeProto]:
     """The nodes on which the graph's outputs depend, in order."""
-    wanted, kept = set(outputs), []
+    needed, kept = set(outputs), []
     for node in reversed(nodes):
-        if wanted & set(node.output):
+        if needed & set(node.output):
             kept.append(node)
-            wanted |= set(node.input)
+            needed |= inputs_of(node)
     return kept[::-1]
+
+
+def inputs_of(node: onnx.NodeProto) -> set[str]:
+    """What a node reads, in its branches too."""
+    inside = (inner for part in node.attribute for inner in part.g.node)
+    return set(node.input).union(*map(inputs_of, inside))
 
 
 def makers(nodes: Iterable[onnx.NodeProto]) -> dict[str, onnx.NodeProto]:
@@ -59,56 +66,55 @@ def readers(nodes: Iterable[onnx.NodeProto], value: str) -> list[onnx.NodeProto]
     return [node for node in nodes if value in node.input]
 
 
-def constants(nodes: Iterable[onnx.NodeProto], initializers: Iterable[onnx.TensorProto]) -> dict[str, list[int]]:
-    """The whole numbers that lie in the graph itself, flat, by name."""
+def constants(nodes: Iterable[onnx.NodeProto], initializers: Iterable[onnx.TensorProto]) -> dict[str, Any]:
+    """The constants that lie in the graph itself, as lists or single numbers, by name."""
     values = {tensor.name: tensor for tensor in initializers if tensor.data_location != onnx.TensorProto.EXTERNAL}
     values |= {
         node.output[0]: helper.get_attribute_value(node.attribute[0]) for node in nodes if node.op_type == "Constant"
     }
-    arrays = {
-        name: numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else np.asarray(value)
+    return {
+        name: numpy_helper.to_array(value).tolist() if isinstance(value, onnx.TensorProto) else value
         for name, value in values.items()
     }
-    return {name: array.ravel().tolist() for name, array in arrays.items() if array.dtype == np.int64}
 
 
 def fixed_shapes(nodes: Sequence[onnx.NodeProto], initializers: list[onnx.TensorProto]) -> None:
     """Let a `Reshape` whose shape has one computed entry find that entry itself, in place."""
-    made, known = makers(nodes), constants(nodes, initializers)
+    maker_of, numbers = makers(nodes), constants(nodes, initializers)
     for node in nodes:
-        shape = made.get(node.input[1]) if node.op_type == "Reshape" else None
+        shape = maker_of.get(node.input[1]) if node.op_type == "Reshape" else None
         if shape is None or shape.op_type != "Concat":
             continue
-        entries = [known.get(name) for name in shape.input]
+        entries: list[list[int] | None] = [numbers.get(name) for name in shape.input]
         computed = [name for name, entry in zip(shape.input, entries, strict=True) if entry is None]
         # A computed entry is one number if it is a scalar put into a list of one.
-        if len(computed) == 1 and is_one_number(made.get(computed[0]), known):
+        if len(computed) == 1 and is_one_number(maker_of.get(computed[0]), numbers):
             values = [value for entry in entries for value in (entry or [-1])]
             if min(value for entry in entries for value in (entry or [1])) > 0:
                 initializers.append(whole_numbers(f"{node.output[0]}.shape", values))
                 node.input[1] = f"{node.output[0]}.shape"
 
 
-def is_one_number(node: onnx.NodeProto | None, known: dict[str, list[int]]) -> bool:
+def is_one_number(node: onnx.NodeProto | None, numbers: dict[str, Any]) -> bool:
     """Whether a node makes a list of one number."""
-    return node is not None and node.op_type == "Reshape" and known.get(node.input[1]) in ([-1], [1])
+    return node is not None and node.op_type == "Reshape" and numbers.get(node.input[1]) in ([-1], [1])
 
 
 def kept_dimensions(nodes: list[onnx.NodeProto], initializers: list[onnx.TensorProto], output: str) -> None:
     """Leave out an `Unsqueeze` at the front whose only entry is then taken again, in place."""
-    made, known = makers(nodes), constants(nodes, initializers)
+    maker_of, numbers = makers(nodes), constants(nodes, initializers)
     for node in nodes:
-        if node.op_type != "Gather" or known.get(node.input[1]) != [0] or axis_of(node) != 0:
+        if node.op_type != "Gather" or numbers.get(node.input[1]) != 0 or axis_of(node) != 0:
             continue
-        before = made.get(node.input[0])
-        if before is None or before.op_type != "Unsqueeze" or known.get(before.input[1]) != [0]:
+        before = maker_of.get(node.input[0])
+        if before is None or before.op_type != "Unsqueeze" or numbers.get(before.input[1]) != [0]:
             continue
         taken = node.output[0]
         node.output[0] = f"{taken}.unused"
         if taken != output:
             renamed(nodes, taken, before.input[0])
-        elif before.input[0] in made:  # the graph's output keeps its name
-            maker = made[before.input[0]]
+        elif before.input[0] in maker_of:  # the graph's output keeps its name
+            maker = maker_of[before.input[0]]
             maker.output[list(maker.output).index(before.input[0])] = taken
             renamed(nodes, before.input[0], taken)
 
@@ -167,10 +173,10 @@ def norms_in_one_go(nodes: list[onnx.NodeProto], initializers: list[onnx.TensorP
 
 def entries_at_level(nodes: list[onnx.NodeProto], shapes: Container[str]) -> tuple[dict[str, str], set[str]]:
     """Which values are `entry + level * entry_change`, by value the entry; and the names of the levels."""
-    made, entries, levels = makers(nodes), {}, set()
+    maker_of, entries, levels = makers(nodes), {}, set()
     for node in nodes:
         for entry, moved in (node.input, node.input[::-1]) if node.op_type == "Add" else ():
-            product, change = made.get(moved), f"{entry}_change"
+            product, change = maker_of.get(moved), f"{entry}_change"
             if entry in shapes and product is not None and product.op_type == "Mul" and change in product.input:
                 entries[node.output[0]] = entry
                 levels |= set(product.input) - {change}
@@ -187,12 +193,12 @@ def batch_normalised(
     Args:
         shapes: of slopes and offsets, by name; `<name>.flat` is the same as a list.
     """
-    made, changed, held = makers(nodes), [], {tensor.name for tensor in initializers}
+    maker_of, changed, held = makers(nodes), [], {tensor.name for tensor in initializers}
     for node in nodes:
-        product = made.get(node.input[0]) if node.op_type == "Add" else None
+        product = maker_of.get(node.input[0]) if node.op_type == "Add" else None
         if product is not None and product.op_type == "Mul" and {product.input[1], node.input[1]} <= set(shapes):
             features, slope = product.input
-            linear = features in made and made[features].op_type == "Gemm"
+            linear = features in maker_of and maker_of[features].op_type == "Gemm"
             if linear or len(shapes[slope]) > 1:
                 size = shapes[slope][0]
                 fixed = {f"norms.zeros_{size}": np.zeros(size), f"norms.ones_{size}": np.ones(size)}

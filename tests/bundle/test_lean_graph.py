@@ -61,6 +61,10 @@ GRAPHS = {  # the nodes, and how many of which kind are left
         ],
         {"Relu": 1},
     ),
+    "a leading dimension that is kept": (
+        [("Unsqueeze", ["image", "front"], "lanes", {}), ("Gather", ["lanes", "front"], "logits", {})],
+        {"Unsqueeze": 1, "Gather": 1},
+    ),
     "the first of another dimension": (
         [("Unsqueeze", ["image", "front"], "lanes", {}), ("Gather", ["lanes", "first"], "logits", {"axis": 1})],
         {"Unsqueeze": 1, "Gather": 1},
@@ -90,12 +94,19 @@ GRAPHS = {  # the nodes, and how many of which kind are left
         {"MatMul": 1, **NORMS, "Reshape": 6, "Mul": 2, "Add": 2},
     ),
 }
-RANKS = {"a shape of the batch and constants": 2, "a shape of two computed entries": 3, "a norm of units": 2}
+RANKS = {
+    "a leading dimension that is kept": 5,
+    "a shape of the batch and constants": 2,
+    "a shape of two computed entries": 3,
+    "a norm of units": 2,
+}
 
 
 def graph_of(nodes, entries, rank=4):
     made = [helper.make_node(kind, inputs, [output], **more) for kind, inputs, output, more in nodes]
-    made.append(helper.make_node("Identity", [made[0].output[0]], ["nobody_reads_this"], doc_string="from a line of code"))
+    made.append(
+        helper.make_node("Identity", [made[0].output[0]], ["nobody_reads_this"], doc_string="from a line of code")
+    )
     inputs = [helper.make_tensor_value_info("image", TensorProto.FLOAT, IMAGE)]
     inputs.append(helper.make_tensor_value_info("adv_lambda", TensorProto.FLOAT, []))
     outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [None] * rank)]
