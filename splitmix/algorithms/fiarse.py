@@ -18,6 +18,7 @@ from torch.func import functional_call
 
 from splitmix.algorithms.averaging import Average
 from splitmix.algorithms.base import ClientResult, LaneBatch, LocalTraining, MixGroup, Objective, Problem
+from splitmix.algorithms.importance_mask import importance_masked
 from splitmix.algorithms.method import Method
 from splitmix.algorithms.objectives import lane_cross_entropy
 from splitmix.algorithms.slices import refuse_running_statistics
@@ -203,8 +204,10 @@ class FIARSEMethod(Method):
         return {**others, **self.unflat(flat)}
 
     def objective(self, network: LaneNetwork, batch: LaneBatch) -> Objective:
-        entries = dict(network.named_parameters())
-        kept = {name: importance_masked(entries[name], batch.context[THRESHOLD]) for name in self.names}
+        entries, threshold = dict(network.named_parameters()), batch.context[THRESHOLD]
+        # A client of the whole network masks nothing.
+        masked = self.names if threshold.any() else ()
+        kept = {name: importance_masked(entries[name], threshold) for name in masked}
         logits = functional_call(network, {**entries, **kept}, (batch.images,))
         losses = lane_cross_entropy(logits, batch.labels, masked=self.problem.masked_loss)
         return Objective.of(losses, logits, batch.labels)
@@ -231,19 +234,3 @@ class FIARSEMethod(Method):
     def training_load(self, budget: float) -> list[tuple[NetworkSpec, float]]:
         """The share of the network's multiplications that kept weights take part in, on average over layers."""
         return [(self.spec, self.share(budget))]
-
-
-def importance_masked(weight: Tensor, threshold: Tensor) -> Tensor:
-    """The weights of at least the lane's threshold in size, 0 in place of the others (FIARSE, section 4).
-
-    The gradient also sees that a larger weight is kept: that of the mask is 2θ / (|w| + θ)², θ the threshold.
-
-    Args:
-        weight: `[lanes, ...]`.
-        threshold: `[lanes]`, at least 0.
-    """
-    size, theta = weight.detach().abs(), threshold.view(-1, *(1,) * (weight.dim() - 1))
-    mask = (size >= theta).to(weight.dtype)
-    slope = mask * (1 + size * 2 * theta / (size + theta).square().clamp(min=torch.finfo(weight.dtype).tiny))
-    # Its value is weight * mask, its gradient that times slope.
-    return weight * slope + (weight * (mask - slope)).detach()

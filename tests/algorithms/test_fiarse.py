@@ -5,7 +5,8 @@ import torch
 
 from splitmix.algorithms.base import Problem
 from splitmix.algorithms.fedavg import FedAvg
-from splitmix.algorithms.fiarse import FIARSE, KEPT, POSITIONS, THRESHOLD, importance_masked
+from splitmix.algorithms.fiarse import FIARSE, KEPT, POSITIONS, THRESHOLD
+from splitmix.algorithms.importance_mask import BLOCK, importance_masked
 from splitmix.algorithms.values import Update
 from splitmix.data.dataset import ImageSet
 from splitmix.engine.optimizers import SGD
@@ -48,10 +49,14 @@ class Mask(torch.autograd.Function):
         return grad * 2 * theta / (size + theta) ** 2 * (size >= theta), None
 
 
-def test_the_gradient_of_a_masked_weight_is_the_authors():
-    weight = torch.randn(2, 50, dtype=torch.float64).requires_grad_()
-    theta, factor = torch.tensor([0.5, 0.9], dtype=torch.float64), torch.randn(2, 50, dtype=torch.float64)
-    expected = weight * Mask.apply(weight.abs(), theta.unsqueeze(1))
+@pytest.mark.parametrize("shape", [(50,), (BLOCK + 3,), (3, 4, 5, 5)])
+def test_the_gradient_of_a_masked_weight_is_the_authors(shape):
+    weight = torch.randn(2, *shape, dtype=torch.float64)
+    if len(shape) == 4:
+        weight = weight.flatten(0, 1).to(memory_format=torch.channels_last).unflatten(0, (2, -1))
+    weight.requires_grad_()
+    theta, factor = torch.tensor([0.5, 0.9], dtype=torch.float64), torch.randn(2, *shape, dtype=torch.float64)
+    expected = weight * Mask.apply(weight.abs(), theta.view(2, *(1,) * len(shape)))
     [gradient] = torch.autograd.grad((expected * factor).sum(), weight)
     masked = importance_masked(weight, theta)
     torch.testing.assert_close(masked, expected)
