@@ -33,7 +33,7 @@ class ImportanceMask(torch.autograd.Function):
         ctx.save_for_backward(weight, threshold)
         masked = torch.empty_like(weight)
         for theta, block, result in blocks(threshold, weight, masked):
-            torch.mul(block, block.abs() >= theta, out=result)
+            torch.mul(block, block.abs().ge_(theta), out=result)  # 1.0 or 0.0: faster than a product with booleans
         return masked
 
     @staticmethod
@@ -42,10 +42,10 @@ class ImportanceMask(torch.autograd.Function):
         changed, [gradient] = torch.empty_like(weight), gradients
         for theta, block, before, result in blocks(threshold, weight, gradient, changed):
             size = block.abs()
-            kept = size >= theta
+            kept = size.clone().ge_(theta)
             square = (size + theta).square_().clamp_(min=torch.finfo(size.dtype).tiny)
-            slope = size.mul_(2 * theta).div_(square).add_(1)
-            torch.mul(slope.mul_(before), kept, out=result)
+            slope = size.mul_(2 * theta).mul_(kept).div_(square).add_(kept)
+            torch.mul(slope, before, out=result)
         return changed, None
 
 
