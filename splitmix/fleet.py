@@ -172,8 +172,8 @@ class Fleet:
     def to_dict(self) -> dict[str, Any]:
         """As a file has it: plain values, without those that are defaults."""
         usual = asdict(Fleet())
-        own = {key: value for key, value in asdict(self).items() if key != "clients" and value != usual[key]}
-        return {**own, "clients": [plain_client(client) for client in self.clients]}
+        changed = {key: value for key, value in asdict(self).items() if key != "clients" and value != usual[key]}
+        return {**changed, "clients": [plain_client(client) for client in self.clients]}
 
 
 def plain_client(client: FleetClient) -> dict[str, Any]:

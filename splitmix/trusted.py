@@ -20,8 +20,8 @@ def trusted_code(named: Iterable[str] = ()) -> dict[str, set[str]]:
     Args:
         named: classes and functions, as package.module.Class.
     """
-    own, everywhere = own_targets(), set(named)
-    return {group: {*own.get(group, ()), *everywhere} for group in COMPONENTS}
+    ours, everywhere = own_targets(), set(named)
+    return {group: {*ours.get(group, ()), *everywhere} for group in COMPONENTS}
 
 
 @cache

@@ -148,7 +148,7 @@ class NeFLMethod(SliceMethod):
 
     # What sub-models do not share.
 
-    def own(self, spec: NetworkSpec) -> frozenset[str]:
+    def own_entries(self, spec: NetworkSpec) -> frozenset[str]:
         """Names of the entries that belong to one sub-model alone: norms and step sizes."""
         return norm_entries(spec) | step_entries(spec)
 
@@ -160,18 +160,20 @@ class NeFLMethod(SliceMethod):
     def part(self, tensors: Tensors, spec: NetworkSpec) -> Tensors:
         """The entries of a sub-model; own ones that are not there are cut out of the whole network's."""
         cut, prefix = corners(tensors, lane_template(spec, 1)), self.prefixes[spec]
-        own = self.own(spec)
-        return {name: tensors.get(prefix + name, value) if name in own else value for name, value in cut.items()}
+        own_entries = self.own_entries(spec)
+        return {
+            name: tensors.get(prefix + name, value) if name in own_entries else value for name, value in cut.items()
+        }
 
     def initial_state(self, seed: int) -> ServerState:
         state = super().initial_state(seed)
-        own = {
+        own_entries = {
             prefix + name: value.clone()
             for spec, prefix in reversed(self.prefixes.items())
             for name, value in corners(state.tensors, lane_template(spec, 1)).items()
-            if prefix and name in self.own(spec)
+            if prefix and name in self.own_entries(spec)
         }
-        tensors = {**state.tensors, **own}
+        tensors = {**state.tensors, **own_entries}
         memory = self.problem.server_optimizer.initial_memory(self.parameters(tensors))
         return replace(state, tensors=tensors, server={**state.server, **memory})
 
@@ -184,8 +186,8 @@ class NeFLMethod(SliceMethod):
 
     def accumulate(self, aggregate: Aggregate, update: Update) -> Aggregate:
         spec = update.task.spec
-        prefix, own = self.prefixes[spec], self.own(spec)
-        tensors = {prefix + name if name in own else name: value for name, value in update.tensors.items()}
+        prefix, own_entries = self.prefixes[spec], self.own_entries(spec)
+        tensors = {prefix + name if name in own_entries else name: value for name, value in update.tensors.items()}
         return add_slices(aggregate, weighted(replace(update, tensors=tensors), self.settings.weighting))
 
     def mix_groups(self, tensors: Tensors, widths: Sequence[float], rounds: int = 0) -> list[MixGroup]:

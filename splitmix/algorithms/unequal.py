@@ -106,10 +106,10 @@ class UnequalMethod(BaseModelsMethod):
         if MEMBERS in task.settings:
             return list(task.settings[MEMBERS])
         # A task that is made up to time training says no numbers: the first ones of these widths.
-        found: list[int] = []
+        numbers: list[int] = []
         for width in task.spec.members:
-            found.append(next(b for b, known in enumerate(self.base_widths) if known == width and b not in found))
-        return found
+            numbers.append(next(b for b, known in enumerate(self.base_widths) if known == width and b not in numbers))
+        return numbers
 
     def download(self, state: ServerState, task: ClientTask) -> ClientTask:
         members, tensors = self.members(task), {}

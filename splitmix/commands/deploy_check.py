@@ -37,6 +37,6 @@ def check(cfg: DictConfig) -> None:
     results = checks_of(Path(keys.folder), keys.seconds)
     width = max(len(result.what) for result in results)
     for result in results:
-        print(printable(f"{'ok    ' if result.ok else 'failed'}  {result.what:<{width}}  {result.told}"))
+        print(printable(f"{'ok    ' if result.ok else 'failed'}  {result.what:<{width}}  {result.text}"))
     if failed := [result.what for result in results if not result.ok]:
         raise UserError(f"{len(failed)} of {len(results)} checks failed: {', '.join(failed)}")

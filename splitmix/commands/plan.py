@@ -139,12 +139,12 @@ def device_files(patterns: tuple[str, ...]) -> list[Path]:
     """The files that names and patterns mean, each once, patterns in the order of names (UserError: none)."""
     files: dict[Path, None] = {}
     for pattern in patterns:
-        found = (
+        matching = (
             [pattern] if Path(pattern).is_file() or not has_magic(pattern) else sorted(glob(pattern, recursive=True))
         )
-        if not found:
+        if not matching:
             raise UserError(f"devices={pattern}: no such file; give files of splitmix probe, or a pattern")
-        files |= dict.fromkeys(map(Path, found))
+        files |= dict.fromkeys(map(Path, matching))
     if not files:
         raise UserError("devices=[]: give at least one file of splitmix probe")
     return list(files)

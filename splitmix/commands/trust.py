@@ -15,9 +15,9 @@ def words_for_own_code(config: Mapping[str, Any]) -> list[str]:
     """What a command on a run of this config must say: the folders of the command at work, and code to trust."""
     folders = option_folders()
     trusted = trusted_targets(config_dirs=folders)
-    own = sorted({target for group, target in targets_of(config) if target not in trusted.get(group, ())})
+    outside_targets = sorted({target for group, target in targets_of(config) if target not in trusted.get(group, ())})
     words = [word for folder in folders for word in ("--config-dir", str(folder))]
-    return [*words, f"trust=[{','.join(own)}]"] if own else words
+    return [*words, f"trust=[{','.join(outside_targets)}]"] if outside_targets else words
 
 
 def trusted_targets(

@@ -42,9 +42,9 @@ class Table:
     @cached_property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes: numbers in their order, other names in that of the alphabet."""
-        found = set(self.labels)
-        numbers = all(label.isascii() and label.isdecimal() for label in found)
-        return self.names or tuple(sorted(found, key=(lambda label: (int(label), label)) if numbers else None))
+        labels = set(self.labels)
+        numbers = all(label.isascii() and label.isdecimal() for label in labels)
+        return self.names or tuple(sorted(labels, key=(lambda label: (int(label), label)) if numbers else None))
 
     @cached_property
     def domain_names(self) -> tuple[str, ...]:

@@ -124,10 +124,10 @@ class Directory:
         stored = {client.id: self.facts[number].to_dict() for number, client in enumerate(self.clients)}
         write_atomically(self.path, lambda file: file.write(json.dumps(stored, indent=1).encode()))
 
-    def wait_for(self, wanted: Sequence[int], enough: int) -> None:
+    def wait_for(self, clients: Sequence[int], enough: int) -> None:
         """Wait until `enough` of these clients are connected, or time is up."""
         deadline = monotonic() + self.fleet.wait_seconds
         self.refresh()
-        while sum(client in self.node_of for client in wanted) < enough and monotonic() < deadline:
+        while sum(client in self.node_of for client in clients) < enough and monotonic() < deadline:
             sleep(PAUSE_S)
             self.refresh()

@@ -30,7 +30,7 @@ class FleetEnvironment:
     versions: Mapping[str, str]
 
     @property
-    def own(self) -> tuple[str, int]:
+    def own_address(self) -> tuple[str, int]:
         """Where the server's own processes reach it."""
         return own_host(self.listen), self.listen_port
 

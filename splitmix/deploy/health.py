@@ -15,12 +15,12 @@ class Checked:
     Attributes:
         what: was checked.
         ok: all is well.
-        told: what was found, or what is wrong and how to mend it.
+        text: what was found, or what is wrong and how to mend it.
     """
 
     what: str
     ok: bool
-    told: str
+    text: str
 
 
 def checked(what: str, check: Callable[[], str]) -> Checked:

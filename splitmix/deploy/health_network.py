@@ -82,7 +82,9 @@ def check_clock(host: str, port: int, authority: Path, seconds: float) -> str:
     # The server told its time, in whole seconds cut off, at some moment between these two.
     unknown = (after - before).total_seconds() / 2
     ahead = (before - there).total_seconds() + unknown - 0.5
-    told = f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the server's"
+    difference = f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the server's"
     if ahead - unknown > AHEAD_S or ahead + unknown < -BEHIND_S:
-        raise UserError(f"{told}, and the server refuses this node's signatures; set the clock (timedatectl set-ntp 1)")
-    return f"{told}; up to {AHEAD_S:g} s ahead or {BEHIND_S:g} s behind are taken"
+        raise UserError(
+            f"{difference}, and the server refuses this node's signatures; set the clock (timedatectl set-ntp 1)"
+        )
+    return f"{difference}; up to {AHEAD_S:g} s ahead or {BEHIND_S:g} s behind are taken"

@@ -79,13 +79,15 @@ def server_checks(folder: Path, seconds: float) -> list[Checked]:
     results = [
         *version_checks(known),
         checked("authority", partial(check_authority, authority)),
-        checked("certificate", partial(check_server_certificate, certificate, authority, (known.host, known.own[0]))),
+        checked(
+            "certificate", partial(check_server_certificate, certificate, authority, (known.host, known.own_address[0]))
+        ),
         checked("key", partial(check_server_key, server / "server.key", certificate)),
         checked("fleet", partial(check_fleet, folder)),
         checked("nodes", partial(check_registered, folder / NODES, node_names(folder))),
     ]
-    if checked("port", partial(check_port, *known.own, seconds)).ok:
-        results.append(checked("server", partial(check_tls, *known.own, authority, seconds)))
+    if checked("port", partial(check_port, *known.own_address, seconds)).ok:
+        results.append(checked("server", partial(check_tls, *known.own_address, authority, seconds)))
     else:
         results.append(checked("port", partial(check_free, known.listen, known.listen_port)))
     return results
@@ -109,14 +111,14 @@ def check_python() -> str:
 def check_version(name: str, expected: str, parts: int, needed: bool) -> str:
     """A package, whose version must be the fleet's in so many parts; where it is not needed, that is only told."""
     try:
-        found = version(name)
+        installed = version(name)
     except PackageNotFoundError as error:
         raise UserError(f"not installed; pip install 'splitmix[flower]=={expected}'") from error
-    if found.split(".")[:parts] == expected.split(".")[:parts]:
-        return found
+    if installed.split(".")[:parts] == expected.split(".")[:parts]:
+        return installed
     if not needed:
-        return f"{found}; the fleet was made with {expected}: it trains, but not to the same bits"
-    raise UserError(f"{found}, the fleet was made with {expected}; pip install '{name}=={expected}'")
+        return f"{installed}; the fleet was made with {expected}: it trains, but not to the same bits"
+    raise UserError(f"{installed}, the fleet was made with {expected}; pip install '{name}=={expected}'")
 
 
 def check_memory(folder: Path) -> str:

@@ -64,12 +64,12 @@ def write_page(folder: Path, state: str, rounds: object, entries: Sequence[Entry
 
 def cell(entries: Sequence[Entry], client: str, number: int) -> Cell:
     """What became of a client in a round; of several attempts each."""
-    found = [entry for entry in entries if entry.client == client and entry.round == number]
+    matching = [entry for entry in entries if entry.client == client and entry.round == number]
     lines: list[str] = []
-    for entry in found:
+    for entry in matching:
         if entry.outcome == ACCEPTED:
             size = f"{entry.bytes_down / 1e6:.2f} / {entry.bytes_up / 1e6:.2f} MB"
             lines += [f"{entry.seconds or 0:.1f} s", f"loss {loss_of(entry)}", size]
         else:
             lines += [entry.outcome, *([entry.reason] if entry.reason else [])]
-    return Cell(tuple(lines), any(entry.outcome != ACCEPTED for entry in found))
+    return Cell(tuple(lines), any(entry.outcome != ACCEPTED for entry in matching))

@@ -45,8 +45,8 @@ def left_out(entries: Sequence[Entry]) -> str:
     """How often a client was left out, by outcome, and the reason that was given last."""
     counted = Counter(entry.outcome for entry in entries)
     reasons = [entry.reason for entry in entries if entry.reason]
-    told = ", ".join(f"{outcome} {count}" for outcome, count in counted.items()) or "-"
-    return f"{told}: {reasons[-1]}" if reasons else told
+    outcomes = ", ".join(f"{outcome} {count}" for outcome, count in counted.items()) or "-"
+    return f"{outcomes}: {reasons[-1]}" if reasons else outcomes
 
 
 def mean_of(seconds: Sequence[float | None]) -> str:

@@ -93,11 +93,11 @@ def joined(place: RankPlace) -> tuple[int | None, list[subprocess.Popen[bytes]]]
     if text == ENDED:
         store.add(ENDED, 1)
         return None, []
-    told: dict[str, Any] = json.loads(text)
-    if told["portable"] and not portable_environment():
+    settings: dict[str, Any] = json.loads(text)
+    if settings["portable"] and not portable_environment():
         os.environ.update(PORTABLE)
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
-    devices, machines = told["devices"], told["num_nodes"]
+    devices, machines = settings["devices"], settings["num_nodes"]
     rank, children = place.rank, []
     if place.by == "user":
         rank = place.rank * devices
@@ -118,9 +118,9 @@ def follow(rank: int) -> None:
         if kind == "end":
             follower.close()
             return
-        own = pickle.loads(bytes_from(0))
+        rank_task = pickle.loads(bytes_from(0))
         try:
-            answer = number, "done", follower.answer(kind, common, own)
+            answer = number, "done", follower.answer(kind, common, rank_task)
         except UserError as error:
             answer = number, "mistake", str(error)
         except Exception:

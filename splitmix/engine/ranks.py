@@ -71,8 +71,8 @@ class Ranks:
         assert place is not None
         try:
             self.store = store_of(place, leads=True)
-            told = {"devices": devices, "num_nodes": num_nodes, "portable": portable}
-            self.store.set(RANKS, json.dumps(told))
+            settings = {"devices": devices, "num_nodes": num_nodes, "portable": portable}
+            self.store.set(RANKS, json.dumps(settings))
             if self.folder is None and not place.external:
                 self.children = start_local(place, devices, num_nodes)
             waiting(lambda: join(self.store, 0, self.count, local=self.folder is not None), self.check)
@@ -80,16 +80,16 @@ class Ranks:
             self.close()
             raise
 
-    def ask(self, kind: str, common: Any, own: Sequence[Any] | None = None) -> int:
+    def ask(self, kind: str, common: Any, rank_tasks: Sequence[Any] | None = None) -> int:
         """Ask the others for something; returns the number of the request, for `answers`.
 
         Args:
             common: what all of them are told.
-            own: what each of them is told beside it, from rank one on.
+            rank_tasks: what each of them is told beside it, from rank one on.
         """
         number = next(self.numbers)
         request = encoded((number, kind, common))
-        parts = [encoded(part) for part in own] if own is not None else [encoded(None)] * (self.count - 1)
+        parts = [encoded(part) for part in rank_tasks] if rank_tasks is not None else [encoded(None)] * (self.count - 1)
 
         def send() -> None:
             broadcast(request)

@@ -58,13 +58,13 @@ def train_together(
     """
     exact = engine.settings.lanes == 1
     shares = by_cost(packs, ranks.count)
-    own = []
+    rank_tasks = []
     for numbers in shares[1:]:
         some = [packs[index] for index in numbers]
         clients = sorted({lane.client for pack in some for lane in pack.lanes})
         rows = state.rows(clients)
-        own.append((some, numbers, {client: weights[client] for client in clients}, clients, rows))
-    number = ranks.ask("train", (state.round, state.tensors, state.server, lr, exact), own)
+        rank_tasks.append((some, numbers, {client: weights[client] for client in clients}, clients, rows))
+    number = ranks.ask("train", (state.round, state.tensors, state.server, lr, exact), rank_tasks)
     mine = engine.train_packs(state, [packs[index] for index in shares[0]], lr, weights)
     everything: list[tuple[int, Trained]] = []
     with closing(mine) as results:
@@ -89,12 +89,12 @@ def evaluate_together(engine: Engine, ranks: Ranks, state: ServerState, task: Cl
     task = task.prepared(engine.method, state, engine.train_set, engine.settings.dtype)
     task = replace(task, shared_calibration=None)
     parts = task.parts(engine.method, bool(state.clients), ranks.count)
-    own: list[Any] = []
+    rank_tasks: list[Any] = []
     for part in parts[1:]:
         clients = list(range(part.first, part.first + len(part.batches)))
-        own.append((part, clients, {name: value[clients] for name, value in state.clients.items()}))
-    own += [None] * (ranks.count - 1 - len(own))
-    number = ranks.ask("evaluate", (state.round, state.tensors), own)
+        rank_tasks.append((part, clients, {name: value[clients] for name, value in state.clients.items()}))
+    rank_tasks += [None] * (ranks.count - 1 - len(rank_tasks))
+    number = ranks.ask("evaluate", (state.round, state.tensors), rank_tasks)
     first = engine.evaluate_alone(state, parts[0])
     return task.joined([first, *(part for part in ranks.answers(number) if part is not None)])
 
@@ -110,14 +110,14 @@ class Follower:
         self.rank = rank
         self.engine: Engine | None = None
 
-    def answer(self, kind: str, common: Any, own: Any) -> Any:
+    def answer(self, kind: str, common: Any, rank_task: Any) -> Any:
         """Take over an engine's parts (`engine`), train packs (`train`), evaluate clients (`evaluate`)."""
         if kind == "engine":
             return self.take_over(*common)
         assert self.engine is not None
-        if own is None:
+        if rank_task is None:
             return None
-        return self.train(common, own) if kind == "train" else self.evaluate(common, own)
+        return self.train(common, rank_task) if kind == "train" else self.evaluate(common, rank_task)
 
     def take_over(self, settings: Any, source: Any, *parts: Any) -> str:
         """Make an engine of these parts, the dataset read here if it is told how; returns the images' fingerprint."""
@@ -129,10 +129,10 @@ class Follower:
         self.engine = Engine(settings, settings.fabric(), method, optimizer, dataset, batch_size, seed, leads=False)
         return fingerprint(dataset)
 
-    def train(self, common: Any, own: Any) -> Share:
+    def train(self, common: Any, rank_task: Any) -> Share:
         assert self.engine is not None
         number, tensors, server, lr, exact = common
-        packs, numbers, weights, clients, rows = own
+        packs, numbers, weights, clients, rows = rank_task
         method = self.engine.method
         slots = torch.zeros(len(method.problem.budgets), dtype=torch.int64)
         slots[clients] = torch.arange(len(clients))
@@ -148,10 +148,10 @@ class Follower:
                 trained.append((numbers[index] if exact else 0, kept(one)))
         return Share(trained, aggregate)
 
-    def evaluate(self, common: Any, own: Any) -> Any:
+    def evaluate(self, common: Any, rank_task: Any) -> Any:
         assert self.engine is not None
         number, tensors = common
-        task, clients, rows = own
+        task, clients, rows = rank_task
         state = ServerState(number, tensors, clients=spread(rows, clients, clients[-1] + 1))
         return self.engine.evaluate_alone(state, task)
 

@@ -29,8 +29,8 @@ def own_accuracy(predictions: Predictions, classes: int) -> tuple[float, ByClass
 
     HeteroFL's test of every client on its own images (Diao et al., ICLR 2021; their src/models/resnet.py).
     """
-    own = replace(predictions, predicted=predictions.own)
-    return accuracy(own, classes)
+    own_classes_only = replace(predictions, predicted=predictions.own)
+    return accuracy(own_classes_only, classes)
 
 
 def balanced_accuracy(predictions: Predictions, classes: int) -> tuple[float, ByClass]:

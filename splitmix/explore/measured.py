@@ -111,6 +111,6 @@ def nearest_record(records: Mapping[Place, Record], width: float, adv_lambda: fl
     return records[width, nearest(levels, adv_lambda)] if levels else None
 
 
-def nearest(values: Sequence[float], wanted: float) -> float:
+def nearest(values: Sequence[float], target: float) -> float:
     """The nearest of these values, of two equally near ones the smaller."""
-    return min(values, key=lambda value: (round(abs(value - wanted), 9), value))
+    return min(values, key=lambda value: (round(abs(value - target), 9), value))

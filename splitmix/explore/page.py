@@ -59,9 +59,9 @@ def page(explorer: Explorer, download: Download) -> gr.Blocks:
         moved(blocks, dials, show_numbers, dials, [numbers, picture])
         with gr.Tab("Test images"):
             test_images(blocks, explorer, dials)
-        with gr.Tab("Your image") as own:
+        with gr.Tab("Your image") as image_tab:
             own_image(explorer, dials)
-        own.select(None, js=TAKE_BRUSH, api_visibility="private")
+        image_tab.select(None, js=TAKE_BRUSH, api_visibility="private")
         with gr.Tab("Bundle"):
             take_along(download)
     return blocks

@@ -45,9 +45,9 @@ class ClientModule(LightningModule):
         """Customise `forward` to this width. Raises UserError if the method or this module cannot give it."""
         spec = self.method.network(width)
         [group] = self.method.mix_groups(self.network.lane_tensors(), [width])
-        own = self.network.spec
-        if group.sizes[width] > self.network.lanes or not own.holds(spec):
-            raise UserError(f"width {width:g}: this client holds {self.network.lanes} x {own.label}")
+        network_spec = self.network.spec
+        if group.sizes[width] > self.network.lanes or not network_spec.holds(spec):
+            raise UserError(f"width {width:g}: this client holds {self.network.lanes} x {network_spec.label}")
         self.width = width
 
     def set_adv_lambda(self, adv_lambda: float) -> None:

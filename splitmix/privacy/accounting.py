@@ -169,10 +169,10 @@ def noise_for(sampling: Sampling, target_epsilon: float, rounds: int, delta: flo
             )
     while excess(low) <= 0:
         low, high = low - 1.0, low
-    found = float(brentq(excess, low, high, xtol=EXTRA / 4))
-    while excess(found) > 0:
-        found += EXTRA / 2
-    return math.exp(found)
+    logarithm = float(brentq(excess, low, high, xtol=EXTRA / 4))
+    while excess(logarithm) > 0:
+        logarithm += EXTRA / 2
+    return math.exp(logarithm)
 
 
 def library() -> ModuleType:

@@ -149,13 +149,13 @@ def tested_state(federation: Federation, state: ServerState, test: TestSettings)
     return state.select(federation.validate(state, federation.method.widths).order())
 
 
-def transfer_records(found: Transfer, seconds: float) -> dict[Place, dict[str, Any]]:
+def transfer_records(transfer: Transfer, seconds: float) -> dict[Place, dict[str, Any]]:
     """By target what a record keeps as `transfer`: the accuracy on images attacked at each source, and at all at once.
 
     Args:
         seconds: that all of it took.
     """
-    sources, worst = found.places, found.worst_mean()
+    sources, worst = transfer.places, transfer.worst_mean()
     return {
         target: {
             "widths": [width for width, _ in sources],
@@ -164,7 +164,7 @@ def transfer_records(found: Transfer, seconds: float) -> dict[Place, dict[str, A
             "worst": worst[target],
             "seconds": seconds / len(sources),
         }
-        for target, by_source in found.mean().items()
+        for target, by_source in transfer.mean().items()
     }
 
 

@@ -44,13 +44,13 @@ def measure_sanity(
     """
     start = perf_counter()
     settings: dict[str, Any] = {"batch_size": test.batch_size, "bn": test.bn, "max_images": test.max_images}
-    own, *larger = [attack.scaled(factor) for factor in LADDER]
-    eps = [own.eps, *(step.eps for step in larger)]
-    found: dict[float, dict[str, Any]] = {
+    asked_attack, *larger = [attack.scaled(factor) for factor in LADDER]
+    eps = [asked_attack.eps, *(step.eps for step in larger)]
+    by_width: dict[float, dict[str, Any]] = {
         record["width"]: {"eps": eps, "accuracy": [record["accuracy"]], "loss": [record["loss"]], "black_box": {}}
         for record in records
     }
-    widths = list(found)
+    widths = list(by_width)
     square = attack.norm == math.inf and find_spec("pyautoattack") is not None
     if len(widths) < 2 and not square:
         raise UserError(
@@ -66,22 +66,22 @@ def measure_sanity(
         say(f"ε {step.eps:g}")
         accuracy = federation.test(state, widths, adv_lambda=adv_lambda, attack=step, predictions=True, **settings)
         for width, mean in accuracy.mean().items():
-            found[width]["accuracy"].append(mean)
-            found[width]["loss"].append(float(accuracy.predictions[width].loss.mean()))
+            by_width[width]["accuracy"].append(mean)
+            by_width[width]["loss"].append(float(accuracy.predictions[width].loss.mean()))
     steps = MORE_STEPS * attack.steps
     for width, mean in accuracies(replace(attack, steps=steps), f"{steps} steps").items():
-        found[width] |= {"more_steps": steps, "accuracy_more_steps": mean}
+        by_width[width] |= {"more_steps": steps, "accuracy_more_steps": mean}
     for width, mean in accuracies(Restarted(attack, RESTARTS), f"{RESTARTS} restarts").items():
-        found[width] |= {"restarts": RESTARTS, "accuracy_restarts": mean}
+        by_width[width] |= {"restarts": RESTARTS, "accuracy_restarts": mean}
     if square:
         for width, mean in accuracies(Square(attack.eps, QUERIES), f"Square, {QUERIES} queries").items():
-            found[width]["black_box"]["square"] = mean
+            by_width[width]["black_box"]["square"] = mean
     if len(widths) > 1:
         say("made at other widths")
         means = transferred(federation, state, widths, (adv_lambda,), attack, **settings).mean()
         for (width, _), by_source in means.items():
             for (source, _), mean in by_source.items():
                 if source != width:
-                    found[width]["black_box"][f"made at ×{source:g}"] = mean
+                    by_width[width]["black_box"][f"made at ×{source:g}"] = mean
     seconds = (perf_counter() - start) / len(widths)
-    return {width: {**values, "seconds": seconds} for width, values in found.items()}
+    return {width: {**values, "seconds": seconds} for width, values in by_width.items()}

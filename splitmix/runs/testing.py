@@ -154,9 +154,9 @@ def add_sanity(
     def say(words: str) -> None:
         log.info(f"sanity of {attack.name}, λ {level:g}: {words}")
 
-    found = measure_sanity(federation, state, test, records, level, attack, say)
+    measured = measure_sanity(federation, state, test, records, level, attack, say)
     for record in records:
-        record["sanity"] = found[record["width"]]
+        record["sanity"] = measured[record["width"]]
 
 
 def add_transfer(
@@ -174,12 +174,12 @@ def add_transfer(
         f"transfer of {attack.name}: images attacked at {len(records)} models, each predicted by all of them; about"
         f" {clock(sum(record['seconds'] for record in records))} and more"
     )
-    found = transferred(
+    measured = transferred(
         federation, state, widths, levels, attack,
         batch_size=test.batch_size, bn=test.bn, max_images=test.max_images,
         progress=progress_of(f"transfer of {attack.name}"),
     )  # fmt: skip
-    by_target = transfer_records(found, perf_counter() - start)
+    by_target = transfer_records(measured, perf_counter() - start)
     for record in records:
         record["transfer"] = by_target[record["width"], record["adv_lambda"]]
 

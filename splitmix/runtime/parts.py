@@ -39,13 +39,13 @@ def tensors_of(content: bytes, file: str) -> dict[str, np.ndarray[Any, Any]]:
     """
     try:
         entries, start = header(content)
-        found = {}
+        tensors = {}
         for name, entry in entries.items():
             dtype, shape = np.dtype(TYPES[entry["dtype"]]), [int(size) for size in entry["shape"]]
             low, high = (int(offset) for offset in entry["data_offsets"])
             if high - low != dtype.itemsize * math.prod(shape) or not 0 <= low <= high <= len(content) - start:
                 raise ValueError(f"{name} has another size than its shape says")
-            found[name] = np.frombuffer(content, dtype, math.prod(shape), start + low).reshape(shape)
+            tensors[name] = np.frombuffer(content, dtype, math.prod(shape), start + low).reshape(shape)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{file} is damaged ({error}): fetch it again") from error
-    return found
+    return tensors

@@ -90,7 +90,7 @@ def test_without_depth_and_steps_only_norms_tell_it_from_heterofl(federation):
         for algorithm in (NeFL(depth=0, learned_steps=False, weighting="samples"), HeteroFL(rescale_layer=False))
     )
     first, second = after(fed, 1)[0], after(other, 1)[0]
-    own = fed.method.own(fed.method.full)
+    own = fed.method.own_entries(fed.method.full)
     for name, value in second.tensors.items():
         same = torch.allclose(first.tensors[name], value, rtol=1e-5, atol=1e-6)
         assert same == (name not in own), name
@@ -152,7 +152,7 @@ def test_weights_are_shared_and_norms_and_steps_kept_by_sub_model(model, shape):
     ]
     merged = method.merge(state, updates).tensors
     assert merged.keys() == state.tensors.keys()
-    own = method.own(method.full)
+    own = method.own_entries(method.full)
     assert step_entries(method.full) < own
     for name, value in state.tensors.items():
         budget, _, plain = name.rpartition("/")

@@ -32,9 +32,11 @@ def make(comparison: Comparison) -> Part:
     groups, frames = comparable(comparison, notes)
     if len(frames) < 2:
         raise CannotShow("a league needs two methods at equal budgets, with per-client accuracies")
-    own = by_method([{"sa": accuracy, **line} for label in frames for accuracy, line in seed_means(frames[label])])
+    own_budget = by_method(
+        [{"sa": accuracy, **line} for label in frames for accuracy, line in seed_means(frames[label])]
+    )
     widest = by_method([line for group in groups for line in widest_accuracies(group)])
-    order = sorted(frames, key=lambda label: -own.loc[label, "mean"])
+    order = sorted(frames, key=lambda label: -own_budget.loc[label, "mean"])
     chance = p_values(frames[order[0]], {label: frames[label] for label in order[1:]})
     tied = {order[0], *(label for label, p in chance.items() if p is not None and p >= LEVEL)}
     memory = {group.label: memory_of(comparison, group, frames[group.label]) for group in groups}
@@ -45,15 +47,15 @@ def make(comparison: Comparison) -> Part:
         macs = float(frame["macs"].mean()) if "macs" in frame else None
         sent = payload_bytes(round(frame["params"].mean()))
         p_text = "" if place == 1 else UNKNOWN if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
-        accuracy = Entry(own.loc[label, "text"], best=label in tied)
+        accuracy = Entry(own_budget.loc[label, "text"], best=label in tied)
         costs = [quantity(sent, "B"), quantity(macs), quantity(memory[label], "B")]
         rows.append([label, accuracy, p_text, widest.loc[label, "text"], *costs])
         numbers.append(
-            {"place": place, "method": label, **{name: own.loc[label, name] for name in STATISTICS}, "p": p}
+            {"place": place, "method": label, **{name: own_budget.loc[label, name] for name in STATISTICS}, "p": p}
             | {"widest": widest.loc[label, "mean"], "bytes_up": sent, "macs_per_batch": macs}
             | {"memory": memory[label]}
         )
-    notes += missing_seeds(own, own.index, ["own budget"] * len(own))
+    notes += missing_seeds(own_budget, own_budget.index, ["own budget"] * len(own_budget))
     notes += [note for group in groups for note in image_notes(group)]
     notes.append(f"bold: the highest, and what is not told from it (p ≥ {LEVEL:g})")
     notes.append(
@@ -69,7 +71,7 @@ def make(comparison: Comparison) -> Part:
         " base models that are trained one after another."
     )
     table = Table("league", caption, header, rows, pd.DataFrame(numbers), notes=notes)
-    lead = [sentence(comparison.dataset, order, own, chance)]
+    lead = [sentence(comparison.dataset, order, own_budget, chance)]
     return Part("league", "League", [table, at_budgets(comparison, groups, order)], lead=lead)
 
 
@@ -161,10 +163,10 @@ def paired_p(first: pd.DataFrame, second: pd.DataFrame) -> float | None:
     return float(wilcoxon(differences).pvalue)
 
 
-def sentence(dataset: str, order: list[str], own: pd.DataFrame, chance: Mapping[str, float | None]) -> str:
+def sentence(dataset: str, order: list[str], own_budget: pd.DataFrame, chance: Mapping[str, float | None]) -> str:
     """The result in words."""
     first, second = order[:2]
-    gap = 100 * (own.loc[first, "mean"] - own.loc[second, "mean"])
+    gap = 100 * (own_budget.loc[first, "mean"] - own_budget.loc[second, "mean"])
     p = chance[second]
     cause = (
         "of another seed"
@@ -175,5 +177,5 @@ def sentence(dataset: str, order: list[str], own: pd.DataFrame, chance: Mapping[
     )
     return (
         f"With the model that its own budget allows, a client on {dataset} gets most from {first}"
-        f" ({own.loc[first, 'percent']} % on average); {second} follows {gap:.1f} points behind, {cause}."
+        f" ({own_budget.loc[first, 'percent']} % on average); {second} follows {gap:.1f} points behind, {cause}."
     )

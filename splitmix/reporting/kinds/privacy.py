@@ -64,13 +64,13 @@ def columns_of(run: Run) -> dict[str, Any]:
     """ε as a number (infinite without one) and with its relation, what it holds for, and the noise."""
     if (record := run.results.get("privacy")) is None:
         return {"epsilon": math.inf, "ε": NONE, "holds for": "", "z·C": ""}
-    found = Guarantee.of(record)
-    noise = f"{found.noise_multiplier:.4g}·{'∞' if found.clip_norm is None else f'{found.clip_norm:g}'}"
-    if found.epsilon is None:
+    guarantee = Guarantee.of(record)
+    noise = f"{guarantee.noise_multiplier:.4g}·{'∞' if guarantee.clip_norm is None else f'{guarantee.clip_norm:g}'}"
+    if guarantee.epsilon is None:
         return {"epsilon": math.inf, "ε": NONE, "holds for": "", "z·C": noise}
-    words = f"{found.epsilon:.4g} {found.relation}"
-    holds_for = f"{found.relation}, δ={found.delta:g}, {found.accountant}"
-    return {"epsilon": found.epsilon, "ε": words, "holds for": holds_for, "z·C": noise}
+    words = f"{guarantee.epsilon:.4g} {guarantee.relation}"
+    holds_for = f"{guarantee.relation}, δ={guarantee.delta:g}, {guarantee.accountant}"
+    return {"epsilon": guarantee.epsilon, "ε": words, "holds for": holds_for, "z·C": noise}
 
 
 def different(cells: pd.DataFrame) -> list[str]:

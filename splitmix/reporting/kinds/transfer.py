@@ -67,8 +67,10 @@ def lines_of(group: Group, attack: Attack) -> list[dict[str, Any]]:
     lines = []
     for run in group.runs:
         for record in records_of(run, attack):
-            target, found = {key: record[key] for key in TARGET}, record["transfer"]
-            for width, level, accuracy in zip(found["widths"], found["adv_lambdas"], found["accuracy"], strict=True):
+            target, accuracies = {key: record[key] for key in TARGET}, record["transfer"]
+            for width, level, accuracy in zip(
+                accuracies["widths"], accuracies["adv_lambdas"], accuracies["accuracy"], strict=True
+            ):
                 source = dict(zip(SOURCE, (width, level), strict=True))
                 lines.append({**target, **source, "seed": run.seed, "sa": accuracy})
     return lines
@@ -86,12 +88,12 @@ def table_of(name: str, where: str, group: Group, attack: Attack, cells: pd.Data
     ).set_index(TARGET)
     rows, numbers = [], []
     for target, part in cells.groupby(TARGET):
-        own = (part[SOURCE].to_numpy() == np.array(target)).all(1)
-        elsewhere = part[~own].sort_values("mean", kind="stable").head(1)
+        own_attack = (part[SOURCE].to_numpy() == np.array(target)).all(1)
+        elsewhere = part[~own_attack].sort_values("mean", kind="stable").head(1)
         strongest = [place_name(*source) for source in elsewhere[SOURCE].itertuples(index=False)]
         rows.append(
             [
-                f"×{target[0]:g}", f"{target[1]:g}", *(part[own]["text"] if own.any() else [""]),
+                f"×{target[0]:g}", f"{target[1]:g}", *(part[own_attack]["text"] if own_attack.any() else [""]),
                 *(elsewhere["text"] if strongest else [""]), *(strongest or [""]), worst.loc[target, "text"],
             ]
         )  # fmt: skip
