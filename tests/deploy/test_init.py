@@ -53,7 +53,7 @@ def test_the_folder_of_a_fleet(place):
         assert settings.root == "/opt/splitmix/images" and settings.memory == str(node / "memory")
         check_node_key(node / "node.key", node / "node.pub")
         known = read_environment(node / "fleet.env")
-        assert (known.host, known.port) == ("fleet.example", 9000) and known.own == ("10.0.0.5", 9000)
+        assert (known.host, known.port) == ("fleet.example", 9000) and known.own_address == ("10.0.0.5", 9000)
         assert f"NODE_PORT={9094 + number} " in (node / "fleet.env").read_text()
     assert (fleet / "nodes" / "b.2" / "node.pub").read_text() != (fleet / "nodes" / "clinic-a" / "node.pub").read_text()
     for script in fleet.rglob("start.sh"):
