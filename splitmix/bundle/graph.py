@@ -6,13 +6,12 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import onnx
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 from torch import Tensor, nn
 
-from splitmix.bundle.lean_graph import lean
+from splitmix.bundle.lean_graph import constant, lean, read_instead
 from splitmix.errors import UserError
 from splitmix.models.fixed_norms import ordinary, set_level, with_fixed_norms
 from splitmix.models.network import LaneNetwork, NetworkSpec, Tensors
@@ -107,10 +106,7 @@ def rename(graph: onnx.GraphProto, old: str, new: str) -> None:
     for tensor in graph.initializer:
         if tensor.name == old:
             tensor.name = new
-    for node in graph.node:
-        for position, name in enumerate(node.input):
-            if name == old:
-                node.input[position] = new
+    read_instead(graph.node, old, new)
 
 
 def make_external(tensor: TensorProto, name: str, place: Place) -> None:
@@ -143,12 +139,12 @@ def dial_graph(base: onnx.ModelProto, count: int, location: Callable[[int, str],
     constants = [tensor for tensor in graph.initializer if tensor.data_location != TensorProto.EXTERNAL]
     logits = graph.output[0]
     nodes: list[onnx.NodeProto] = []
-    initializers = [*constants, *(number_tensor(f"number_{value}", value) for value in range(1, count + 1))]
-    initializers.append(numpy_helper.from_array(np.array([1]), "one"))
+    initializers = [*constants, *(constant(f"number_{value}", value) for value in range(1, count + 1))]
+    initializers.append(constant("one", [1]))
     nodes += within("base_models", "number_1", f"number_{count}", f"base_models_must_be_from_1_to_{count}", "count")
     level = "adv_lambda"
     if dual:
-        initializers += [number_tensor("lowest", 0.0), number_tensor("highest", 1.0)]
+        initializers += [constant("lowest", 0.0), constant("highest", 1.0)]
         nodes += within("adv_lambda", "lowest", "highest", "adv_lambda_must_be_from_0_to_1", "level")
         level = "level"
     total = ""
@@ -205,11 +201,6 @@ def within(value: str, low: str, high: str, name: str, result: str) -> list[onnx
     ]
 
 
-def number_tensor(name: str, value: float) -> TensorProto:
-    """A constant scalar: int64 for a whole number, else float32."""
-    return numpy_helper.from_array(np.array(value, np.int64 if isinstance(value, int) else np.float32), name)
-
-
 def named_like(value: onnx.ValueInfoProto, name: str) -> onnx.ValueInfoProto:
     """The type and shape of another value under this name."""
     copy = onnx.ValueInfoProto()
@@ -229,7 +220,7 @@ def with_prefix(graph: onnx.GraphProto, prefix: str, shared: set[str], level: st
     for node in graph.node:
         copy = onnx.NodeProto()
         copy.CopyFrom(node)
-        copy.name = f"{prefix}{node.name or node.output[0]}"
+        copy.name = f"{prefix}{node.output[0]}"
         for names in (copy.input, copy.output):
             for position, name in enumerate(names):
                 names[position] = outer.get(name, f"{prefix}{name}")

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import ArrayLike
 from onnx import helper, numpy_helper
 
 
@@ -35,8 +36,8 @@ def lean(graph: onnx.GraphProto) -> onnx.GraphProto:
 
 
 def plain(node: onnx.NodeProto) -> onnx.NodeProto:
-    """A node without what the exporter tells about it."""
-    copy = helper.make_node(node.op_type, node.input, node.output, name=node.name, domain=node.domain)
+    """A node without its name and what else the exporter tells about it."""
+    copy = helper.make_node(node.op_type, node.input, node.output, domain=node.domain)
     copy.attribute.extend(node.attribute)
     return copy
 
@@ -91,7 +92,7 @@ def fixed_shapes(nodes: Sequence[onnx.NodeProto], initializers: list[onnx.Tensor
         if len(computed) == 1 and is_one_number(maker_of.get(computed[0]), numbers):
             values = [value for entry in entries for value in (entry or [-1])]
             if min(value for entry in entries for value in (entry or [1])) > 0:
-                initializers.append(whole_numbers(f"{node.output[0]}.shape", values))
+                initializers.append(constant(f"{node.output[0]}.shape", values))
                 node.input[1] = f"{node.output[0]}.shape"
 
 
@@ -112,18 +113,18 @@ def kept_dimensions(nodes: list[onnx.NodeProto], initializers: list[onnx.TensorP
         taken = node.output[0]
         node.output[0] = f"{taken}.unused"
         if taken != output:
-            renamed(nodes, taken, before.input[0])
+            read_instead(nodes, taken, before.input[0])
         elif before.input[0] in maker_of:  # the graph's output keeps its name
             maker = maker_of[before.input[0]]
             maker.output[list(maker.output).index(before.input[0])] = taken
-            renamed(nodes, before.input[0], taken)
+            read_instead(nodes, before.input[0], taken)
 
 
 def axis_of(node: onnx.NodeProto) -> int:
     return next((part.i for part in node.attribute if part.name == "axis"), 0)
 
 
-def renamed(nodes: Iterable[onnx.NodeProto], old: str, new: str) -> None:
+def read_instead(nodes: Iterable[onnx.NodeProto], old: str, new: str) -> None:
     """Let all nodes read another value."""
     for node in nodes:
         for position, name in enumerate(node.input):
@@ -138,7 +139,7 @@ def relu_first(nodes: list[onnx.NodeProto]) -> None:
         if len(after) == 1 and after[0].op_type == "Relu":
             [features], [pooled], [result] = pool.input, pool.output, after[0].output
             first, second = nodes.index(pool), nodes.index(after[0])
-            nodes[first] = helper.make_node("Relu", [features], [pooled], name=after[0].name)
+            nodes[first] = helper.make_node("Relu", [features], [pooled])
             pool.input[0], pool.output[0] = pooled, result
             nodes[second] = pool
 
@@ -153,14 +154,14 @@ def norms_in_one_go(nodes: list[onnx.NodeProto], initializers: list[onnx.TensorP
     if len(levels) != 1:
         return nodes
     sizes = [shapes[entry][0] for entry in entries.values()]
-    initializers += [whole_numbers("norms.sizes", sizes), whole_numbers("norms.any", [-1])]
+    initializers += [constant("norms.sizes", sizes), constant("norms.any", [-1])]
     first, in_shape = [], []
     for end in ("", "_change"):
         rows = [f"{entry}{end}" for entry in entries.values()]
         first += [helper.make_node("Reshape", [row, "norms.any"], [f"{row}.flat"]) for row in rows]
         first.append(helper.make_node("Concat", [f"{row}.flat" for row in rows], [f"norms{end}"], axis=0))
     for value, entry in entries.items():
-        initializers.append(whole_numbers(f"{value}.shape", shapes[entry]))
+        initializers.append(constant(f"{value}.shape", shapes[entry]))
         in_shape.append(helper.make_node("Reshape", [f"{value}.flat", f"{value}.shape"], [value]))
     first += [
         helper.make_node("Mul", [*levels, "norms_change"], ["norms.moved"]),
@@ -168,7 +169,8 @@ def norms_in_one_go(nodes: list[onnx.NodeProto], initializers: list[onnx.TensorP
         helper.make_node("Split", ["norms.at_level", "norms.sizes"], [f"{value}.flat" for value in entries], axis=0),
     ]
     nodes = first + in_shape + [node for node in nodes if node.output[0] not in entries]
-    return batch_normalised(nodes, initializers, {value: shapes[entry] for value, entry in entries.items()})
+    batch_normalised(nodes, initializers, {value: shapes[entry] for value, entry in entries.items()})
+    return nodes
 
 
 def entries_at_level(nodes: list[onnx.NodeProto], shapes: Container[str]) -> tuple[dict[str, str], set[str]]:
@@ -185,31 +187,32 @@ def entries_at_level(nodes: list[onnx.NodeProto], shapes: Container[str]) -> tup
 
 def batch_normalised(
     nodes: list[onnx.NodeProto], initializers: list[onnx.TensorProto], shapes: dict[str, list[int]]
-) -> list[onnx.NodeProto]:
-    """The nodes with `x * slope + offset` as one `BatchNormalization` of mean 0 and variance 1.
+) -> None:
+    """Let one `BatchNormalization` of mean 0 and variance 1 stand for each `x * slope + offset`, in place.
 
     Tokens, whose channels do not stand second, are left alone.
 
     Args:
         shapes: of slopes and offsets, by name; `<name>.flat` is the same as a list.
     """
-    maker_of, changed, held = makers(nodes), [], {tensor.name for tensor in initializers}
-    for node in nodes:
+    maker_of, fixed = makers(nodes), dict[str, np.ndarray[Any, Any]]()
+    for position, node in enumerate(nodes):
         product = maker_of.get(node.input[0]) if node.op_type == "Add" else None
-        if product is not None and product.op_type == "Mul" and {product.input[1], node.input[1]} <= set(shapes):
-            features, slope = product.input
-            linear = features in maker_of and maker_of[features].op_type == "Gemm"
-            if linear or len(shapes[slope]) > 1:
-                size = shapes[slope][0]
-                fixed = {f"norms.zeros_{size}": np.zeros(size), f"norms.ones_{size}": np.ones(size)}
-                for name in sorted(fixed.keys() - held):
-                    initializers.append(numpy_helper.from_array(fixed[name].astype(np.float32), name))
-                held |= set(fixed)
-                values = [features, f"{slope}.flat", f"{node.input[1]}.flat", *fixed]
-                node = helper.make_node("BatchNormalization", values, node.output, name=node.name, epsilon=0.0)
-        changed.append(node)
-    return changed
+        if product is None or product.op_type != "Mul" or not {product.input[1], node.input[1]} <= set(shapes):
+            continue
+        features, slope = product.input
+        linear = features in maker_of and maker_of[features].op_type == "Gemm"
+        if len(shapes[slope]) == 1 and not linear:
+            continue
+        size = shapes[slope][0]
+        mean_and_variance = {f"norms.zeros_{size}": np.zeros(size), f"norms.ones_{size}": np.ones(size)}
+        fixed |= mean_and_variance
+        values = [features, f"{slope}.flat", f"{node.input[1]}.flat", *mean_and_variance]
+        nodes[position] = helper.make_node("BatchNormalization", values, node.output, epsilon=0.0)
+    initializers += [constant(name, value) for name, value in fixed.items()]
 
 
-def whole_numbers(name: str, values: Sequence[int]) -> onnx.TensorProto:
-    return numpy_helper.from_array(np.array(values, np.int64), name)
+def constant(name: str, value: ArrayLike) -> onnx.TensorProto:
+    """A constant of this shape: int64 for whole numbers, else float32."""
+    array = np.asarray(value)
+    return numpy_helper.from_array(array.astype(np.int64 if array.dtype.kind == "i" else np.float32), name)

@@ -188,7 +188,7 @@ class LaneLinear(LaneLayer):
 
 def unfold_lanes(x: Tensor, lanes: int) -> Tensor:
     """`[n, lanes * features]` to `[lanes, n, features]`, without a copy."""
-    if lanes == 1:
+    if lanes == 1:  # the same, and an exported graph can leave it out
         return x.unsqueeze(0)
     return x.unflatten(1, (lanes, -1)).transpose(0, 1)
 

@@ -110,7 +110,7 @@ def graph_of(nodes, entries, rank=4):
     inputs = [helper.make_tensor_value_info("image", TensorProto.FLOAT, IMAGE)]
     inputs.append(helper.make_tensor_value_info("adv_lambda", TensorProto.FLOAT, []))
     outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [None] * rank)]
-    numbers = {"any": [-1], "features": [144], "front": [0], "first": 0, "eight": [1, 8, 1, 1]}
+    numbers = {"any": [-1], "features": [144], "front": [0], "first": 0}
     values = {name: np.array(value, np.int64) for name, value in numbers.items()}
     values |= {name: GENERATOR.random(shape, np.float32) - 0.3 for name, shape in entries.items()}
     tensors = [numpy_helper.from_array(value, name) for name, value in values.items()]

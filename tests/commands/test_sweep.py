@@ -177,7 +177,9 @@ def test_another_sweeper_is_refused_in_one_line(here, capfd):
             "train experiment=digits_splitmix": "dataset.root=data/digits",
             "train experiment=mini_widths algorithm=splitmix,fedrolex optimizer.lr=0": "optimizer.lr=0",
             "train -m malicious=noise,sign_flip malicious.sare=1": "malicious.sare (did you mean malicious.share?)",
-            "train experiment=mini_poison seed=1 aggregation=mean malicious.shar=1": "(did you mean malicious.share?)",
+            "train experiment=mini_poison malicious.shar=1 aggregation=mean seed=1": (
+                "malicious.shar (did you mean malicious.share?)"
+            ),
             "train experiment=mini_poison seed=1 aggregation=mean malicious.share=2": "malicious.share=2",
             "train --run experiment=mini_poison malicious.share=0.2": "unknown key malicious.share",
             "train experiment=mini_poison model.shar=1": "unknown key model.shar",
