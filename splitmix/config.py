@@ -134,7 +134,7 @@ def load_run_config(cfg: Mapping[str, Any], trusted: Trusted | None = None) -> R
     bound.check()
     config = RunConfig(bound, **{key: bind(cfg[key], key, trusted) for key in COMPONENTS})
     config.test.check()
-    config.test.refuse_attacked()
+    config.test.refuse_in_training()
     return config if fleet is None else with_fleet(config, fleet)
 
 

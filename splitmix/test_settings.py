@@ -9,6 +9,9 @@ from splitmix.binding import nearest, shown
 from splitmix.errors import UserError
 from splitmix.widths import distinct
 
+IMAGES = ("test", "validation")
+"""What customised models can be tested on."""
+
 METRICS = ("accuracy", "own_accuracy", "balanced_accuracy", "f1", "calibration_error", "nll", "confusion_matrix")
 """What `test.metrics` may list; `accuracy` alone is what every test measures."""
 
@@ -25,7 +28,8 @@ class TestSettings:
             at once.
         batch_size: images per batch, at least 2.
         sort_base_models: mix base models from the best to the worst validation accuracy.
-        max_images: test images used, all clients together; None means all.
+        images: on which of the clients' images: `test`, or `validation`, to choose settings by.
+        max_images: images used, all clients together; None means all.
         metrics: some of `METRICS`.
         anytime: also measure early exit: accuracy and mean cost at several confidences.
         corruptions: also test on corrupted images: some kinds of `robustness.corruptions`, or `all`.
@@ -43,6 +47,7 @@ class TestSettings:
     bn: str = "trained"
     batch_size: int = 128
     sort_base_models: bool = False
+    images: str = "test"
     max_images: int | None = None
     metrics: tuple[str, ...] = ("accuracy",)
     anytime: bool = False
@@ -67,6 +72,8 @@ class TestSettings:
             raise UserError(f"test.bn={self.bn}: choose trained, post or static")
         if self.batch_size < 2:
             raise UserError(f"test.batch_size={self.batch_size}: give at least 2")
+        if self.images not in IMAGES:
+            raise UserError(f"test.images={self.images}: choose {' or '.join(IMAGES)}")
         if self.max_images is not None and self.max_images < 1:
             raise UserError(f"test.max_images={self.max_images}: give at least 1, or null for all")
         if not self.metrics:
@@ -85,6 +92,11 @@ class TestSettings:
             check_mix(self.mix, {"anytime": self.anytime, "transfer": self.transfer, "sanity": self.sanity})
         if self.robust not in (None, "full"):
             raise UserError(f"test.robust={self.robust}: choose full or null")
+        if self.robust and self.images != "test":
+            raise UserError(
+                f"test.robust=full: is on all test images, and test.images={self.images} are others; leave"
+                " test.images=test"
+            )
         if self.robust and self.max_images is not None:
             raise UserError(
                 f"test.robust=full: is on all test images, and test.max_images={self.max_images} takes some; leave"
@@ -96,8 +108,13 @@ class TestSettings:
                 " test.bn=trained"
             )
 
-    def refuse_attacked(self) -> None:
-        """Raise UserError for what is measured under an attack, which the test at the end of training has none of."""
+    def refuse_in_training(self) -> None:
+        """Raise UserError for what the test at the end of training cannot do: attack, and leave out test images."""
+        if self.images != "test":
+            raise UserError(
+                f"test.images={self.images}: the test at the end of training is on test images; leave it out, and ask"
+                " splitmix test for it"
+            )
         asked = {"transfer=true": self.transfer, f"robust={self.robust}": self.robust, "sanity=true": self.sanity}
         for words in (words for words, there in asked.items() if there):
             raise UserError(

@@ -75,11 +75,12 @@ def test(cfg: DictConfig) -> None:
             if change := changed_config(folder, resolved, read_results(folder / "results.json")):
                 log.warning(f"note: {change}: the checkpoint may be of another config")
             rows, records = run_test(config, folder, keys.checkpoint, settings, engine, attacks, command)
-            print_table(accuracy_table(rows))
+            print_table(accuracy_table(rows, settings.images))
             for detail in details(records):
                 print_table(text_table(*detail))
-            for figure in draw_tradeoffs(records, folder / "figures"):
-                log.info(f"RA against SA: {figure}")
+            if settings.images == "test":
+                for figure in draw_tradeoffs(records, folder / "figures"):
+                    log.info(f"RA against SA: {figure}")
         except UserError as error:
             if len(folders) == 1:
                 raise

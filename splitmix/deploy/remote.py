@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -175,6 +175,7 @@ class RemoteFederation:
         batch_size: int = 128,
         bn: str = "trained",
         max_images: int | None = None,
+        images: Literal["test"] = "test",
         attack: None = None,
         predictions: bool = False,
         mix: str = MEAN,

@@ -10,7 +10,8 @@ from splitmix.evaluation.accuracy import Accuracy, keeps_statistics
 from splitmix.evaluation.statistics import CALIBRATION_IMAGES
 from splitmix.evaluation.task import EvaluationTask
 from splitmix.federation.federation import Federation
-from splitmix.federation.sampling import calibration_rows, eval_batches, images_per_client
+from splitmix.federation.sampling import calibration_rows
+from splitmix.federation.tested import tested_batches
 
 
 def fixed_accuracy(
@@ -21,6 +22,7 @@ def fixed_accuracy(
     adv_lambda: float = 0.0,
     batch_size: int = 128,
     max_images: int | None = None,
+    images: str = "test",
     calibration: int = CALIBRATION_IMAGES,
     predictions: bool = False,
 ) -> Accuracy:
@@ -29,7 +31,7 @@ def fixed_accuracy(
     Networks that keep running statistics have them fixed already: then this is `federation.test`.
 
     Args:
-        adv_lambda, max_images, predictions: as for `Federation.test`.
+        adv_lambda, max_images, images, predictions: as for `Federation.test`.
         batch_size: images per batch; no result depends on it.
         calibration: number of calibration images.
     """
@@ -40,16 +42,14 @@ def fixed_accuracy(
             adv_lambda=adv_lambda,
             batch_size=batch_size,
             max_images=max_images,
+            images=images,
             predictions=predictions,
         )
     check_adv_lambda(federation.method, adv_lambda)
-    count = images_per_client(max_images, len(federation.clients))
-    batches = [eval_batches(client.test[:count], batch_size) for client in federation.clients]
     rows = calibration_rows(federation.clients, calibration, federation.seed)
     task = EvaluationTask(
         widths=tuple(widths),
-        split="test",
-        batches=batches,
+        **tested_batches(federation, images, batch_size, max_images),
         adv_lambda=adv_lambda,
         shared_calibration=rows,
         predictions=predictions,

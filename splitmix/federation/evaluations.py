@@ -79,6 +79,7 @@ class Evaluations(Session):
         batch_size: int = 128,
         bn: str = "trained",
         max_images: int | None = None,
+        images: str = "test",
         attack: Attack | None = None,
         predictions: bool = False,
         mix: str = MEAN,
@@ -87,11 +88,12 @@ class Evaluations(Session):
         """Test accuracy of every client, at each width once.
 
         Args:
+            images: on which of its images: `test`, or `validation`, to choose settings by.
             adv_lambda: level of robustness, in [0, 1]; other than 0 needs a method that gives several in situ.
             bn: which batch-normalisation statistics: `trained`: as the run left them; `post`: estimated on each
                 client's training images first (20 passes); `static`: estimated in one pass over the training images of
                 all clients, one set for all (static batch normalisation of HeteroFL, Diao et al., ICLR 2021).
-            max_images: use so many test images in all, equally many of every client.
+            max_images: use so many of them in all, equally many of every client.
             attack: attack the images, each against the customised model under test; None leaves them.
             predictions: also give the predictions of every image, for `splitmix.evaluation.classification`.
             mix: how base models' logits are joined: `mean`; `median` of each class's logits; `trimmed`: their mean
@@ -104,7 +106,7 @@ class Evaluations(Session):
         """
         check_adv_lambda(self.method, adv_lambda)
         mixed = mixable(self.method, distinct(widths, self.method.widths), mix)
-        places = tested_places(self, state, mixed, batch_size, bn, max_images)
+        places = tested_places(self, state, mixed, batch_size, bn, max_images, images)
         present = present_classes(self.clients, self.dataset) if predictions else None
         task = EvaluationTask(
             **places, adv_lambda=adv_lambda, attack=attack, predictions=predictions, present=present, mix=mix

@@ -21,6 +21,7 @@ def tested_places(
     batch_size: int = 128,
     bn: str = "trained",
     max_images: int | None = None,
+    images: str = "test",
 ) -> dict[str, Any]:
     """The fields that such tasks have in common, by name; arguments as for `Federation.test`.
 
@@ -30,12 +31,23 @@ def tested_places(
     clients, seed = federation.clients, federation.seed
     if bn == "static" and state.local:
         raise UserError("test.bn=static: with model.bn=local each client has its own statistics; use test.bn=post")
-    count = images_per_client(max_images, len(clients))
-    images = len(clients) * max(len(client.train) for client in clients)  # all, however uneven
+    all_images = len(clients) * max(len(client.train) for client in clients)  # however uneven
     return {
         "widths": distinct(widths, federation.method.widths),
-        "split": "test",
-        "batches": [eval_batches(client.test[:count], batch_size) for client in clients],
+        **tested_batches(federation, images, batch_size, max_images),
         "calibration": [federation.post_batches(client) for client in range(len(clients))] if bn == "post" else None,
-        "shared_calibration": calibration_rows(clients, images, seed) if bn == "static" else None,
+        "shared_calibration": calibration_rows(clients, all_images, seed) if bn == "static" else None,
+    }
+
+
+def tested_batches(
+    federation: Evaluations, images: str, batch_size: int, max_images: int | None = None
+) -> dict[str, Any]:
+    """The fields `split` and `batches` of a task on the clients' `test` or `validation` images."""
+    clients, count = federation.clients, images_per_client(max_images, len(federation.clients))
+    validation = images == "validation"  # a part of the training set
+    rows = [client.val if validation else client.test for client in clients]
+    return {
+        "split": "train" if validation else "test",
+        "batches": [eval_batches(of_client[:count], batch_size) for of_client in rows],
     }

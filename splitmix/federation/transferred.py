@@ -23,6 +23,7 @@ def transferred(
     batch_size: int = 128,
     bn: str = "trained",
     max_images: int | None = None,
+    images: str = "test",
     progress: Callable[[int, int], object] = lambda done, clients: None,
 ) -> Transfer:
     """Attack every client's test images at each width and level, and predict them at each width and level.
@@ -31,7 +32,7 @@ def transferred(
 
     Args:
         adv_lambdas: levels of robustness, in [0, 1].
-        batch_size, bn, max_images: as for `Federation.test`.
+        batch_size, bn, max_images, images: as for `Federation.test`.
         progress: called with the number of clients done, and of all, before the first and after some.
 
     Raises:
@@ -39,6 +40,6 @@ def transferred(
     """
     for level in adv_lambdas:
         check_adv_lambda(federation.method, level)
-    places = tested_places(federation, state, widths, batch_size, bn, max_images)
+    places = tested_places(federation, state, widths, batch_size, bn, max_images, images)
     task = TransferTask(**places, adv_lambdas=tuple(adv_lambdas), attack=attack, rounds=state.round)
     return InParts(progress).evaluate(federation.engine, federation.method, state, task)

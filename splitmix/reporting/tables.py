@@ -56,11 +56,11 @@ def width_table(rows: Sequence[WidthRow]) -> Table:
     return _table(table, caption)
 
 
-def accuracy_table(rows: Sequence[TestRow]) -> Table:
-    """Accuracy of the customised models by width."""
+def accuracy_table(rows: Sequence[TestRow], images: str = "test") -> Table:
+    """Accuracy of the customised models by width, on the clients' `test` or `validation` images."""
     reason = few(min((row.images for row in rows), default=FEW))
     fixed, backdoor = (any(getattr(row, name) is not None for row in rows) for name in ("fixed", "backdoor"))
-    caption = "Accuracy on the clients' test images (SA without an attack, RA under one): mean over clients"
+    caption = f"Accuracy on the clients' {images} images (SA without an attack, RA under one): mean over clients"
     caption += "." if reason else ", worst client, best client."
     caption += f" {FIXED}" if fixed else ""
     caption += f" {OPENED}" if backdoor else ""

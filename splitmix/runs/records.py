@@ -40,7 +40,7 @@ def records_of(
     attack: Attack | None = None,
     in_parts: InParts | None = None,
 ) -> list[dict[str, Any]]:
-    """Test every width on every client's test images, one record per width.
+    """Test every width on every client's images, one record per width.
 
     With `test.metrics` beyond the accuracy a record has `metrics`, and `confusion_matrix`.
     Without an attack, and with `test.bn=trained` and `test.mix=mean`, a record also says `accuracy_fixed`: that of the
@@ -74,6 +74,7 @@ def records_of(
         batch_size=test.batch_size,
         bn=test.bn,
         max_images=test.max_images,
+        images=test.images,
         mix=test.mix,
     )
     if in_parts is not None:
@@ -100,6 +101,7 @@ def records_of(
                 adv_lambda=adv_lambda,
                 batch_size=test.batch_size,
                 max_images=test.max_images,
+                images=test.images,
                 predictions=test.anytime,
             )
             fixed = deployed.mean()

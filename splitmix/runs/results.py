@@ -116,16 +116,18 @@ def results_to_resume(folder: Path, resolved: Mapping[str, Any]) -> dict[str, An
     return results
 
 
-def add_tests(results: dict[str, Any], records: list[dict[str, Any]]) -> None:
+def add_tests(results: dict[str, Any], records: list[dict[str, Any]], images: str = "test") -> None:
     """Add test records, replacing those of the same question; what only a former one measured stays with it.
 
-    They stay if the former record is of the same model: of the same round, and with the same accuracies.
+    They stay if the former record is of the same model: of the same round, and with the same accuracies. Records of
+    validation images stand apart, as `validation_tests`, so that no report takes them for tests.
     """
+    place = "validation_tests" if images == "validation" else "tests"
     keys = ("checkpoint", "sort_base_models", "bn", "mix", "width", "adv_lambda", "attack", "n_images")
     same = ("round", "per_client")
     asked = [[{**LACKED, **record}[key] for key in keys] for record in records]
     kept, added = [], [dict(record) for record in records]
-    for former in results["tests"]:
+    for former in results.get(place, []):
         question = [{**LACKED, **former}[key] for key in keys]
         if question not in asked:
             kept.append(former)
@@ -137,7 +139,7 @@ def add_tests(results: dict[str, Any], records: list[dict[str, Any]]) -> None:
             for key in ("confusion_matrix", "anytime", "corruptions", "transfer", "sanity", "loss", "low", "high"):
                 if key in former:
                     record.setdefault(key, former[key])
-    results["tests"] = kept + added
+    results[place] = kept + added
 
 
 def versions() -> dict[str, str]:

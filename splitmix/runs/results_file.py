@@ -153,6 +153,7 @@ class Results(Struct):
     clients: Annotated[list[ClientRecord], Meta(min_length=1)]
     widths: dict[str, WidthRecord]
     tests: list[TestRecord]
+    validation_tests: list[TestRecord] = []
     rounds: Count = 0
     best_round: Annotated[int, Meta(ge=-1, le=10**15)] | None = None
     wall_s: Annotated[float, Meta(ge=0, le=1e10)] | None = None
@@ -193,26 +194,28 @@ def check(results: Results) -> None:
             number = math.nan
         if not 0 < number <= 1:
             raise ValueError(f"`{width}` in `$.widths` is no width")
-    for number, test in enumerate(results.tests):
+    places = [(f"tests[{i}]", test) for i, test in enumerate(results.tests)]
+    places += [(f"validation_tests[{i}]", test) for i, test in enumerate(results.validation_tests)]
+    for place, test in places:
         # It is part of the names of figures.
         if not re.fullmatch(r"[^/\\]{1,100}", name if isinstance(name := test.attack.get("name"), str) else ""):
-            raise ValueError(f"`$.tests[{number}].attack.name` is no name of an attack")
+            raise ValueError(f"`$.{place}.attack.name` is no name of an attack")
         if isinstance(test.attack.get("eps"), str | bool):
-            raise ValueError(f"`$.tests[{number}].attack.eps` is no number")
+            raise ValueError(f"`$.{place}.attack.eps` is no number")
         if len(test.per_client) != len(results.clients):
             raise ValueError(
-                f"`$.tests[{number}].per_client` has {len(test.per_client)} values for {len(results.clients)} clients"
+                f"`$.{place}.per_client` has {len(test.per_client)} values for {len(results.clients)} clients"
             )
         curve = test.anytime
         if curve and len({*map(len, (curve.until, curve.accuracy, curve.base_models, curve.macs))}) > 1:
-            raise ValueError(f"`$.tests[{number}].anytime` has columns of unequal length")
+            raise ValueError(f"`$.{place}.anytime` has columns of unequal length")
         sources = test.transfer
         if sources and len({*map(len, (sources.widths, sources.adv_lambdas, sources.accuracy))}) > 1:
-            raise ValueError(f"`$.tests[{number}].transfer` has columns of unequal length")
+            raise ValueError(f"`$.{place}.transfer` has columns of unequal length")
         ladder = test.sanity
         if ladder and len({*map(len, (ladder.eps, ladder.accuracy, ladder.loss))}) > 1:
-            raise ValueError(f"`$.tests[{number}].sanity` has columns of unequal length")
+            raise ValueError(f"`$.{place}.sanity` has columns of unequal length")
         if (matrix := test.confusion_matrix) is not None:
             for rows in (matrix.pooled, *matrix.per_domain.values()):
                 if {len(rows), *map(len, rows)} != {len(matrix.classes)}:
-                    raise ValueError(f"`$.tests[{number}].confusion_matrix` is not square in its classes")
+                    raise ValueError(f"`$.{place}.confusion_matrix` is not square in its classes")

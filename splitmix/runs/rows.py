@@ -51,11 +51,12 @@ class TestRow:
     interval: tuple[float, float] | None = None
 
 
-def fewest_images(record: Mapping[str, Any], clients: Sequence[Mapping[str, Any]]) -> int:
+def fewest_images(record: Mapping[str, Any], clients: Sequence[Mapping[str, Any]], images: str = "test") -> int:
     """The least number of images that a client of a test record was tested on (`test.max_images` gives all as many).
 
     Args:
         record, clients: of results.json.
+        images: `test` or `validation`.
     """
     share: int = record["n_images"] // max(1, len(clients))
-    return min([share, *(client["n_test"] for client in clients)])
+    return min([share, *(client["n_val" if images == "validation" else "n_test"] for client in clients)])

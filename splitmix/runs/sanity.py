@@ -43,7 +43,7 @@ def measure_sanity(
         UserError: there is no black box.
     """
     start = perf_counter()
-    settings: dict[str, Any] = {"batch_size": test.batch_size, "bn": test.bn, "max_images": test.max_images}
+    settings: dict[str, Any] = {name: getattr(test, name) for name in ("batch_size", "bn", "max_images", "images")}
     asked_attack, *larger = [attack.scaled(factor) for factor in LADDER]
     eps = [asked_attack.eps, *(step.eps for step in larger)]
     by_width: dict[float, dict[str, Any]] = {

@@ -89,7 +89,7 @@ def run_test(
     records = []
 
     def store(new_records: list[dict[str, Any]]) -> None:
-        update_results(folder / "results.json", partial(add_tests, records=new_records))
+        update_results(folder / "results.json", partial(add_tests, records=new_records, images=test.images))
 
     for name, attack in attacks.items():
         used = None if isinstance(attack, NoAttack) else attack
@@ -128,7 +128,7 @@ def run_test(
             record["accuracy"],
             min(record["per_client"]),
             max(record["per_client"]),
-            fewest_images(record, results["clients"]),
+            fewest_images(record, results["clients"], test.images),
             *price[record["width"]],
             record.get("accuracy_fixed"),
             {name: metric["pooled"] for name, metric in record.get("metrics", {}).items()},
@@ -176,7 +176,7 @@ def add_transfer(
     )
     measured = transferred(
         federation, state, widths, levels, attack,
-        batch_size=test.batch_size, bn=test.bn, max_images=test.max_images,
+        batch_size=test.batch_size, bn=test.bn, max_images=test.max_images, images=test.images,
         progress=progress_of(f"transfer of {attack.name}"),
     )  # fmt: skip
     by_target = transfer_records(measured, perf_counter() - start)

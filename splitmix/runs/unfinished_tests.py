@@ -103,6 +103,9 @@ def question_of(
         "adv_lambda": level,
         "attack": {"name": attack.name, **asdict(attack)},
         "precision": precision,
-        **{name: getattr(test, name) for name in ("bn", "batch_size", "max_images", "mix", "sort_base_models")},
+        **{
+            name: getattr(test, name)
+            for name in ("bn", "batch_size", "images", "max_images", "mix", "sort_base_models")
+        },
         "versions": [splitmix.__version__, torch.__version__],
     }

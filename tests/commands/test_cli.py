@@ -147,6 +147,20 @@ def test_a_grid_of_levels_fills_the_records_and_draws(tmp_path, monkeypatch, cap
     assert "does not fit the run's config: bn1.adv.bias is unknown" in capsys.readouterr().err
 
 
+@pytest.mark.slow
+def test_tests_on_validation_images_are_recorded_apart(inside, capsys):
+    """So that no report takes them for tests; the same question again replaces its own."""
+    run = the_run(inside)
+    before = json.loads((run / "results.json").read_text())["tests"]
+    for _ in range(2):
+        words = ["test.images=validation", "test.widths=0.25", "test.max_images=60", "attack=[none,fgsm]"]
+        assert main(["test", f"run={run}", *words]) == 0
+    assert "clients' validation images" in " ".join(capsys.readouterr().out.split())
+    results = json.loads((run / "results.json").read_text())
+    assert results["tests"] == before
+    assert [(r["attack"]["name"], r["n_images"]) for r in results["validation_tests"]] == [("none", 60), ("fgsm", 60)]
+
+
 def test_a_level_asked_of_a_run_without_dual_norms_is_refused(inside, capfd):
     assert main(["test", f"run={the_run(inside)}", "test.adv_lambdas=0.5"]) == 2
     assert "trained without dual batch normalisation, only 0 is possible" in capfd.readouterr().err

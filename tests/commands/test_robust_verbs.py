@@ -107,6 +107,8 @@ def test_a_run_whose_predictions_depend_on_the_batch_is_refused(tmp_path, monkey
         (["test.sanity=true", "attack=[fgsm]"], "test.sanity=true: checks attacks that take gradient steps"),
         (["test.robust=half"], "test.robust=half: choose full or null"),
         (["test.robust=full", "test.max_images=9"], "test.robust=full: is on all test images, and test.max_images=9"),
+        (["test.robust=full", "test.images=validation"], "test.robust=full: is on all test images, and test.images="),
+        (["test.images=train"], "test.images=train: choose test or validation"),
         (["attack=[linf_pgd_stop]", "attack.linf_pgd_stop.steps=0"], "attack.linf_pgd_stop.steps=0: give at least 1"),
     ],
 )
@@ -114,6 +116,12 @@ def test_mistakes_are_one_line(words, told, capsys):
     assert main(["test", "run=nowhere", *words]) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert told in line
+
+
+def test_a_training_ends_with_a_test_on_test_images(capsys):
+    assert main(["train", "test.images=validation"]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "test.images=validation: the test at the end of training is on test images" in line
 
 
 @pytest.mark.parametrize("key", ["transfer=true", "sanity=true", "robust=full"])

@@ -31,6 +31,16 @@ def test_it_is_the_accuracy_of_the_customised_model(federation, algorithm, adv_l
             assert share == pytest.approx(right.double().mean().item())
 
 
+def test_it_can_be_that_on_validation_images(federation):
+    fed = federation()
+    state, train = fed.initial_state(), fed.dataset.train
+    model = customize(fed.method, state, 0.25, calibration=fed.calibration_images())
+    shares = fixed_accuracy(fed, state, [0.25], images="validation").per_client[:, 0]
+    for client, share in zip(fed.clients, shares.tolist(), strict=True):
+        right = model(train.images[client.val] / 255).argmax(1) == train.labels[client.val]
+        assert share == pytest.approx(right.double().mean().item())
+
+
 def test_no_batch_size_changes_it(federation):
     fed = federation()
     state = fed.initial_state()

@@ -177,6 +177,19 @@ def test_validating_some_clients_gives_the_values_of_those_clients(federation, b
     assert few.validate_robust(state, [0.25], 8).n_images == 8
 
 
+@pytest.mark.parametrize("bn", ["batch", "tracked"])
+def test_testing_on_validation_images_is_validation(federation, bn):
+    fed = federation(model=DigitCNN(bn=bn))
+    state, _ = fed.run_round(fed.initial_state())
+    for attack, validated in (
+        (None, fed.validate(state, [0.25])),
+        (FGSM(eps=2), fed.validate_robust(state, [0.25], attack=FGSM(eps=2))),
+    ):
+        tested = fed.test(state, [0.25], attack=attack, batch_size=fed.batch_size, images="validation")
+        assert torch.equal(tested.per_client, validated.per_client)
+        assert tested.n_images == sum(len(client.val) for client in fed.clients)
+
+
 @pytest.mark.parametrize("count", [0, 5])
 def test_more_validated_clients_than_there_are_are_refused(federation, count):
     with pytest.raises(UserError, match=f"validate_clients={count}: the federation has 4 clients"):
