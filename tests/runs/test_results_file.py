@@ -83,6 +83,9 @@ WORDS = {
     "transfer` has columns of unequal length": lambda results: results["tests"][0]["transfer"]["accuracy"].pop(),
     "sanity` has columns of unequal length": lambda results: results["tests"][0]["sanity"]["loss"].pop(),
     "0 values for 4 clients": lambda results: results["tests"][0].update(per_client=[]),
+    "validation_tests[0].per_client` has 1 values": lambda results: results.update(
+        validation_tests=[{**results["tests"][0], "per_client": [0.5]}]
+    ),
 }
 
 
