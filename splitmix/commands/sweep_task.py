@@ -6,6 +6,7 @@ import os
 import traceback
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from multiprocessing import current_process
 from time import perf_counter
 from typing import Any
 
@@ -17,6 +18,7 @@ from splitmix.commands.command_line import add_own_code
 from splitmix.commands.composing import MISTAKES
 from splitmix.commands.job_gpu import keep_to_one_gpu
 from splitmix.commands.messages import log, log_to_console, one_line
+from splitmix.engine.parent import end_with_parent
 from splitmix.files import without_links
 
 
@@ -61,6 +63,8 @@ class SweepTask:
         print(f"{title}", flush=True)
         if not self.apart:
             return self.run(cfg)
+        if current_process().name.startswith("LokyProcess"):  # a worker of joblib's, which outlives a kill of the sweep
+            end_with_parent("the sweep is gone; its job ends too, and can be resumed")
         keep_to_one_gpu(config)
         start = perf_counter()
         console = os.path.join(config.runtime.output_dir, "console.log")

@@ -8,13 +8,12 @@ import pickle
 import signal
 import subprocess
 import sys
-import threading
 import traceback
 from contextlib import suppress
-from time import sleep
 from typing import Any, NoReturn
 
 from splitmix.engine.before_torch import PORTABLE, portable_environment
+from splitmix.engine.parent import end_with_parent
 from splitmix.engine.rank_places import RankPlace, rank_place
 from splitmix.engine.rank_start import end, start_local
 from splitmix.errors import UserError
@@ -37,7 +36,7 @@ def main() -> int:
     assert place is not None and place.rank > 0
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # rank zero hears it, and says what to do
     if place.ours:
-        threading.Thread(target=end_with, args=(os.getppid(), place.rank), daemon=True).start()
+        end_with_parent(f"rank {place.rank}: the run's first process is gone; this rank ends too")
     import torch.distributed as dist
 
     # Nothing here waits in another thread: SIGINT is ignored, and a thread that has trained may still be clearing up
@@ -63,17 +62,6 @@ def main() -> int:
         end(children)
         with suppress(Exception):
             dist.destroy_process_group()
-
-
-def end_with(parent: int, rank: int) -> None:
-    """End this process, whatever it does, when the one that started it is gone."""
-    while os.getppid() == parent:
-        sleep(0.5)
-    with suppress(OSError):
-        print(
-            f"splitmix: rank {rank}: the run's first process is gone; this rank ends too", file=sys.stderr, flush=True
-        )
-    os._exit(1)
 
 
 def joined(place: RankPlace) -> tuple[int | None, list[subprocess.Popen[bytes]]]:
