@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from splitmix.commands.application import run_application, settings_of
 from splitmix.commands.trust import trusted_targets
 from splitmix.printing import printable
-from splitmix.runs.folders import find_run, read_config
+from splitmix.runs.folders import RECORDS, find_run, read_config
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ def main(argv: list[str]) -> int:
 def show(cfg: DictConfig) -> None:
     """Print what there is to know about the run that the config names."""
     keys = settings_of(cfg, Keys)
-    folder = find_run("run", keys.run)
+    folder = find_run("run", keys.run, RECORDS)
     config = read_config(folder)
     from splitmix.commands.differences import differences
     from splitmix.commands.run_files import current_results, load_run

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,9 @@ from splitmix.runs.results_file import read_results
 from splitmix.runs.search import find_files, is_pattern
 
 OUTPUTS = Path("outputs")
-NEEDED = ("config.yaml", "results.json", "checkpoints/last.ckpt")
+RECORDS = ("config.yaml", "results.json")
+"""What says of a run all but the model."""
+NEEDED = (*RECORDS, "checkpoints/last.ckpt")
 """What a run folder has from the moment that its training begins."""
 WRITTEN = (*NEEDED, "checkpoints/best.ckpt", "metrics.csv")
 """What training writes, and would overwrite."""
@@ -43,8 +45,11 @@ def checkpoint_path(folder: Path, name: str, key: str = "checkpoint") -> Path:
     return path
 
 
-def find_run(key: str, value: str) -> Path:
+def find_run(key: str, value: str, needed: Sequence[str] = NEEDED) -> Path:
     """The run folder that `key=value` means: a folder, or `latest`, the newest one that holds a checkpoint.
+
+    Args:
+        needed: the files that a named folder must hold.
 
     Raises:
         UserError: no such folder, or not one of a run.
@@ -59,9 +64,9 @@ def find_run(key: str, value: str) -> Path:
     if not value:
         raise UserError(f"{key}= is empty: give a run folder, or latest")
     folder = Path(value)
-    for needed in NEEDED:
-        if not os.path.isfile(folder / needed):
-            raise UserError(f"{key}={value}: not a run folder, {folder / needed} is missing; give a folder or latest")
+    for name in needed:
+        if not os.path.isfile(folder / name):
+            raise UserError(f"{key}={value}: not a run folder, {folder / name} is missing; give a folder or latest")
     return folder
 
 

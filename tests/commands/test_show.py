@@ -40,6 +40,15 @@ def test_a_run_is_shown(tmp_path, monkeypatch, capfd):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_a_run_without_checkpoints_is_shown_and_not_tested(tmp_path, capfd):
+    """Such are the records in docs/."""
+    folder = write_run(tmp_path / "run", ["seed=3"], {0.5: 0.8, 1.0: 0.9})
+    assert main(["show", f"run={folder}"]) == 0
+    assert "finished, 2 of 25 rounds" in capfd.readouterr().out
+    assert main(["test", f"run={folder}"]) == 2
+    assert "checkpoints/last.ckpt is missing" in capfd.readouterr().err
+
+
 def test_a_private_run_shows_epsilon_with_what_it_holds_for(tmp_path):
     record = {"epsilon": 20.0, "delta": 1e-5, "relation": "replace-one", "accountant": "RDP", "clip_norm": None}
     record |= {"noise_multiplier": 1.5, "participation": "fixed", "of a later version": 1}
