@@ -11,11 +11,11 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
+from processes import running_in
 
 pytestmark = pytest.mark.slow
 
@@ -126,17 +126,6 @@ def test_a_second_ctrl_c_does_not_break_into_the_first(tmp_path, pause_s):
     assert [path for path in tmp_path.rglob("*.tmp")] == []
 
 
-def alive(session):
-    """The processes of a session, by their numbers."""
-    numbers = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            state, _, _, of_session = path.read_text().rpartition(")")[2].split()[:4]
-            if state != "Z" and int(of_session) == session:
-                numbers.append(int(path.parent.name))
-    return numbers
-
-
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="sessions are read from /proc")
 def test_jobs_beside_each_other_end_with_a_killed_sweep(tmp_path):
     """Otherwise they would hold their runs, which could not be resumed."""
@@ -149,15 +138,15 @@ def test_jobs_beside_each_other_end_with_a_killed_sweep(tmp_path):
         if len(list(tmp_path.glob("outputs/x/*/checkpoints/last.ckpt"))) == 2:
             break
         time.sleep(0.1)
-    assert len(alive(sweep.pid)) > 2
+    assert len(running_in(sweep.pid)) > 2
     sweep.send_signal(signal.SIGKILL)
     words_said = sweep.communicate(timeout=30)[1]
     assert "the sweep is gone; its job ends too, and can be resumed" in words_said
     for _ in range(100):
-        if not alive(sweep.pid):
+        if not running_in(sweep.pid):
             break
         time.sleep(0.1)
-    assert alive(sweep.pid) == []
+    assert running_in(sweep.pid) == []
     for run in runs(tmp_path).values():
         resumed = start(["train", f"resume={run}"], tmp_path)
         assert any(line.startswith("round ") for line in resumed.stdout)
