@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from splitmix.errors import UserError
 from splitmix.models.checks import check_bn, check_units
-from splitmix.models.layers import LaneConv2d, LaneLinear, unfold_lanes
+from splitmix.models.layers import LaneConv2d, LaneLinear, normalised, unfold_lanes
 from splitmix.models.network import LaneNetwork, NetworkSpec
 
 CHANNELS = (64, 192, 384, 256, 256)
@@ -82,11 +82,11 @@ class Features(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         # ReLU and max-pooling commute; pooling first leaves fewer elements to rectify.
-        x = F.max_pool2d(self.bn1(self.conv1(x)), 3, 2).relu_()
-        x = F.max_pool2d(self.bn2(self.conv2(x)), 3, 2).relu_()
-        x = self.bn3(self.conv3(x)).relu_()
-        x = self.bn4(self.conv4(x)).relu_()
-        return F.max_pool2d(self.bn5(self.conv5(x)), 3, 2).relu_()
+        x = F.max_pool2d(normalised(self.conv1, self.bn1, x), 3, 2).relu_()
+        x = F.max_pool2d(normalised(self.conv2, self.bn2, x), 3, 2).relu_()
+        x = normalised(self.conv3, self.bn3, x).relu_()
+        x = normalised(self.conv4, self.bn4, x).relu_()
+        return F.max_pool2d(normalised(self.conv5, self.bn5, x), 3, 2).relu_()
 
 
 class Classifier(nn.Module):

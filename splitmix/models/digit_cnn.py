@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from splitmix.errors import UserError
 from splitmix.models.checks import check_bn, check_units
 from splitmix.models.exits import of_exits
-from splitmix.models.layers import LaneConv2d, LaneLinear, unfold_lanes
+from splitmix.models.layers import LaneConv2d, LaneLinear, normalised, unfold_lanes
 from splitmix.models.network import LaneNetwork, NetworkSpec
 
 CHANNELS = (64, 64, 128)
@@ -99,7 +99,7 @@ class DigitCNNNetwork(LaneNetwork):
         if stage > len(CHANNELS):
             x = self.bn4(self.fc1(x.flatten(1))).relu_()
             return self.bn5(self.fc2(x)).relu_()
-        x = self.get_submodule(f"bn{stage}")(self.get_submodule(f"conv{stage}")(x))
+        x = normalised(self.get_submodule(f"conv{stage}"), self.get_submodule(f"bn{stage}"), x)
         # ReLU and max-pooling commute; pooling first leaves a quarter of the elements to rectify.
         return (F.max_pool2d(x, 2) if stage < len(CHANNELS) else x).relu_()
 

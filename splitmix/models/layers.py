@@ -9,11 +9,13 @@ activations need no change. With one lane each layer is the ordinary PyTorch lay
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from splitmix.models.attacked_conv import AttackedConv, Pair
+from splitmix.models.norms import LaneBatchNorm
 
 
 class LaneLayer(nn.Module):
@@ -64,9 +66,6 @@ class LaneLayer(nn.Module):
         return self.weight / self.rescale, None if self.bias is None else self.bias / self.rescale
 
 
-Pair = tuple[int, int]
-
-
 def pair(size: int | Pair) -> Pair:
     """A size of rows and columns."""
     return (size, size) if isinstance(size, int) else size
@@ -97,16 +96,21 @@ class LaneConv2d(LaneLayer):
         super().__init__((out_channels, in_channels // groups, *pair(kernel_size)), lanes, bias, rescale, init_width)
         self.stride, self.padding, self.dilation = pair(stride), pair(padding), pair(dilation)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, line: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """The outputs, or with `line` = slope and offset, each `[lanes * out]`, `slope * outputs + offset` as fast."""
         weight, bias = self.scaled()
+        weight, bias = weight.flatten(0, 1), None if bias is None else bias.flatten()
+        if line is not None:
+            slope, offset = line
+            weight = weight * slope.view(-1, 1, 1, 1)
+            bias = offset if bias is None else torch.addcmul(offset, bias, slope)
         stride = self.stride
         if max(stride) > 1 and weight.shape[-2:] == (1, 1) and self.padding == (0, 0):
             # The same numbers; strided 1x1 convolutions of channels-last images crash in oneDNN's backward pass with
             # two threads and an odd number of images (torch 2.14, x86).
             x = x[..., :: stride[0], :: stride[1]].contiguous(memory_format=torch.channels_last)
             stride = (1, 1)
-        groups = x.shape[1] // weight.shape[2]
-        weight, bias = weight.flatten(0, 1), None if bias is None else bias.flatten()
+        groups = x.shape[1] // weight.shape[1]
         plain = self.dilation == (1, 1)
         if plain and x.requires_grad and not weight.requires_grad and weight.shape[1] % 4 and x.device.type == "cpu":
             out: Tensor = AttackedConv.apply(x, weight, bias, stride, self.padding, groups)
@@ -114,36 +118,16 @@ class LaneConv2d(LaneLayer):
         return F.conv2d(x, weight, bias, stride, self.padding, self.dilation, groups)
 
 
-class AttackedConv(torch.autograd.Function):
-    """A grouped convolution that is differentiated by its input alone (an attack), on a CPU.
-
-    oneDNN takes several times as long for the gradient by three channels of an image as for that by four.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair, groups: int
-    ) -> Tensor:
-        ctx.save_for_backward(weight)
-        ctx.shape, ctx.arguments = x.shape, (stride, padding, groups)
-        return F.conv2d(x, weight, bias, stride, padding, 1, groups)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Any:
-        [weight] = ctx.saved_tensors
-        stride, padding, groups = ctx.arguments
-        n, _, height, width = ctx.shape
-        n_in = weight.shape[1]
-        added = -n_in % 4
-        wider = weight.new_empty(n, groups * (n_in + added), height, width).contiguous(
-            memory_format=torch.channels_last
-        )
-        weight_gradient = torch.ops.aten.convolution_backward(
-            gradients[0], wider, F.pad(weight, (0, 0, 0, 0, 0, added)), None, stride, padding, [1, 1],
-            False, [0, 0], groups, [True, False, False],
-        )[0]  # fmt: skip
-        kept = weight_gradient.permute(0, 2, 3, 1).unflatten(3, (groups, -1))[..., :n_in]
-        return kept.flatten(3).permute(0, 3, 1, 2), None, None, None, None, None
+def normalised(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
+    """`norm(conv(x))`; a batch normalisation that is a slope and an offset goes into the convolution's weights."""
+    # Hooks, such as those that count operations, must see both layers.
+    watched = norm._forward_hooks or conv._forward_hooks
+    if isinstance(conv, LaneConv2d) and isinstance(norm, LaneBatchNorm) and not watched:
+        line = norm.line()
+        if line is not None:
+            return conv(x, line)
+    out: Tensor = norm(conv(x))
+    return out
 
 
 class LaneLinear(LaneLayer):

@@ -58,6 +58,13 @@ class LaneBatchNorm(nn.Module):
         self.running_var.lerp_((var * (count / (count - 1))).view_as(self.running_var), BN_MOMENTUM)
         self.num_batches_tracked += 1
 
+    def line(self) -> tuple[Tensor, Tensor] | None:
+        """Slope and offset `[lanes * channels]` of a norm with given statistics whose parameters are not trained."""
+        if not self.tracked or self.training or (torch.is_grad_enabled() and self.weight.requires_grad):
+            return None
+        entries = self.weight, self.bias, self.running_mean, self.running_var
+        return slope_and_offset(*(entry.flatten() for entry in entries))
+
     def forward(self, x: Tensor) -> Tensor:
         weight, bias = self.weight.flatten(), self.bias.flatten()
         if not self.tracked and self.segments > 1:
@@ -80,9 +87,15 @@ def fixed_norm(x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, var: Tenso
     if not x.requires_grad or weight.requires_grad:
         return F.batch_norm(x, mean, var, weight, bias, False, 0.0, BN_EPS)
     # Only the gradient by x is wanted (an attack): a product, in half the time of batch_norm's backward pass.
-    scale = weight * torch.rsqrt(var + BN_EPS)
+    slope, offset = slope_and_offset(weight, bias, mean, var)
     per_feature = (1, -1, *[1] * (x.dim() - 2))
-    return torch.addcmul((bias - mean * scale).view(per_feature), x, scale.view(per_feature))
+    return torch.addcmul(offset.view(per_feature), x, slope.view(per_feature))
+
+
+def slope_and_offset(weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+    """What batch normalisation with given statistics multiplies by, and adds."""
+    slope = weight * torch.rsqrt(var + BN_EPS)
+    return slope, bias - mean * slope
 
 
 def segment_norm(x: Tensor, segments: int, weight: Tensor, bias: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from splitmix.errors import UserError
 from splitmix.models.checks import check_bn, check_units
 from splitmix.models.exits import of_exits
-from splitmix.models.layers import LaneConv2d, LaneLinear, unfold_lanes
+from splitmix.models.layers import LaneConv2d, LaneLinear, normalised, unfold_lanes
 from splitmix.models.network import LaneNetwork, NetworkSpec
 from splitmix.models.residual import StepSize
 
@@ -135,5 +135,5 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out = self.n1(x).relu_()
         shortcut = x if self.shortcut is None else self.shortcut(out)
-        added: Tensor = self.step(self.conv2(self.n2(self.conv1(out)).relu_()))
+        added: Tensor = self.step(self.conv2(normalised(self.conv1, self.n2, out).relu_()))
         return added + shortcut

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from splitmix.models.digit_cnn import DigitCNN
-from splitmix.models.layers import LaneConv2d, LaneLinear
+from splitmix.models.layers import LaneConv2d, LaneLinear, normalised
 from splitmix.models.network import NetworkSpec
 from splitmix.models.norms import LaneBatchNorm
 from splitmix.randomness import torch_rng
@@ -79,12 +79,26 @@ def test_batch_norm_without_statistics_depends_on_the_batch_in_eval_mode():
     assert not torch.allclose(layer(x)[:3], layer(x[:3]))
 
 
-@pytest.mark.parametrize(("channels", "stride", "shared"), [(3, 1, False), (3, 2, True), (8, 1, False), (1, 1, True)])
-def test_the_gradient_by_the_input_alone_is_the_same(channels, stride, shared):
+@pytest.mark.parametrize(
+    ("channels", "outputs", "stride", "shared", "kernel", "padding"),
+    [
+        (3, 5, 1, False, 3, 1),
+        (3, 5, 2, True, 3, 1),
+        (8, 5, 1, False, 3, 1),
+        (1, 5, 1, True, 3, 1),
+        # Many outputs go by the kernel's columns, unless the padding exceeds the kernel.
+        (3, 20, 1, True, 5, 2),
+        (3, 40, 1, False, (3, 4), (0, 1)),
+        (1, 40, 1, True, (1, 5), (0, 4)),
+        (3, 40, 1, True, 1, 1),
+        (3, 40, 2, True, 5, 2),
+    ],
+)
+def test_the_gradient_by_the_input_alone_is_the_same(channels, outputs, stride, shared, kernel, padding):
     """What an attack differentiates: the parameters' gradients off or on, the input's gradient is one."""
-    layer = LaneConv2d(2, channels, 5, 3, stride, 1).double()
+    layer = LaneConv2d(2, channels, outputs, kernel, stride, padding).double()
     layer.reset_parameters(torch_rng(0, "test"))
-    x = torch.rand(3, channels if shared else 2 * channels, 6, 6, dtype=torch.float64)
+    x = torch.rand(3, channels if shared else 2 * channels, 7, 6, dtype=torch.float64)
     gradients = []
     for wanted in (True, False):
         layer.requires_grad_(wanted)
@@ -92,3 +106,37 @@ def test_the_gradient_by_the_input_alone_is_the_same(channels, stride, shared):
         layer(images).square().sum().backward()
         gradients.append(images.grad)
     torch.testing.assert_close(gradients[1], gradients[0])
+
+
+def folded(bn: str = "tracked") -> tuple[LaneConv2d, LaneBatchNorm, torch.Tensor]:
+    """A convolution, a batch normalisation with statistics unlike those of the images, and images of two lanes."""
+    conv, norm = LaneConv2d(2, 3, 4, 3, bias=bn == "tracked").double(), LaneBatchNorm(2, 4, bn == "tracked").double()
+    generator = torch_rng(0, "test")
+    conv.reset_parameters(generator)
+    for value in [*norm.parameters(), *norm.buffers()]:
+        if value.is_floating_point():
+            value.data.uniform_(0.5, 2, generator=generator)
+    return conv, norm, torch.rand(5, 6, 6, 6, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("bn", ["tracked", "batch"])
+@pytest.mark.parametrize("trained", [False, True])
+def test_a_convolution_and_its_norm_together_compute_what_they_compute_apart(training, bn, trained):
+    conv, norm, images = folded(bn)
+    for part in (conv, norm):
+        part.train(training).requires_grad_(trained)
+    apart, together = images.clone().requires_grad_(), images.clone().requires_grad_()
+    expected, out = norm(conv(apart)), normalised(conv, norm, together)
+    torch.testing.assert_close(out, expected)
+    out.square().sum().backward()
+    expected.square().sum().backward()
+    torch.testing.assert_close(together.grad, apart.grad)
+
+
+def test_hooks_see_a_norm_with_given_statistics():
+    conv, norm, images = folded()
+    seen = []
+    norm.eval().requires_grad_(False).register_forward_hook(lambda *_: seen.append(1))
+    normalised(conv, norm, images)
+    assert seen == [1]
