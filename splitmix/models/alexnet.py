@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from splitmix.errors import UserError
 from splitmix.models.checks import check_bn, check_units
-from splitmix.models.layers import LaneConv2d, LaneLinear, normalised, unfold_lanes
+from splitmix.models.layers import LaneConv2d, LaneLinear, unfold_lanes
 from splitmix.models.network import LaneNetwork, NetworkSpec
+from splitmix.models.normalised import normalised
 
 CHANNELS = (64, 192, 384, 256, 256)
 HIDDEN = (4096, 4096)

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from splitmix.errors import UserError
 from splitmix.models.checks import check_bn, check_units
 from splitmix.models.exits import of_exits
-from splitmix.models.layers import LaneConv2d, LaneLinear, normalised, unfold_lanes
+from splitmix.models.layers import LaneConv2d, LaneLinear, unfold_lanes
 from splitmix.models.network import LaneNetwork, NetworkSpec
+from splitmix.models.normalised import normalised
 
 CHANNELS = (64, 64, 128)
 HIDDEN = (2048, 512)

@@ -77,6 +77,17 @@ class DualBatchNorm(DualNorm):
     def __init__(self, lanes: int, channels: int, tracked: bool = False):
         super().__init__(LaneBatchNorm(lanes, channels, tracked), LaneBatchNorm(lanes, channels, tracked))
 
+    def line(self) -> tuple[Tensor, Tensor] | None:
+        """As that of `LaneBatchNorm`, at one level for all lanes."""
+        if isinstance(self.adv_lambda, Tensor):
+            return None
+        if self.adv_lambda in (0, 1):
+            return (self.adv if self.adv_lambda else self.clean).line()
+        clean, adv = self.clean.line(), self.adv.line()
+        if clean is None or adv is None:
+            return None
+        return torch.lerp(clean[0], adv[0], self.adv_lambda), torch.lerp(clean[1], adv[1], self.adv_lambda)
+
     def by_image(self, x: Tensor, level: Tensor) -> Tensor:
         """Normalise at a lambda for every image, `[n, lanes]`.
 

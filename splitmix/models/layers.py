@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from splitmix.models.attacked_conv import AttackedConv, Pair
-from splitmix.models.norms import LaneBatchNorm
 
 
 class LaneLayer(nn.Module):
@@ -116,18 +115,6 @@ class LaneConv2d(LaneLayer):
             out: Tensor = AttackedConv.apply(x, weight, bias, stride, self.padding, groups)
             return out
         return F.conv2d(x, weight, bias, stride, self.padding, self.dilation, groups)
-
-
-def normalised(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
-    """`norm(conv(x))`; a batch normalisation that is a slope and an offset goes into the convolution's weights."""
-    # Hooks, such as those that count operations, must see both layers.
-    watched = norm._forward_hooks or conv._forward_hooks
-    if isinstance(conv, LaneConv2d) and isinstance(norm, LaneBatchNorm) and not watched:
-        line = norm.line()
-        if line is not None:
-            return conv(x, line)
-    out: Tensor = norm(conv(x))
-    return out
 
 
 class LaneLinear(LaneLayer):

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from splitmix.models.digit_cnn import DigitCNN
-from splitmix.models.layers import LaneConv2d, LaneLinear, normalised
+from splitmix.models.layers import LaneConv2d, LaneLinear
 from splitmix.models.network import NetworkSpec
 from splitmix.models.norms import LaneBatchNorm
 from splitmix.randomness import torch_rng
@@ -106,37 +106,3 @@ def test_the_gradient_by_the_input_alone_is_the_same(channels, outputs, stride, 
         layer(images).square().sum().backward()
         gradients.append(images.grad)
     torch.testing.assert_close(gradients[1], gradients[0])
-
-
-def folded(bn: str = "tracked") -> tuple[LaneConv2d, LaneBatchNorm, torch.Tensor]:
-    """A convolution, a batch normalisation with statistics unlike those of the images, and images of two lanes."""
-    conv, norm = LaneConv2d(2, 3, 4, 3, bias=bn == "tracked").double(), LaneBatchNorm(2, 4, bn == "tracked").double()
-    generator = torch_rng(0, "test")
-    conv.reset_parameters(generator)
-    for value in [*norm.parameters(), *norm.buffers()]:
-        if value.is_floating_point():
-            value.data.uniform_(0.5, 2, generator=generator)
-    return conv, norm, torch.rand(5, 6, 6, 6, dtype=torch.float64)
-
-
-@pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("bn", ["tracked", "batch"])
-@pytest.mark.parametrize("trained", [False, True])
-def test_a_convolution_and_its_norm_together_compute_what_they_compute_apart(training, bn, trained):
-    conv, norm, images = folded(bn)
-    for part in (conv, norm):
-        part.train(training).requires_grad_(trained)
-    apart, together = images.clone().requires_grad_(), images.clone().requires_grad_()
-    expected, out = norm(conv(apart)), normalised(conv, norm, together)
-    torch.testing.assert_close(out, expected)
-    out.square().sum().backward()
-    expected.square().sum().backward()
-    torch.testing.assert_close(together.grad, apart.grad)
-
-
-def test_hooks_see_a_norm_with_given_statistics():
-    conv, norm, images = folded()
-    seen = []
-    norm.eval().requires_grad_(False).register_forward_hook(lambda *_: seen.append(1))
-    normalised(conv, norm, images)
-    assert seen == [1]
