@@ -64,7 +64,7 @@ class Turns:
         batches: rows, per client, batch by batch.
         columns: what is done on every chunk, in this order.
         calibration: from which every client's statistics are estimated first.
-        images_per_attack: about so many images are attacked in one call; 1: each batch by itself.
+        images_per_call: about so many images are attacked in one call; 1: each batch by itself.
         free_memory: called where the device's memory ran out.
     """
 
@@ -72,16 +72,14 @@ class Turns:
     batches: Sequence[Sequence[Tensor]]
     columns: Sequence[int]
     calibration: Calibration | None
-    images_per_attack: int
+    images_per_call: int
     free_memory: Callable[[], None]
 
     def done(self, work: Callable[[Chunk, int], Outcome]) -> Iterator[tuple[Chunk, int, Outcome]]:
         """Do the work on every chunk and column; UserError if there is too little memory for the smallest piece."""
         most = sum(len(rows) for client in self.batches for rows in client)  # images attacked in one call
         loaded = -1
-        left = deque(
-            (chunk, column) for chunk in chunks(self.batches, self.images_per_attack) for column in self.columns
-        )
+        left = deque((chunk, column) for chunk in chunks(self.batches, self.images_per_call) for column in self.columns)
         while left:
             chunk, column = left.popleft()
             client = chunk.clients[0]
@@ -116,14 +114,14 @@ class Turns:
                 lanes.estimate(source[rows] for rows in rows_of[client])
 
 
-def chunks(batches: Sequence[Sequence[Tensor]], images_per_attack: int) -> Iterator[Chunk]:
+def chunks(batches: Sequence[Sequence[Tensor]], images_per_call: int) -> Iterator[Chunk]:
     """Batches in order; whole clients together until there are `together` images or more, with 1 each batch alone."""
-    if images_per_attack == 1:
+    if images_per_call == 1:
         for client, client_batches in enumerate(batches):
             for number, rows in enumerate(client_batches):
                 yield Chunk((client,), ((number,),), (rows,))
         return
-    starts = chunk_starts([sum(len(rows) for rows in client_batches) for client_batches in batches], images_per_attack)
+    starts = chunk_starts([sum(len(rows) for rows in client_batches) for client_batches in batches], images_per_call)
     for low, high in zip(starts, [*starts[1:], len(batches)], strict=True):
         places = [(client, number) for client in range(low, high) for number in range(len(batches[client]))]
         if places:
@@ -135,11 +133,11 @@ def chunks(batches: Sequence[Sequence[Tensor]], images_per_attack: int) -> Itera
             )
 
 
-def chunk_starts(images: Sequence[int], images_per_attack: int) -> list[int]:
+def chunk_starts(images: Sequence[int], images_per_call: int) -> list[int]:
     """The first client of every chunk, given each client's number of images."""
     starts, filled = [0], 0
     for client, count in enumerate(images):
-        if filled >= images_per_attack:
+        if filled >= images_per_call:
             starts.append(client)
             filled = 0
         filled += count

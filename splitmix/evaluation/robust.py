@@ -23,9 +23,6 @@ from splitmix.randomness import rng
 from splitmix.robustness.attacks import Attack
 from splitmix.robustness.draws import Draws
 
-IMAGES_PER_ATTACK = 64
-"""Images attacked in one call, about, where a prediction does not depend on its batch."""
-
 
 def evaluate_attacked(
     groups: Sequence[MixGroup],
@@ -71,7 +68,8 @@ def evaluate_attacked(
         lanes = prepared_lanes(group, adv_lambda, aim, calibration is not None, shared, clients)
         models = {widths.index(width): lanes.model(width, mix) for width in group.sizes}
         together = attackable_together(group.spec, clients, calibration)
-        turns = Turns([lanes], batches, list(models), calibration, IMAGES_PER_ATTACK if together else 1, free_memory)
+        images_per_call = attack.images_per_call if together else 1
+        turns = Turns([lanes], batches, list(models), calibration, images_per_call, free_memory)
         for chunk, column, (logits, labels) in turns.done(partial(predicted, aim, models)):
             owner = chunk.owner()
             per_client[:, column].index_add_(0, owner, (logits.argmax(-1) == labels).cpu().double())

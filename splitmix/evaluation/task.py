@@ -18,7 +18,7 @@ from splitmix.data.dataset import ImageSet
 from splitmix.evaluation.accuracy import Accuracy, Calibration, evaluate, of_parts, shared_statistics
 from splitmix.evaluation.chunks import chunk_starts
 from splitmix.evaluation.mixing import MEAN
-from splitmix.evaluation.robust import IMAGES_PER_ATTACK, attackable_together, evaluate_attacked
+from splitmix.evaluation.robust import attackable_together, evaluate_attacked
 from splitmix.models.network import Tensors
 from splitmix.robustness.attacks import Attack
 
@@ -100,9 +100,8 @@ class ClientsTask(ABC, Generic[Result]):
         """
         starts = list(range(len(self.batches)))
         if self.attack is not None and attackable_together(method.server_network, clients, self.calibration):
-            starts = chunk_starts(
-                [sum(len(rows) for rows in client_batches) for client_batches in self.batches], IMAGES_PER_ATTACK
-            )
+            images = [sum(len(rows) for rows in client_batches) for client_batches in self.batches]
+            starts = chunk_starts(images, self.attack.images_per_call)
         count = min(len(starts), most)
         bounds = [*(starts[len(starts) * part // count] for part in range(count)), len(self.batches)]
         return [self.part(low, high) for low, high in pairwise(bounds)]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from splitmix.evaluation.chunks import Chunk, Turns
 from splitmix.evaluation.customized import CustomizedLanes, CustomizedModel
-from splitmix.evaluation.robust import IMAGES_PER_ATTACK, Aim, attackable_together, prepared_lanes
+from splitmix.evaluation.robust import Aim, attackable_together, prepared_lanes
 from splitmix.evaluation.task import ClientsTask, Measuring
 
 Place = tuple[float, float]
@@ -78,7 +78,7 @@ class TransferTask(ClientsTask[Transfer]):
             self.batches,
             range(len(places)),
             calibration,
-            IMAGES_PER_ATTACK if together else 1,
+            self.attack.images_per_call if together else 1,
             given.free_memory,
         )
         right = torch.zeros(len(self.batches), len(places), len(places), dtype=torch.float64)

@@ -31,6 +31,9 @@ class Attack:
     slow: ClassVar[bool] = False
     """Whether it can take hours, so that a test should say how far it is, and go on after a stop."""
 
+    images_per_call: ClassVar[int] = 64
+    """Images attacked in one call, about, where a prediction does not depend on its batch."""
+
     @property
     def gradients(self) -> int:
         """Forward-backward passes of an attack."""

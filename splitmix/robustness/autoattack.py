@@ -31,6 +31,7 @@ class AutoAttack(Attack):
     norm: ClassVar[float | None] = math.inf
     fixed_statistics: ClassVar[bool] = True
     slow: ClassVar[bool] = True
+    images_per_call: ClassVar[int] = 128  # most drop out in the first steps
     parts: ClassVar[tuple[str, ...]] = ("apgd-ce", "apgd-t", "fab-t", "square")
 
     eps: float = 8.0
