@@ -152,7 +152,7 @@ def add_sanity(
     """Each of these records, of one level under one attack, gets its `sanity`."""
 
     def say(words: str) -> None:
-        log.info(f"sanity of {attack.name}, λ {level:g}: {words}")
+        log.info(f"sanity of {records[0]['attack']['name']}, λ {level:g}: {words}")
 
     measured = measure_sanity(federation, state, test, records, level, attack, say)
     for record in records:
@@ -170,14 +170,15 @@ def add_transfer(
     """Attack at every width and level of the records and predict at each of them; each record gets its `transfer`."""
     start = perf_counter()
     widths = tuple(dict.fromkeys(record["width"] for record in records))
+    what = f"transfer of {records[0]['attack']['name']}"
     log.info(
-        f"transfer of {attack.name}: images attacked at {len(records)} models, each predicted by all of them; about"
+        f"{what}: images attacked at {len(records)} models, each predicted by all of them; about"
         f" {clock(sum(record['seconds'] for record in records))} and more"
     )
     measured = transferred(
         federation, state, widths, levels, attack,
         batch_size=test.batch_size, bn=test.bn, max_images=test.max_images, images=test.images,
-        progress=progress_of(f"transfer of {attack.name}"),
+        progress=progress_of(what),
     )  # fmt: skip
     by_target = transfer_records(measured, perf_counter() - start)
     for record in records:

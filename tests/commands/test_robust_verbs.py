@@ -24,13 +24,14 @@ def test_a_run_is_tested_and_reported_robustly(tmp_path, monkeypatch, capfd):
     assert main(["train", *SMALL, *DAT, "name=run"]) == 0
     [run] = Path("outputs/run").iterdir()
     test = ["test", f"run={run}", "engine.workers=1", "engine.threads=1"]
-    attacks = ["attack=[none,linf_pgd]", "attack.linf_pgd.steps=2", "test.max_images=20"]
+    attacks = ["attack=[none,linf_pgd20]", "attack.linf_pgd20.steps=2", "test.max_images=20"]
     assert main([*test, *attacks, "test.adv_lambdas=[0,1]", "test.transfer=true"]) == 0
     assert main([*test, *attacks, "test.adv_lambdas=1", "test.sanity=true"]) == 0
     said = capfd.readouterr().out
-    assert "each predicted by all of them" in said and "restarts do not help much" in said
+    assert "transfer of linf_pgd20: images" in said and "each predicted by all of them" in said
+    assert "sanity of linf_pgd20, λ 1: " in said and "restarts do not help much" in said
     tests = json.loads((run / "results.json").read_text())["tests"]
-    attacked = [record for record in tests if record["attack"]["name"] == "linf_pgd"]
+    attacked = [record for record in tests if record["attack"]["name"] == "linf_pgd20"]
     # At λ 1 it was tested again, without transfer: what was measured before stays.
     places = [(0.125, 0), (0.25, 0), (0.125, 1), (0.25, 1)]
     assert [(record["width"], record["adv_lambda"]) for record in attacked] == places
