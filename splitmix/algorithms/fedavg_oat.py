@@ -3,7 +3,7 @@ and Accuracy for Free", NeurIPS 2020 (arXiv 2010.11828), federated by averaging:
 
 One model is conditioned on lambda: FiLM after every batch normalisation, which has one branch for lambda = 0 and one
 for the rest. Every batch, or every image, draws a lambda and minimises (1 - lambda) CE(clean) + lambda CE(attacked at
-that lambda). See also `splitmix.models.dual_norms.FilmBatchNorm`.
+that lambda). See also `splitmix.models.film_norms.FilmBatchNorm`.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from splitmix.models.dual_norms import DualNorm, FilmNorm, film, mixed_affine, selected
+from splitmix.models.dual_norms import DualNorm, mixed_affine
+from splitmix.models.film_norms import FilmNorm, film, selected
 from splitmix.models.norms import Tensors
 from splitmix.models.tokens import TokenNorm, standardised
 

@@ -13,11 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from splitmix.models.dual_norms import NORMS, TwoBranched
+from splitmix.models.dual_norms import DualBatchNorm, TwoBranched
 from splitmix.models.dual_token_norms import TOKEN_NORMS
+from splitmix.models.film_norms import FilmBatchNorm
 from splitmix.models.layers import LaneLayer
 from splitmix.models.norms import LaneBatchNorm, Tensors
 
+NORMS: dict[str, type[nn.Module]] = {"plain": LaneBatchNorm, "dual": DualBatchNorm, "film": FilmBatchNorm}
+"""What stands wherever a network normalises batches, by `NetworkSpec.norm`."""
 ROUNDING = 1e-9
 """What a width like 3/8, not exact in binary, may be off by."""
 
