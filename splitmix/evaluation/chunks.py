@@ -115,13 +115,13 @@ class Turns:
 
 
 def chunks(batches: Sequence[Sequence[Tensor]], images_per_call: int) -> Iterator[Chunk]:
-    """Batches in order; whole clients together until there are `together` images or more, with 1 each batch alone."""
+    """Batches in order; whole clients together until there are `images_per_call` images; with 1 each batch alone."""
     if images_per_call == 1:
         for client, client_batches in enumerate(batches):
             for number, rows in enumerate(client_batches):
                 yield Chunk((client,), ((number,),), (rows,))
         return
-    starts = chunk_starts([sum(len(rows) for rows in client_batches) for client_batches in batches], images_per_call)
+    starts = chunk_starts(batches, images_per_call)
     for low, high in zip(starts, [*starts[1:], len(batches)], strict=True):
         places = [(client, number) for client in range(low, high) for number in range(len(batches[client]))]
         if places:
@@ -133,12 +133,12 @@ def chunks(batches: Sequence[Sequence[Tensor]], images_per_call: int) -> Iterato
             )
 
 
-def chunk_starts(images: Sequence[int], images_per_call: int) -> list[int]:
-    """The first client of every chunk, given each client's number of images."""
+def chunk_starts(batches: Sequence[Sequence[Tensor]], images_per_call: int) -> list[int]:
+    """The first client of every chunk, given each client's batches."""
     starts, filled = [0], 0
-    for client, count in enumerate(images):
+    for client, client_batches in enumerate(batches):
         if filled >= images_per_call:
             starts.append(client)
             filled = 0
-        filled += count
+        filled += sum(len(rows) for rows in client_batches)
     return starts

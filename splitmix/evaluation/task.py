@@ -100,8 +100,7 @@ class ClientsTask(ABC, Generic[Result]):
         """
         starts = list(range(len(self.batches)))
         if self.attack is not None and attackable_together(method.server_network, clients, self.calibration):
-            images = [sum(len(rows) for rows in client_batches) for client_batches in self.batches]
-            starts = chunk_starts(images, self.attack.images_per_call)
+            starts = chunk_starts(self.batches, self.attack.images_per_call)
         count = min(len(starts), most)
         bounds = [*(starts[len(starts) * part // count] for part in range(count)), len(self.batches)]
         return [self.part(low, high) for low, high in pairwise(bounds)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from splitmix.models.norms import BN_EPS, LaneBatchNorm, Tensors, segment_norm
+from splitmix.models.norms import BN_EPS, LaneBatchNorm, Tensors, segment_norm, slope_and_offset
 
 
 class TwoBranched(nn.Module):
@@ -92,8 +92,7 @@ class DualBatchNorm(DualNorm):
         weight, bias = self.both("weight"), self.both("bias")
         if self.clean.tracked:
             mean, var = self.halves(x) if self.training else (self.both("running_mean"), self.both("running_var"))
-            weight = weight * torch.rsqrt(var + BN_EPS)
-            bias = bias - mean * weight
+            weight, bias = slope_and_offset(weight, bias, mean, var)
         else:
             x = segment_norm(x, 2 if self.training else 1, torch.ones_like(weight[0]), torch.zeros_like(bias[0]))
         of_image = level.repeat_interleave(self.clean.weight.shape[1], 1)  # [n, lanes * channels]
@@ -128,8 +127,9 @@ class DualBatchNorm(DualNorm):
             weight, bias, mean, var = (
                 entries[f"{branch}.{name}"].double() for name in ("weight", "bias", "running_mean", "running_var")
             )
-            slopes.append(weight * torch.rsqrt(var + BN_EPS))
-            offsets.append(bias - mean * slopes[-1])
+            slope, offset = slope_and_offset(weight, bias, mean, var)
+            slopes.append(slope)
+            offsets.append(offset)
         slope, offset = (torch.lerp(clean, adv, adv_lambda) for clean, adv in (slopes, offsets))
         # Any mean and variance would do; those in between keep the numbers of lambda 0 and 1 what they were.
         mixed["weight"] = slope * torch.sqrt(mixed["running_var"] + BN_EPS)

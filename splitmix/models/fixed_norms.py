@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from splitmix.models.dual_norms import DualNorm
 from splitmix.models.layers import LaneConv2d, LaneLinear
 from splitmix.models.network import LaneNetwork, NetworkSpec, Tensors
-from splitmix.models.norms import BN_EPS, LaneBatchNorm
+from splitmix.models.norms import LaneBatchNorm, slope_and_offset
 from splitmix.models.tokens import TokenNorm, standardised
 
 
@@ -149,8 +149,7 @@ def affine(tensors: Tensors, prefix: str, statistics: bool) -> tuple[Tensor, Ten
     weight, bias, mean, var = (
         tensors[prefix + leaf].double() for leaf in ("weight", "bias", "running_mean", "running_var")
     )
-    slope = weight * torch.rsqrt(var + BN_EPS)
-    return slope, bias - mean * slope
+    return slope_and_offset(weight, bias, mean, var)
 
 
 def set_level(network: LaneNetwork, adv_lambda: float | Tensor) -> None:

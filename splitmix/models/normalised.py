@@ -14,11 +14,10 @@ def normalised(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
 
     That holds in eval mode with running statistics, for tests and for the attacks of adversarial training.
     """
-    # Hooks, such as those that count operations, must see both layers.
-    watched = any(part._forward_hooks for part in (conv, *norm.modules()))
-    if isinstance(conv, LaneConv2d) and isinstance(norm, LaneBatchNorm | DualBatchNorm) and not watched:
+    if isinstance(conv, LaneConv2d) and isinstance(norm, LaneBatchNorm | DualBatchNorm):
         line = norm.line()
-        if line is not None:
+        # Hooks, such as those that count operations, must see both layers.
+        if line is not None and not any(part._forward_hooks for part in (conv, *norm.modules())):
             return conv(x, line)
     out: Tensor = norm(conv(x))
     return out
