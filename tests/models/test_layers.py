@@ -106,3 +106,32 @@ def test_the_gradient_by_the_input_alone_is_the_same(channels, outputs, stride, 
         layer(images).square().sum().backward()
         gradients.append(images.grad)
     torch.testing.assert_close(gradients[1], gradients[0])
+
+
+@pytest.mark.parametrize("processor", ["AVX2", "AVX512"])
+@pytest.mark.parametrize(("outputs", "stride", "bias"), [(5, 1, True), (5, 2, False), (40, 1, True)])
+def test_the_gradient_by_the_weights_alone_is_the_same(processor, outputs, stride, bias, monkeypatch):
+    """Training on images: the images' gradient on or off, the parameters' gradients are the same."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: processor)
+    layer = LaneConv2d(2, 3, outputs, 5, stride, padding=2, bias=bias)
+    layer.reset_parameters(torch_rng(0, "test"))
+    x = torch.rand(3, 6, 7, 6).contiguous(memory_format=torch.channels_last)
+    gradients = []
+    for attacked in (True, False):
+        out = layer(x.clone().requires_grad_(attacked))
+        gradients.append(torch.autograd.grad(out.square().sum(), list(layer.parameters())))
+    torch.testing.assert_close(gradients[1], gradients[0])
+
+
+@pytest.mark.parametrize("attacked", [True, False])
+@pytest.mark.parametrize("outputs", [5, 40])
+def test_mixed_precision_has_gradients_too(outputs, attacked, monkeypatch):
+    """bfloat16 products of images with three channels, as far as this processor has them."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    layer = LaneConv2d(2, 3, outputs, 5, padding=2).requires_grad_(not attacked)
+    layer.reset_parameters(torch_rng(0, "test"))
+    x = torch.rand(3, 6, 7, 6).contiguous(memory_format=torch.channels_last).requires_grad_(attacked)
+    with torch.autocast("cpu", torch.bfloat16), torch.backends.mkldnn.flags(enabled=False):
+        out = layer(x)
+    out.float().square().sum().backward()
+    assert (x if attacked else layer.weight).grad.abs().max() > 0
