@@ -15,6 +15,7 @@ from splitmix.binding import shown
 from splitmix.errors import UserError
 from splitmix.models.dependence import predicts_alone
 from splitmix.models.network import LaneNetwork, NetworkSpec
+from splitmix.on_device import on_device
 from splitmix.robustness.lanes import attack_lanes
 
 IN_SITU = (0.0, 0.2, 0.5, 0.8, 1.0)
@@ -82,10 +83,12 @@ def drawn_objective(
         by_image: every image draws a level, otherwise every lane one for its clean and one for its attacked images.
     """
     images, n = batch.images, batch.labels.shape[1]
-    clean, attacked = (
-        torch.from_numpy(np.stack([drawn(levels, side, n, by_image, stream) for stream in batch.streams], 1)).to(images)
+    sides = [
+        np.stack([drawn(levels, side, n, by_image, stream) for stream in batch.streams], 1)
         for side in ("clean", "attacked")
-    )  # [n, lanes] each
+    ]
+    of_sides = on_device(torch.from_numpy(np.stack(sides)), images.device, images.dtype)
+    clean, attacked = of_sides.unbind()  # [n, lanes] each
     network.set_adv_lambda(attacked)
     moved = attack_lanes(network, images, batch.labels, problem.attack, batch.streams)
     network.set_adv_lambda(torch.cat([clean, attacked]))

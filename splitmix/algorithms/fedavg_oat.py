@@ -28,6 +28,7 @@ from splitmix.algorithms.fedavg import FedAvgMethod, check_width
 from splitmix.algorithms.objectives import image_cross_entropy
 from splitmix.errors import UserError
 from splitmix.models.network import LaneNetwork, Model, NetworkSpec
+from splitmix.on_device import on_device
 from splitmix.robustness.lanes import attack_lanes
 
 
@@ -106,7 +107,7 @@ class FedAvgOATMethod(FedAvgMethod):
         if self.settings.draw == "image":
             return self.objective_by_image(network, batch)
         drawn = [stream.choice(self.settings.lambdas) for stream in batch.streams]
-        level = torch.tensor(drawn, dtype=batch.images.dtype, device=batch.images.device)
+        level = on_device(torch.tensor(drawn, dtype=batch.images.dtype), batch.images.device)
         return adversarial_objective(
             network, batch, self.problem, level, levels=(level, level), attacked_statistics=level > 0
         )
@@ -119,13 +120,14 @@ class FedAvgOATMethod(FedAvgMethod):
         zeros = max(2, math.ceil(n / len(self.settings.lambdas)))
         zeros = zeros if n - zeros >= 2 else 0
         drawn = [[0.0] * zeros + stream.choice(positive, n - zeros).tolist() for stream in batch.streams]
-        level = torch.tensor(drawn, dtype=batch.images.dtype, device=batch.images.device)  # [lanes, n]
-        network.set_adv_lambda(level.T)
+        on_host = torch.tensor(drawn, dtype=batch.images.dtype)
+        level = on_device(on_host, batch.images.device)  # [lanes, n]
+        network.set_adv_lambda(on_host.T)
         logits = network(batch.images)
         losses = image_cross_entropy(logits, batch.labels, masked=masked) * (1 - level)
         right = accuracy(logits, batch.labels)
         labels, weight = batch.labels[:, zeros:], level[:, zeros:]
-        network.set_adv_lambda(weight.T)
+        network.set_adv_lambda(on_host[:, zeros:].T)
         logits = network(attack_lanes(network, batch.images[zeros:], labels, self.problem.attack, batch.streams))
         robust = image_cross_entropy(logits, labels, masked=masked) * weight
         right = (right + accuracy(logits, labels)) / 2

@@ -206,7 +206,7 @@ class FIARSEMethod(Method):
     def objective(self, network: LaneNetwork, batch: LaneBatch) -> Objective:
         entries, threshold = dict(network.named_parameters()), batch.context[THRESHOLD]
         # A client of the whole network masks nothing.
-        masked = self.names if threshold.any() else ()
+        masked = self.names if any(self.share(budget) < 1 for budget in batch.budgets) else ()
         kept = {name: importance_masked(entries[name], threshold) for name in masked}
         logits = functional_call(network, {**entries, **kept}, (batch.images,))
         losses = lane_cross_entropy(logits, batch.labels, masked=self.problem.masked_loss)

@@ -89,15 +89,16 @@ class SHeteroFLMethod(SliceMethod):
 
     def objective(self, network: LaneNetwork, batch: LaneBatch) -> Objective:
         widths = [width for width in self.candidates if width <= network.spec.width]
-        counts = torch.tensor([self.counted[width] for width in sorted(widths, reverse=True)])
+        counts = [self.counted[width] for width in sorted(widths, reverse=True)]
         losses, accuracies = [], []
         for _, logits in forward_slices(dict(network.named_parameters()), network.spec, widths, batch.images):
             losses.append(lane_cross_entropy(logits, batch.labels, masked=self.problem.masked_loss))
             accuracies.append(accuracy(logits, batch.labels))
-        weights = counts.to(batch.images.device).unsqueeze(1)
-        loss = (torch.stack(losses) * weights).sum(0)
-        share = weights / counts.sum()
-        return Objective(loss, loss.detach() / counts.sum(), (torch.stack(accuracies) * share).sum(0))
+        loss, right = (
+            torch.stack([count * value for count, value in zip(counts, values, strict=True)]).sum(0)
+            for values in (losses, accuracies)
+        )
+        return Objective(loss, loss.detach() / sum(counts), right / sum(counts))
 
     def accumulate(self, aggregate: Aggregate, update: Update) -> Aggregate:
         if self.settings.weighting == "widths":

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from splitmix.on_device import on_device
+
 
 class Augmentation(Protocol):
     """Where each pixel of a batch comes from."""
@@ -69,7 +71,7 @@ def augment(images: Tensor, augmentation: Augmentation, generators: Sequence[np.
     rows, columns = torch.cat([rows for rows, _ in drawn]), torch.cat([columns for _, columns in drawn])
     # A frame of one black pixel, to which everything outside points.
     index = (rows.clamp(-1, height) + 1) * (width + 2) + 1 + columns.clamp(-1, width)
-    index = index.view(n, 1, -1).to(images.device)
+    index = on_device(index.view(n, 1, -1), images.device)
     framed = images.new_zeros(n, channels, height + 2, width + 2)
     framed[:, :, 1:-1, 1:-1] = images
     picked = framed.flatten(2).gather(2, index.expand(n, channels, -1))

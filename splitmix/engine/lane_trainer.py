@@ -21,6 +21,7 @@ from splitmix.engine.precision import Place
 from splitmix.engine.trainable_lanes import LaneRange, TrainableLanes, TrainableLanesCache
 from splitmix.models.layers import fold_lanes
 from splitmix.models.network import LaneNetwork, NetworkSpec, Tensors, lane_template
+from splitmix.on_device import on_device
 from splitmix.randomness import rng
 
 
@@ -130,7 +131,7 @@ class LaneTrainer:
         augmented = pack.lanes[:1] if pack.shared else pack.lanes
         draws = [rng(self.seed, "augmentation", pack.round, lane.client) for lane in augmented]
         # One transfer for all steps: nothing in the loop waits for the device.
-        rows = torch.cat([step.rows.flatten() for step in steps]).to(device, non_blocking=True)
+        rows = on_device(torch.cat([step.rows.flatten() for step in steps]), device)
         for step, step_rows in zip(steps, rows.split([step.rows.numel() for step in steps]), strict=True):
             part = trainable.lane_range(step.low, step.high)
             part.network.draw_from(dropout[step.low : step.high])
@@ -145,12 +146,13 @@ class LaneTrainer:
 
     def load(self, trainable: TrainableLanes, pack: Pack, fetch: Fetch) -> LaneBatch:
         """Load every lane's start; returns what the objective may need to know of the lanes, without images."""
-        contexts, memories = [], []
+        starts, contexts, memories = [], [], []
         for lanes, planned in pack.tasks():
             task, memory = fetch(planned)
-            trainable.load(lanes, self.method.start(task, memory))
+            starts.append((lanes, self.method.start(task, memory)))
             contexts.append(task.context)
             memories.append({name: value for name, value in memory.items() if name not in task.tensors})
+        trainable.load(starts)
         device, dtype = self.place.device, self.place.dtype
         return LaneBatch(
             images=torch.empty(0),
@@ -248,5 +250,8 @@ def part_of_lanes(lanes: LaneBatch, low: int, high: int) -> LaneBatch:
 
 def side_by_side(parts: Sequence[Tensors], device: torch.device, dtype: torch.dtype) -> Tensors:
     """The lanes of all parts on the device, `[lanes, ...]`; floating-point values become `dtype`."""
-    joined = {name: torch.cat([part[name] for part in parts]).to(device) for name in parts[0]}
-    return {name: value.to(dtype) if value.is_floating_point() else value for name, value in joined.items()}
+    joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    return {
+        name: on_device(value, device, dtype if value.is_floating_point() else value.dtype)
+        for name, value in joined.items()
+    }

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from splitmix.algorithms.values import ClientTask
 from splitmix.models.network import NetworkSpec
+from splitmix.on_device import on_device
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,9 @@ class Lane:
 
     def class_counts(self, labels: Tensor, classes: int) -> Tensor:
         """Float `[classes]`, how many different images the lane has; `labels` are those of the training set."""
-        rows = torch.cat(list(self.batches)).unique()
-        return labels[rows.to(labels.device)].bincount(minlength=classes).to(torch.float32)
+        ours = labels[on_device(torch.cat(list(self.batches)).unique(), labels.device)]
+        one = torch.ones(1, device=labels.device)
+        return torch.zeros(classes, device=labels.device).index_add_(0, ours, one.expand(len(ours)))
 
 
 @dataclass(frozen=True)

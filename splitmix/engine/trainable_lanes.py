@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -57,10 +57,14 @@ class TrainableLanes:
                     value.zero_()
 
     @torch.no_grad()
-    def load(self, lanes: slice, tensors: Tensors) -> None:
-        """Set these lanes."""
+    def load(self, starts: Sequence[tuple[slice, Tensors]]) -> None:
+        """Set all lanes, given those of each task in order."""
         for name, value in self.tensors.items():
-            value[lanes].copy_(tensors[name])
+            if value.device.type == "cpu":
+                for lanes, tensors in starts:
+                    value[lanes].copy_(tensors[name])
+            else:  # one transfer instead of one for each task
+                value.copy_(torch.cat([tensors[name] for _, tensors in starts]), non_blocking=True)
 
     def parameters(self) -> Tensors:
         """A copy of all lanes' parameters."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from splitmix.models.dual_norms import TwoBranched
 from splitmix.models.layers import LaneLinear
 from splitmix.models.norms import BN_MOMENTUM, LaneBatchNorm, Tensors, fixed_norm, normalise
+from splitmix.on_device import on_device
 
 FILM_HIDDEN = 32
 """Hidden units of the network that turns lambda into a scale and a shift per channel."""
@@ -24,6 +25,7 @@ class FilmNorm(TwoBranched):
     Attributes:
         adv_lambda: one for all lanes, `[lanes]`, or one for every image, `[n, lanes]`: then zeros stand first, equally
             many in all lanes.
+        zeros: how many of the latter are 0.
         tracking: bool `[lanes]`, which lanes update running statistics in training mode; None are all.
     """
 
@@ -33,10 +35,17 @@ class FilmNorm(TwoBranched):
         self.hidden = LaneLinear(lanes, 1, FILM_HIDDEN)
         self.film = LaneLinear(lanes, FILM_HIDDEN, 2 * channels)
         self.adv_lambda: float | Tensor = 0.0
+        self.zeros = 0
         self.tracking: Tensor | None = None
 
     def set_adv_lambda(self, adv_lambda: float | Tensor, tracking: Tensor | None = None) -> None:
-        """Choose lambda, for all lanes or for each, and the lanes that learn statistics."""
+        """Choose lambda, for all lanes, for each or for every image, and the lanes that learn statistics.
+
+        Those of every image may be given on the CPU: then their zeros are counted without waiting for the device.
+        """
+        if isinstance(adv_lambda, Tensor) and adv_lambda.dim() == 2:
+            self.zeros = int((adv_lambda[:, 0] == 0).sum())
+            adv_lambda = on_device(adv_lambda, self.film.weight.device)
         self.adv_lambda, self.tracking = adv_lambda, tracking
 
     def forward(self, x: Tensor) -> Tensor:
@@ -89,8 +98,7 @@ class FilmBatchNorm(FilmNorm):
         return out
 
     def by_image(self, x: Tensor, level: Tensor) -> Tensor:
-        zeros = int((level[:, 0] == 0).sum())
-        parts = []
+        zeros, parts = self.zeros, []
         entries: Tensors = dict(self.named_parameters())
         for branch, rows in ((self.clean, slice(zeros)), (self.adv, slice(zeros, None))):
             if len(images := x[rows]):

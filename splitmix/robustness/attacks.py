@@ -67,6 +67,10 @@ class Attack:
             raise UserError(
                 f"images from {low:g} to {high:g}: attacks need pixels in [0, 1]; divide bytes by 255, do not normalise"
             )
+        return self.perturb_pixels(model, images, labels, draws)
+
+    def perturb_pixels(self, model: Classifier, images: Tensor, labels: Tensor, draws: Draws) -> Tensor:
+        """`perturb` for images that are known to be in [0, 1]: to look at them, the host must wait for their device."""
         channels_last = images.is_contiguous(memory_format=torch.channels_last)
         layout = torch.channels_last if channels_last else torch.contiguous_format
 

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from splitmix.on_device import on_device
+
 
 @dataclass(frozen=True)
 class Draws:
@@ -35,7 +37,7 @@ class Draws:
         """What each stream draws for its images, one after another."""
         blocks = zip(self.streams, self.sizes, strict=True)
         parts = [draw(stream, (size, *like.shape[1:]), dtype=np.float32) for stream, size in blocks]
-        return torch.from_numpy(np.concatenate(parts)).to(like)
+        return on_device(torch.from_numpy(np.concatenate(parts)), like.device, like.dtype)
 
     def seed(self) -> int:
         """A whole number for libraries that seed themselves."""

@@ -43,8 +43,9 @@ def attack_lanes(
         logits: Tensor = network(folded_images(side_by_side, lanes))
         return (logits if added is None else logits + added.unsqueeze(1)).flatten(0, 1)
 
+    draws = Draws(streams, [n] * lanes)
     with frozen(network):
-        changed = attack.perturb(classifier, of_lanes.contiguous(), labels.flatten(), Draws(streams, [n] * lanes))
+        changed = attack.perturb_pixels(classifier, of_lanes.contiguous(), labels.flatten(), draws)
     return folded_images(changed, lanes)
 
 
