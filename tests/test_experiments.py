@@ -22,7 +22,7 @@ MOSTLY_SLOW = mostly_slow(FILES, 8)
 
 def test_all_experiments_are_seen():
     paper = [name for name in NAMES if not name.startswith("mini_") and name not in OTHER_PAPERS]
-    assert (len(paper), len(NAMES)) == (27, 51)
+    assert (len(paper), len(NAMES)) == (27, 53)
     # digits, domainnet, class skew 6 each; iid 12; ablation 12; budgets 24; participation 36; robust 12 and 20.
     assert sum(jobs(path) for path in FILES if path.stem in paper) == 3 * 6 + 12 + 12 + 24 + 36 + 12 + 20
 
