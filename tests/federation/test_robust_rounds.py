@@ -68,8 +68,8 @@ def test_local_norms_keep_both_branches_with_the_client(federation):
 class Recorded(LinfPGD):
     """Notes the attacked images, one value per image, of batches that lanes share or not."""
 
-    def perturb(self, model, images, labels, draws):
-        attacked = super().perturb(model, images, labels, draws)
+    def attacked(self, model, images, labels, draws):
+        attacked = super().attacked(model, images, labels, draws)
         noted.extend(attacked.unflatten(1, (-1, 3)).sum((2, 3, 4)).flatten().tolist())
         return attacked
 
