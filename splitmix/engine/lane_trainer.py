@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
@@ -146,13 +146,16 @@ class LaneTrainer:
 
     def load(self, trainable: TrainableLanes, pack: Pack, fetch: Fetch) -> LaneBatch:
         """Load every lane's start; returns what the objective may need to know of the lanes, without images."""
-        starts, contexts, memories = [], [], []
-        for lanes, planned in pack.tasks():
-            task, memory = fetch(planned)
-            starts.append((lanes, self.method.start(task, memory)))
-            contexts.append(task.context)
-            memories.append({name: value for name, value in memory.items() if name not in task.tensors})
-        trainable.load(starts)
+        contexts, memories = [], []
+
+        def starts() -> Iterator[tuple[slice, Tensors]]:
+            for lanes, planned in pack.tasks():
+                task, memory = fetch(planned)
+                contexts.append(task.context)
+                memories.append({name: value for name, value in memory.items() if name not in task.tensors})
+                yield lanes, self.method.start(task, memory)
+
+        trainable.load(starts())
         device, dtype = self.place.device, self.place.dtype
         return LaneBatch(
             images=torch.empty(0),
@@ -252,6 +255,5 @@ def side_by_side(parts: Sequence[Tensors], device: torch.device, dtype: torch.dt
     """The lanes of all parts on the device, `[lanes, ...]`; floating-point values become `dtype`."""
     joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     return {
-        name: on_device(value, device, dtype if value.is_floating_point() else value.dtype)
-        for name, value in joined.items()
+        name: on_device(value, device, dtype if value.is_floating_point() else None) for name, value in joined.items()
     }

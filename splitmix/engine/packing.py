@@ -46,8 +46,8 @@ class Lane:
     def class_counts(self, labels: Tensor, classes: int) -> Tensor:
         """Float `[classes]`, how many different images the lane has; `labels` are those of the training set."""
         ours = labels[on_device(torch.cat(list(self.batches)).unique(), labels.device)]
-        one = torch.ones(1, device=labels.device)
-        return torch.zeros(classes, device=labels.device).index_add_(0, ours, one.expand(len(ours)))
+        ones = torch.ones_like(ours, dtype=torch.float32)
+        return ones.new_zeros(classes).index_add_(0, ours, ones)
 
 
 @dataclass(frozen=True)

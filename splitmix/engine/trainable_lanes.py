@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +10,7 @@ import torch
 from splitmix.engine.optimizers import SGD, Adam, clip_lanes
 from splitmix.engine.shared_memory import bytes_needed
 from splitmix.models.network import LaneNetwork, NetworkSpec, Tensors, lane_template
+from splitmix.on_device import on_device
 
 
 @dataclass(frozen=True)
@@ -57,14 +58,16 @@ class TrainableLanes:
                     value.zero_()
 
     @torch.no_grad()
-    def load(self, starts: Sequence[tuple[slice, Tensors]]) -> None:
+    def load(self, starts: Iterable[tuple[slice, Tensors]]) -> None:
         """Set all lanes, given those of each task in order."""
-        for name, value in self.tensors.items():
-            if value.device.type == "cpu":
-                for lanes, tensors in starts:
+        if next(iter(self.tensors.values())).device.type == "cpu":
+            for lanes, tensors in starts:  # none of them has to stay in memory
+                for name, value in self.tensors.items():
                     value[lanes].copy_(tensors[name])
-            else:  # one transfer instead of one for each task
-                value.copy_(torch.cat([tensors[name] for _, tensors in starts]), non_blocking=True)
+            return
+        parts = [tensors for _, tensors in starts]  # one transfer instead of one for each task
+        for name, value in self.tensors.items():
+            value.copy_(on_device(torch.cat([part[name] for part in parts]), value.device))
 
     def parameters(self) -> Tensors:
         """A copy of all lanes' parameters."""

@@ -141,16 +141,15 @@ def evaluate(
             for numbers, rows in equal_batches(of_turn, batches_per_pass):
                 for norm in network.batch_norms():
                     norm.segments = len(numbers)
-                clients_of = numbers.repeat_interleave(rows.shape[1])
-                numbers, rows = on_device(numbers, device), on_device(rows, device)
+                of_clients, rows = on_device(numbers, device), on_device(rows, device)
                 labels = images.labels[rows].flatten()
                 logits = network(to_float(images.images.index_select(0, rows.flatten()), dtype))
                 mixed = mixes(logits, sizes, mix)
                 if predictions:
                     for width, of_width in zip(group.sizes, mixed, strict=True):
-                        log.add(width, clients_of, labels, of_width)
+                        log.add(width, numbers.repeat_interleave(rows.shape[1]), labels, of_width)
                 for count, hits in ((right, mixed.argmax(-1) == labels), (alone, logits.argmax(-1) == labels)):
-                    count.index_add_(0, numbers, hits.unflatten(1, rows.shape).sum(-1).T.float())
+                    count.index_add_(0, of_clients, hits.unflatten(1, rows.shape).sum(-1).T.float())
         columns = [widths.index(width) for width in group.sizes]
         per_client[:, columns] = right.cpu().double() / samples.unsqueeze(1)
         per_base = torch.cat([per_base, alone.cpu().double() / samples.unsqueeze(1)], 1)

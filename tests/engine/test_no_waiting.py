@@ -67,8 +67,8 @@ class Transfers(TorchDispatchMode):
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        fetched = function in COPIES and "meta" in devices(args[-1:] if len(args) > 1 else args)
-        if function is torch.ops.aten._to_copy.default and fetched and kwargs.get("device") == torch.device("cpu"):
+        to_cpu = function is torch.ops.aten._to_copy.default and kwargs.get("device") == torch.device("cpu")
+        if to_cpu and args[0].device.type == "meta":
             self.fetched += 1
             return torch.zeros(args[0].shape, dtype=kwargs.get("dtype") or args[0].dtype)
         out = function(*args, **kwargs)
