@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import Any
@@ -15,14 +14,17 @@ from torch import Tensor
 from splitmix.algorithms.method import Method
 from splitmix.algorithms.values import ClientTask, ServerState
 from splitmix.data.dataset import Dataset, ImageSet
-from splitmix.engine.finishing import Trained, finished
+from splitmix.engine.device_packs import trained_here
+from splitmix.engine.finishing import Trained, added_up, finished
 from splitmix.engine.lane_memory import planned_lanes
+from splitmix.engine.lane_starts import fetch_from
 from splitmix.engine.lane_tasks import TrainTask
-from splitmix.engine.lane_trainer import LaneTrainer, PackResult, fetch_from
+from splitmix.engine.lane_trainer import LaneTrainer, PackResult
 from splitmix.engine.lane_workers import LaneWorkers
 from splitmix.engine.optimizers import SGD, Adam
 from splitmix.engine.packing import Pack, plan_packs
 from splitmix.engine.ranks import Ranks
+from splitmix.engine.server_rows import ServerRows, lanes_are_rows
 from splitmix.engine.settings import EngineSettings
 from splitmix.engine.shared_memory import bytes_needed, views
 from splitmix.engine.shares import evaluate_together, ranks_for, train_together
@@ -139,6 +141,7 @@ class Engine:
         batches: Sequence[Sequence[Tensor]],
         weights: Sequence[float],
         lr: float,
+        sums: bool = False,
     ) -> Generator[Trained]:
         """Train every planned task from what its client downloads, on its batches of training rows.
 
@@ -147,6 +150,7 @@ class Engine:
 
         Args:
             weights: of each task's update: the client's number of training samples.
+            sums: updates may come back as sums (see `Trained`), which moves fewer bytes.
 
         Raises:
             UserError: memory ran out, or a worker died.
@@ -156,47 +160,36 @@ class Engine:
             packs, others = plan_packs(tasks, batches, self.lanes_of, self.workers * self.settings.ranks), self.others
             # An error where the results are used must not leave a half-done round behind.
             of_round = state, packs, lr, weight_of
-            run = self.train_packs(*of_round) if others is None else train_together(self, others, *of_round)
+            run = self.train_packs(*of_round, sums) if others is None else train_together(self, others, *of_round)
             with closing(run) as results:
                 yield from results
 
     def train_packs(
-        self, state: ServerState, packs: Sequence[Pack], lr: float, weights: Mapping[int, float]
+        self, state: ServerState, packs: Sequence[Pack], lr: float, weights: Mapping[int, float], sums: bool = False
     ) -> Generator[Trained]:
-        """Train packs on this rank; `weights` are by client."""
+        """Train packs on this rank; `weights` are by client. With `sums` updates may come back as sums."""
+        rows = ServerRows(state, self.trainer.place, weights) if sums and self.adds_on_device(state) else None
+        if self.workers > 1:
+            run = self.in_workers(state, packs, lr)
+        else:
+            run = trained_here(self.trainer, packs, lr, fetch_from(self.method, state), self.tuned, rows)
+        with closing(run) as results:
+            ended = self.finished(state, results, lr, weights)
+            yield from ended if rows is None else added_up(ended, rows.aggregate)
+
+    def finished(
+        self, state: ServerState, results: Iterable[tuple[Pack, PackResult]], lr: float, weights: Mapping[int, float]
+    ) -> Iterator[Trained]:
+        """What clients make of their trained lanes."""
         fetch, trainer = fetch_from(self.method, state, finishing=True), self.trainer
-        run = self.in_workers if self.workers > 1 else self.in_process
-        with closing(run(state, packs, lr)) as results:
-            for pack, result in results:
-                yield from finished(self.method, pack, result, lr, weights, fetch, trainer.labels, trainer.seed)
+        for pack, result in results:
+            yield from finished(self.method, pack, result, lr, weights, fetch, trainer.labels, trainer.seed)
 
-    def in_process(self, state: ServerState, packs: Sequence[Pack], lr: float) -> Generator[tuple[Pack, PackResult]]:
-        """Train packs one after another on the device, in halves from where its memory runs out."""
-        left = deque(packs)
-        fetch = fetch_from(self.method, state)
-        while left:
-            pack = left.popleft()
-            try:
-                result = self.trainer.train(pack, lr, fetch)
-            except torch.OutOfMemoryError:
-                result = None
-            if result is None:  # outside the handler, whose exception keeps the failed step's memory
-                left.extendleft(reversed(self.smaller(pack)))
-                continue
-            yield pack, result.on_cpu(pack)
-
-    def smaller(self, pack: Pack) -> tuple[Pack, ...]:
-        """What to try instead of a pack that did not fit: the same again without idle lanes in memory, then halves."""
-        idle = self.trainer.cache.drop_idle(pack.spec, len(pack.lanes))
-        if not idle:
-            self.trainer.cache.clear()
-        torch.cuda.empty_cache()
-        if idle:
-            return (pack,)
-        if len(pack.lanes) == 1:
-            raise UserError("too little memory for a single model: lower batch_size or set engine.accelerator=cpu")
-        self.tuned[pack.spec.label] = len(pack.lanes) // 2
-        return pack.halves()
+    def adds_on_device(self, state: ServerState) -> bool:
+        """Whether lanes are added up where they are trained: on a GPU, where their sum is all that a method needs."""
+        # One lane at a time gives the same bits with any number of ranks, since rank zero adds up all updates itself.
+        packed = self.settings.lanes != 1 and self.workers == 1
+        return self.fabric.device.type == "cuda" and packed and lanes_are_rows(self.method, state)
 
     def in_workers(self, state: ServerState, packs: Sequence[Pack], lr: float) -> Generator[tuple[Pack, PackResult]]:
         """Train packs in worker processes."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,7 +11,8 @@ from torch import Tensor
 from splitmix.algorithms.base import LocalTraining
 from splitmix.algorithms.method import Method
 from splitmix.algorithms.values import Aggregate, ClientTask, Update
-from splitmix.engine.lane_trainer import Fetch, PackResult, claimed_counts
+from splitmix.engine.lane_starts import Fetch
+from splitmix.engine.lane_trainer import PackResult, claimed_counts
 from splitmix.engine.packing import Pack
 from splitmix.models.network import Tensors, parameter_entries
 from splitmix.randomness import torch_rng
@@ -25,21 +26,32 @@ class Trained:
         update: what the client uploads; its tensors are only valid until the next `Trained` is asked for.
         memory: what the client remembers for these lanes, `[lanes, ...]`; valid as long.
         data_s: seconds that the whole pack spent gathering batches, on its first `Trained`.
-        remote: another rank trained it, and its update is part of that rank's sums.
-        sums: of the last `Trained` of such a rank: those sums.
+        in_sums: another rank, or a GPU, has added up this update with others; it has no tensors of its own.
+        sums: of the last `Trained` of such a rank or GPU: what the updates add up to.
     """
 
     update: Update
     memory: Tensors
     data_s: float
-    remote: bool = False
+    in_sums: bool = False
     sums: Aggregate | None = None
 
     def into(self, aggregate: Aggregate, method: Method) -> Aggregate:
         """The aggregate with this update, or with the sums that it ends."""
-        if not self.remote:
+        if not self.in_sums:
             return method.accumulate(aggregate, self.update)
         return aggregate if self.sums is None else method.combine(aggregate, self.sums)
+
+
+def added_up(parts: Iterable[Trained], sums: Callable[[], Aggregate | None]) -> Iterator[Trained]:
+    """The same for updates that are added up elsewhere: the last one brings their sums, once all are there."""
+    last: Trained | None = None
+    for trained in parts:
+        if last is not None:
+            yield last
+        last = replace(trained, in_sums=True)
+    if last is not None:
+        yield replace(last, sums=sums())
 
 
 def kept(trained: Trained) -> Trained:
@@ -67,7 +79,7 @@ def finished(
     """What the clients of a pack make of their lanes, one task after another.
 
     Args:
-        result: the trained lanes, on the CPU.
+        result: the trained lanes, on the CPU; without tensors where they are added up on a GPU.
         lr: learning rate of the round.
         weights: number of training samples by client.
         fetch: gives a planned task what its client downloaded, and what the client remembered before.

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from splitmix.algorithms.values import ServerState
 from splitmix.data.dataset import ImageSet
-from splitmix.engine.lane_trainer import LaneTrainer, fetch_from
+from splitmix.engine.lane_starts import fetch_from
+from splitmix.engine.lane_trainer import LaneTrainer
 from splitmix.engine.packing import Pack
 from splitmix.engine.shared_memory import views
 from splitmix.evaluation.task import ClientsTask

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
@@ -12,17 +12,18 @@ from torch import Tensor
 
 from splitmix.algorithms.base import LaneBatch, Streams
 from splitmix.algorithms.method import Method
-from splitmix.algorithms.values import ClientTask, ServerState
 from splitmix.data.augmentation import Augmentation, augment
 from splitmix.data.dataset import ImageSet, to_float
+from splitmix.engine.lane_starts import Fetch, part_of_lanes, side_by_side
 from splitmix.engine.optimizers import SGD, Adam
 from splitmix.engine.packing import Lane, Pack
 from splitmix.engine.precision import Place
+from splitmix.engine.server_rows import ServerRows
 from splitmix.engine.trainable_lanes import LaneRange, TrainableLanes, TrainableLanesCache
 from splitmix.models.layers import fold_lanes
 from splitmix.models.network import LaneNetwork, NetworkSpec, Tensors, lane_template
 from splitmix.on_device import on_device
-from splitmix.randomness import rng
+from splitmix.randomness import LazyRngs
 
 
 @dataclass(frozen=True)
@@ -46,20 +47,6 @@ class PackResult:
         like = lane_template(pack.spec, len(pack.lanes))
         tensors = {name: value.to("cpu", like[name].dtype) for name, value in self.tensors.items()}
         return PackResult(tensors, self.losses.cpu(), self.correct.cpu(), self.data_s)
-
-
-Fetch = Callable[[ClientTask], tuple[ClientTask, Tensors]]
-"""Gives a planned task what its client downloads, and what the client remembers for its lanes."""
-
-
-def fetch_from(method: Method, state: ServerState, finishing: bool = False) -> Fetch:
-    """Downloads and clients' memories out of a simulated federation.
-
-    Args:
-        finishing: training is over, so that a download, which copies the model, is made only where it is still needed.
-    """
-    download = not finishing or method.uses_start or method.problem.malicious.changes_upload
-    return lambda task: (method.download(state, task) if download else task, state.memory(task))
 
 
 def lane_losses(method: Method, network: LaneNetwork, batch: LaneBatch) -> dict[str, Tensor]:
@@ -112,8 +99,13 @@ class LaneTrainer:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "cache": TrainableLanesCache()}
 
-    def train(self, pack: Pack, lr: float, fetch: Fetch) -> PackResult:
-        """Train every lane on its batches, from what its client downloads, with a fresh optimizer."""
+    def train(self, pack: Pack, lr: float, fetch: Fetch, server_rows: ServerRows | None = None) -> PackResult:
+        """Train every lane on its batches, with a fresh optimizer.
+
+        Args:
+            fetch: gives what its client downloads.
+            server_rows: base models on the device, which lanes then start from in place of downloads.
+        """
         device = self.place.device
         start = perf_counter()
         lies = [self.method.problem.lies(lane.client, lane.base_model, self.seed) for lane in pack.lanes]
@@ -123,13 +115,13 @@ class LaneTrainer:
         data_s = perf_counter() - start
         trainable = self.trainable_lanes(pack.spec, len(pack.lanes), pack.round)
         trainable.reset(lr)
-        lanes = self.load(trainable, pack, fetch)
+        lanes = self.load(trainable, pack, fetch, server_rows)
         losses = torch.zeros(len(pack.lanes), device=device)
         correct = torch.zeros(len(pack.lanes), device=device)
-        dropout = [rng(self.seed, "dropout", pack.round, lane.client, lane.base_model) for lane in pack.lanes]
+        dropout = lane_streams(self.seed, "dropout", pack)
         # Lanes of a client see the same augmented images, wherever they are packed.
         augmented = pack.lanes[:1] if pack.shared else pack.lanes
-        draws = [rng(self.seed, "augmentation", pack.round, lane.client) for lane in augmented]
+        draws = LazyRngs(self.seed, [("augmentation", pack.round, lane.client) for lane in augmented])
         # One transfer for all steps: nothing in the loop waits for the device.
         rows = on_device(torch.cat([step.rows.flatten() for step in steps]), device)
         for step, step_rows in zip(steps, rows.split([step.rows.numel() for step in steps]), strict=True):
@@ -144,9 +136,12 @@ class LaneTrainer:
             correct[step.low : step.high] += result["accuracy"] * step.rows.shape[-1]
         return PackResult(trainable.tensors, losses, correct, data_s)
 
-    def load(self, trainable: TrainableLanes, pack: Pack, fetch: Fetch) -> LaneBatch:
+    def load(
+        self, trainable: TrainableLanes, pack: Pack, fetch: Fetch, server_rows: ServerRows | None = None
+    ) -> LaneBatch:
         """Load every lane's start; returns what the objective may need to know of the lanes, without images."""
-        contexts, memories = [], []
+        contexts: list[Tensors] = []
+        memories: list[Tensors] = []
 
         def starts() -> Iterator[tuple[slice, Tensors]]:
             for lanes, planned in pack.tasks():
@@ -155,12 +150,15 @@ class LaneTrainer:
                 memories.append({name: value for name, value in memory.items() if name not in task.tensors})
                 yield lanes, self.method.start(task, memory)
 
-        trainable.load(starts())
+        if server_rows is None:
+            trainable.load(starts())
+        else:
+            server_rows.load(trainable, pack)
         device, dtype = self.place.device, self.place.dtype
         return LaneBatch(
             images=torch.empty(0),
             labels=torch.empty(0),
-            streams=[rng(self.seed, "objective", pack.round, lane.client, lane.base_model) for lane in pack.lanes],
+            streams=lane_streams(self.seed, "objective", pack),
             clients=tuple(lane.client for lane in pack.lanes),
             budgets=tuple(self.method.problem.budget(lane.client, pack.round, self.seed) for lane in pack.lanes),
             start=trainable.parameters() if self.method.uses_start else {},
@@ -231,29 +229,12 @@ class LaneTrainer:
         return self.cache.get(spec, lanes, round_index, build)
 
 
+def lane_streams(seed: int, use: str, pack: Pack) -> LazyRngs:
+    """Randomness of each lane of a pack, its own in this round."""
+    return LazyRngs(seed, [(use, pack.round, lane.client, lane.base_model) for lane in pack.lanes])
+
+
 def claimed_counts(method: Method, lane: Lane, labels: Tensor, seed: int) -> Tensor:
     """How many images of each class the client of a lane says that it has, float `[classes]`."""
     problem, counts = method.problem, lane.class_counts(labels, method.problem.classes)
     return problem.malicious.seen(counts) if problem.lies(lane.client, lane.base_model, seed) else counts
-
-
-def part_of_lanes(lanes: LaneBatch, low: int, high: int) -> LaneBatch:
-    """What is known of the lanes `low` up to `high`."""
-    return replace(
-        lanes,
-        streams=lanes.streams[low:high],
-        clients=lanes.clients[low:high],
-        budgets=lanes.budgets[low:high],
-        start={name: value[low:high] for name, value in lanes.start.items()},
-        context={name: value[low:high] for name, value in lanes.context.items()},
-        memory={name: value[low:high] for name, value in lanes.memory.items()},
-        class_counts=lanes.class_counts[low:high],
-    )
-
-
-def side_by_side(parts: Sequence[Tensors], device: torch.device, dtype: torch.dtype) -> Tensors:
-    """The lanes of all parts on the device, `[lanes, ...]`; floating-point values become `dtype`."""
-    joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-    return {
-        name: on_device(value, device, dtype if value.is_floating_point() else None) for name, value in joined.items()
-    }

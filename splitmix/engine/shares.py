@@ -65,7 +65,7 @@ def train_together(
         rows = state.rows(clients)
         rank_tasks.append((some, numbers, {client: weights[client] for client in clients}, clients, rows))
     number = ranks.ask("train", (state.round, state.tensors, state.server, lr, exact), rank_tasks)
-    mine = engine.train_packs(state, [packs[index] for index in shares[0]], lr, weights)
+    mine = engine.train_packs(state, [packs[index] for index in shares[0]], lr, weights, sums=True)
     everything: list[tuple[int, Trained]] = []
     with closing(mine) as results:
         for index, trained in enumerate(results):
@@ -139,11 +139,12 @@ class Follower:
         state = ServerState(number, tensors, server, rows, slots if rows else None)
         aggregate = None if exact else method.no_updates(state)
         trained = []
-        with self.engine.threads(), closing(self.engine.train_packs(state, packs, lr, weights)) as results:
+        run = self.engine.train_packs(state, packs, lr, weights, sums=True)
+        with self.engine.threads(), closing(run) as results:
             for index, one in enumerate(results):
                 if aggregate is not None:
-                    aggregate = method.accumulate(aggregate, one.update)
-                    one = replace(one, update=replace(one.update, tensors={}, extras={}), remote=True)
+                    aggregate = one.into(aggregate, method)
+                    one = replace(one, update=replace(one.update, tensors={}, extras={}), in_sums=True, sums=None)
                 # In a round of partial sums packs may have been halved, and their numbers do not count.
                 trained.append((numbers[index] if exact else 0, kept(one)))
         return Share(trained, aggregate)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from splitmix.algorithms.values import ClientTask
-from splitmix.engine.lane_trainer import LaneTrainer, fetch_from
+from splitmix.engine.lane_starts import fetch_from
+from splitmix.engine.lane_trainer import LaneTrainer
 from splitmix.engine.packing import Lane, Pack
 from splitmix.models.network import NetworkSpec
 

@@ -152,7 +152,8 @@ class Federation(Evaluations):
         measured.all_planned()
         merge = self.merging.begin(self.method, state, planned)
         clients, slots = with_room(state.clients, state.slots, [task.client for task in tasks])
-        with closing(self.engine.train(state, tasks, batches, weights, lr)) as results:
+        run = self.engine.train(state, tasks, batches, weights, lr, sums=self.merging.takes_sums)
+        with closing(run) as results:
             for trained in measured.timed(results):
                 task = trained.update.task
                 refuse_diverged(trained, self.clients[task.client].id, self.optimizer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from splitmix.algorithms.method import Method
 from splitmix.algorithms.values import ClientTask, ServerState
@@ -42,6 +43,9 @@ class Merging:
         per_round: participants per round; None means all.
         seed: of the federation.
     """
+
+    takes_sums: ClassVar[bool] = True
+    """Whether what updates add up to can take their place; otherwise each of them is needed."""
 
     clients: int
     per_round: int | None

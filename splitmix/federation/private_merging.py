@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -35,6 +36,8 @@ class PrivateMerging(Merging):
         settings: of `privacy=dp_fedavg`.
         rounds: after which a target ε is meant.
     """
+
+    takes_sums: ClassVar[bool] = False
 
     settings: DPFedAvg
     rounds: int

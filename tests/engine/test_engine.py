@@ -178,10 +178,10 @@ def test_memory_that_runs_out_halves_the_packs(federation, monkeypatch):
     """What a GPU does: too many lanes do not fit, fewer do, and the engine remembers."""
     train = LaneTrainer.train
 
-    def with_little_memory(self, pack, lr, fetch):
+    def with_little_memory(self, pack, *arguments):
         if len(pack.lanes) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return train(self, pack, lr, fetch)
+        return train(self, pack, *arguments)
 
     expected = trained(federation(engine=ORACLE))
     monkeypatch.setattr(LaneTrainer, "train", with_little_memory)
@@ -200,11 +200,11 @@ def test_memory_that_runs_out_takes_idle_benches_first(federation, monkeypatch):
     fed = federation(engine=EngineSettings(lanes=4, workers=1))
     train = LaneTrainer.train
 
-    def with_little_memory(self, pack, lr, fetch):
+    def with_little_memory(self, pack, *arguments):
         self.trainable_lanes(pack.spec, len(pack.lanes), pack.round)
         if len(self.cache.kept) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return train(self, pack, lr, fetch)
+        return train(self, pack, *arguments)
 
     monkeypatch.setattr(LaneTrainer, "train", with_little_memory)
     fed.run_round(fed.initial_state())

@@ -32,10 +32,13 @@ from splitmix.algorithms.scalefl import ScaleFL
 from splitmix.algorithms.sheterofl import SHeteroFL
 from splitmix.algorithms.splitmix import SplitMix
 from splitmix.data.augmentation import CropFlip
-from splitmix.engine.lane_trainer import LaneTrainer, fetch_from
+from splitmix.engine.device_packs import trained_here
+from splitmix.engine.lane_starts import fetch_from
+from splitmix.engine.lane_trainer import LaneTrainer
 from splitmix.engine.optimizers import SGD, Adam
 from splitmix.engine.packing import Pack, plan_packs
 from splitmix.engine.precision import Place
+from splitmix.engine.server_rows import ServerRows
 from splitmix.evaluation.accuracy import evaluate
 from splitmix.models.digit_cnn import DigitCNN
 from splitmix.models.vit import ViT
@@ -173,6 +176,32 @@ def test_all_lanes_of_a_pack_are_loaded_at_once(federation):
         sent.append((len(pack.lanes), transfers.sent))
     assert sent[0][0] < sent[1][0]
     assert sent[0][1] == sent[1][1] == len(fed.initial_state().tensors)
+
+
+def test_a_round_moves_base_models_and_no_lanes(federation):
+    """To the device go the server's tensors and numbers of rows; back come sums and what each pack measured."""
+    fed = federation(model=DigitCNN(bn="tracked"))
+    state = fed.initial_state()
+    weights = dict.fromkeys(range(len(fed.clients)), 1.0)
+    moved = []
+    for lanes in (4, 64):
+        trainer, packs = trainer_on(torch.device("meta"), fed), packs_of(fed, lanes)
+
+        def no_download(task: Any) -> Any:
+            raise AssertionError("a lane came from the host")
+
+        for transfers in (Transfers(), Transfers()):  # the first time networks and optimizers are set up
+            with transfers:
+                rows = ServerRows(state, trainer.place, weights)
+                results = list(trained_here(trainer, packs, 0.1, no_download, {}, rows))
+                aggregate = rows.aggregate()
+        assert not transfers.waits
+        assert not any(result.tensors for _, result in results)
+        assert transfers.fetched == len(state.tensors) + 2 * len(packs)
+        assert aggregate.sums.keys() == fed.method.no_updates(state).sums.keys()
+        moved.append((len(packs), transfers.sent))
+    assert moved[0][0] > moved[1][0] == 1
+    assert all(len(state.tensors) < sent <= len(state.tensors) + 8 * packs for packs, sent in moved)
 
 
 @pytest.mark.parametrize("bn", ["batch", "tracked"])

@@ -149,7 +149,7 @@ def test_what_a_client_trains_does_not_depend_on_who_else_takes_part(federation)
     tasks = {task.client: task.base_models for task in fed.method.plan(state, range(4), fed.seed)}
     asked = []
     train = fed.engine.train
-    fed.engine.train = lambda state, tasks, *others: asked.extend(tasks) or train(state, tasks, *others)
+    fed.engine.train = lambda state, tasks, *others, **more: asked.extend(tasks) or train(state, tasks, *others, **more)
     fed.run_round(state)
     assert [task.client for task in asked] == fed.merging.participants(0) and len(asked) == 2
     assert all(tasks[task.client] == task.base_models for task in asked)
