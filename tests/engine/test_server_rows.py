@@ -55,6 +55,14 @@ OTHERS = {
 }
 
 
+QUICK = ("counters", "two of four clients", "fedavg", "norms of clients", "a rule that sees every update")
+
+
+def names(cases):
+    """The names of cases, most of them slow."""
+    return [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in cases]
+
+
 @pytest.fixture
 def as_on_a_gpu(monkeypatch):
     """Add up lanes on the device wherever the method allows it; returns how often that was begun."""
@@ -84,7 +92,7 @@ def assert_equal(state, expected, bits=False):
                 torch.testing.assert_close(ours[name], value, rtol=1e-5, atol=1e-6, msg=name)
 
 
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("name", names(ROWS))
 def test_the_server_is_the_same(federation, request, name):
     expected, measured = two_rounds(federation(**{"engine": EXACT, **ROWS[name]}))
     begun = request.getfixturevalue("as_on_a_gpu")
@@ -96,7 +104,7 @@ def test_the_server_is_the_same(federation, request, name):
     assert_equal(again, state, bits=True)
 
 
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("name", names(OTHERS))
 def test_what_needs_more_than_a_sum_of_rows_gets_every_update(federation, request, name):
     expected, measured = two_rounds(federation(**OTHERS[name]))
     begun = request.getfixturevalue("as_on_a_gpu")
